@@ -1,0 +1,134 @@
+"""Checkpoints that rebuild their module from the file alone, loaded with `weights_only=True`.
+
+A module keeps `self.spec`, a plain description of its constructor's arguments (`describe`), and writes it under the key
+`"spec"` in `on_save_checkpoint`. `load` builds the module from it; neither the original config nor the data is needed.
+"""
+
+import functools
+import importlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from sliceoff.errors import InputError
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def describe(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a call of `cls` in plain containers: numbers, strings, tensors, lists, dicts.
+
+    A `functools.partial` of a class becomes its path and keywords. `build` is the inverse.
+
+    Raises:
+        TypeError: an argument is not plain data, so a checkpoint holding it could not be loaded safely.
+    """
+    return {"class": _path(cls), "arguments": {name: _plain(value, name) for name, value in arguments.items()}}
+
+
+def build(spec: Mapping[str, Any]) -> nn.Module:
+    """Rebuild what `describe` described.
+
+    Raises:
+        InputError: the class cannot be imported here or is not a torch module.
+    """
+    return _locate(spec["class"])(**{name: _revive(value) for name, value in spec["arguments"].items()})
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint file, or a run directory's best one, safely.
+
+    Raises:
+        InputError: there is no such file, or it is no SliceOff checkpoint.
+    """
+    file = find(path)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise InputError(f"{file} is not a readable checkpoint ({_first_line(error)}); give a .ckpt file") from error
+    if not isinstance(content, dict) or "spec" not in content:
+        raise InputError(f"{file} holds no SliceOff module; give a .ckpt file that a SliceOff run wrote")
+    return content
+
+
+def find(path: str | Path) -> Path:
+    """Resolve `path` to a checkpoint file: itself, or `checkpoints/best.ckpt` or `last.ckpt` of a run directory."""
+    path = Path(path)
+    if path.is_file():
+        return path
+    for candidate in (path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt", path / "best.ckpt"):
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"no checkpoint at {path}; give a .ckpt file or a run directory that has checkpoints/best.ckpt")
+
+
+def load(path: str | Path, expect: type[Module]) -> Module:
+    """Rebuild the module saved at `path`, in eval mode on the CPU.
+
+    Raises:
+        InputError: the file is missing or unreadable, or holds another kind of module than `expect`.
+    """
+    content = read(path)
+    cls = _locate(content["spec"]["class"])
+    if not issubclass(cls, expect):
+        raise InputError(f"{path} holds a {cls.__name__}, not a {expect.__name__}; give a checkpoint of that kind")
+    module = build(content["spec"])
+    try:
+        module.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} does not fit {cls.__name__} ({_first_line(error)}); it was written by another version"
+        ) from error
+    return module.eval()  # type: ignore[return-value]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _plain(value: Any, name: str) -> Any:
+    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+        return value
+    if isinstance(value, functools.partial):
+        if value.args or not isinstance(value.func, type):
+            raise TypeError(f"argument {name}: only a class with keywords can be described, got {value}")
+        return describe(value.func, value.keywords)
+    if isinstance(value, type):
+        return describe(value, {})
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    raise TypeError(f"argument {name} of type {type(value).__name__} cannot be kept in a checkpoint")
+
+
+def _revive(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) == {"class", "arguments"}:
+            return functools.partial(
+                _locate(value["class"]), **{name: _revive(item) for name, item in value["arguments"].items()}
+            )
+        return {key: _revive(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_revive(item) for item in value]
+    return value
+
+
+def _locate(path: str) -> type:
+    """Import the class that a checkpoint names; only torch modules, so that a file cannot call anything else."""
+    module_name, _, name = path.partition(":")
+    try:
+        cls = functools.reduce(getattr, name.split("."), importlib.import_module(module_name))
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the checkpoint needs {path}, which is not installed here; install its package") from error
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise InputError(f"the checkpoint names {path}, which is no torch module; the file cannot be trusted")
+    return cls
