@@ -1,0 +1,33 @@
+"""`job=fit_allocator`: train the allocator on the trace's training part."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import polars
+
+from sliceoff.errors import InputError
+from sliceoff.jobs.training_report import learned
+from sliceoff.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from sliceoff.run import Parts
+
+
+def is_trained(allocator: object) -> bool:
+    """Whether an allocator learns (a rule does not)."""
+    return isinstance(allocator, pl.LightningModule)
+
+
+@dataclass(frozen=True)
+class FitAllocator:
+    """Train the allocator and leave its checkpoints."""
+
+    name: str
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+        """Run; returns the last logged numbers and the whole log."""
+        if not is_trained(parts.allocator):
+            raise InputError(f"job=fit_allocator: {type(parts.allocator).__name__} is a rule; choose allocator=dual")
+        parts.fit("allocator", directory, "")
+        return learned("allocator", directory)

@@ -1,0 +1,26 @@
+"""`job=fit_predictor`: fit the predictor and test it on the trace's held-out end."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars
+
+from sliceoff.jobs.training_report import learned
+from sliceoff.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from sliceoff.run import Parts
+
+
+@dataclass(frozen=True)
+class FitPredictor:
+    """Fit the predictor, test its best weights, and leave its checkpoints."""
+
+    name: str
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+        """Run; returns the test metrics and the learning log."""
+        _ = parts.forecaster  # built before anything is written
+        forecaster = parts.fit("predictor", directory, "")
+        summary, table = learned("predictor", directory)
+        return {**summary, **parts.test(forecaster, directory)}, table

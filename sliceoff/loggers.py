@@ -1,0 +1,124 @@
+"""Experiment loggers: CSV files in the run directory, and Weights & Biases beside them.
+
+Both constructors are called with `name` (the part of the run that logs: predictor, allocator, ...) and the run's
+`directory`, and return what Lightning's `Trainer(logger=...)` takes. `finish` ends them.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+
+def csv_logger(name: str, directory: Path) -> list[Logger]:
+    """Log to `directory/logs/<name>/version_<n>/metrics.csv`; a resumed run opens the next version."""
+    return [CSVLogger(directory / "logs", name=name, flush_logs_every_n_steps=50)]
+
+
+def wandb_logger(
+    name: str, directory: Path, project: str = "sliceoff", entity: str | None = None, online: bool = False
+) -> list[Logger]:
+    """Log to Weights & Biases, and to CSV as well, so that the report never depends on W&B.
+
+    The parts of one run are W&B runs of one group, named like the run directory. Offline unless `online` is asked for
+    and the user is logged in. Never prompts, and never stops a run: where W&B fails, the CSV files remain.
+    """
+    return [*csv_logger(name, directory), Guarded(lambda: _wandb(name, directory, project, entity, online))]
+
+
+def finish(loggers: Iterable[Logger]) -> None:
+    """End the loggers' runs, so that the next part of the run starts one of its own."""
+    for logger in loggers:
+        logger.finalize("success")
+
+
+def log_figures(loggers: Iterable[Logger], figures: dict[str, Figure]) -> None:
+    """Log figures where the logger can hold them (W&B)."""
+    for logger in loggers:
+        if isinstance(logger, Guarded):
+            logger.log_figures(figures)
+
+
+def _wandb(name: str, directory: Path, project: str, entity: str | None, online: bool) -> WandbLogger:
+    mode = os.environ.get("WANDB_MODE")
+    online = online and mode != "offline" and _logged_in()
+    logger = WandbLogger(
+        name=f"{directory.name}/{name}",
+        project=project,
+        entity=entity,
+        group=directory.name,
+        job_type=name,
+        save_dir=directory,
+        mode="disabled" if mode == "disabled" else "online" if online else "offline",
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    _ = logger.experiment  # starts the run now, so that a failure shows here
+    return logger
+
+
+def _logged_in() -> bool:
+    """Whether the user is logged in to W&B, asked without a prompt."""
+    if wandb.api.api_key:
+        return True
+    log.warning("logger.online=true, but nobody is logged in to W&B: logging offline (run `wandb login` first)")
+    return False
+
+
+class Guarded(Logger):
+    """A W&B logger that never stops a run: at its first failure it is dropped, with one warning.
+
+    Args:
+        start: makes the logger; called once, at construction.
+    """
+
+    def __init__(self, start: Callable[[], WandbLogger]):
+        super().__init__()
+        self._logger: WandbLogger | None = None
+        self._attempt(lambda: setattr(self, "_logger", start()))
+
+    @property
+    def name(self) -> str | None:
+        """The W&B project, None when off."""
+        return self._logger and self._logger.name
+
+    @property
+    def version(self) -> int | str | None:
+        """The W&B run id, None when off."""
+        return self._logger and self._logger.version
+
+    @property
+    def experiment(self) -> Any:
+        """The W&B run, None when off."""
+        return self._logger and self._logger.experiment
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Log numbers."""
+        self._attempt(lambda: self._logger and self._logger.log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Log the run's config."""
+        self._attempt(lambda: self._logger and self._logger.log_hyperparams(params))
+
+    def log_figures(self, figures: dict[str, Figure]) -> None:
+        """Log matplotlib figures as images."""
+        images = {name: wandb.Image(figure) for name, figure in figures.items()}
+        self._attempt(lambda: self._logger and self._logger.experiment.log(images))
+
+    def finalize(self, status: str) -> None:
+        """End the W&B run."""
+        self._attempt(lambda: self._logger and self._logger.experiment.finish())
+        self._logger = None
+
+    def _attempt(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:  # whatever W&B raises must not end a training run
+            self._logger = None
+            log.warning("W&B logging is off from here (%s: %s); the CSV log goes on", type(error).__name__, error)

@@ -1,0 +1,70 @@
+"""One self-contained HTML page: no script, no link to anything outside the file."""
+
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+from matplotlib.figure import Figure
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin: 2.2rem 0 .4rem; font-size: 1.15rem; } p { max-width: 46rem; }
+.about { color: #666; margin-top: .2rem; } .headline { font-size: 1.25rem; margin: 1.2rem 0; }
+table { border-collapse: collapse; font-size: .92rem; } td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
+td:first-child, th:first-child { text-align: left; } th { border-bottom: 1px solid #999; font-weight: 600; }
+tr.main td { font-weight: 600; } svg { width: 100%; height: auto; }
+"""
+
+
+def page(
+    title: str,
+    about: str,
+    headline: str,
+    rows: Sequence[Mapping[str, object]],
+    sections: Sequence[tuple[str, str, Figure | None]],
+) -> str:
+    """Lay out a report.
+
+    Args:
+        rows: the table under the headline, all with the same keys; the first row is shown in bold.
+        sections: (heading, what to see there, figure); a section without a figure is left out.
+    """
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        f'<p class="about">{html.escape(about)}</p>',
+        f'<p class="headline">{html.escape(headline)}</p>',
+        _table(rows),
+    ]
+    for heading, text, figure in sections:
+        if figure is not None:
+            body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>{_svg(figure)}")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"<body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
+    lines = [
+        f"<tr{' class=main' if index == 0 else ''}>"
+        + "".join(f"<td>{_cell(value)}</td>" for value in row.values())
+        + "</tr>"
+        for index, row in enumerate(rows)
+    ]
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _cell(value: object) -> str:
+    return f"{value:,.1f}" if isinstance(value, float) else html.escape(str(value))
+
+
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    # A fixed salt and no date: the same results give the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sliceoff"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]

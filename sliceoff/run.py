@@ -1,0 +1,306 @@
+"""From a config to objects, to one job, to a run directory.
+
+`main` is the command line, `run` what it calls (and what tests and notebooks call). This is the only module that sees a
+Hydra config: everything below gets plain arguments.
+"""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning.pytorch as pl
+import polars
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sliceoff import checkpoint
+from sliceoff.data import Trace, TrafficDataModule
+from sliceoff.errors import InputError, near_miss
+from sliceoff.fitting import fit
+from sliceoff.loop import Stack, users_per_unit
+from sliceoff.predictor import Forecaster
+from sliceoff.region import Allocator, Scenario
+from sliceoff.run_directory import RunDirectory, newest_unfinished
+from sliceoff.slicing import Offers, Slicer
+
+# In a wheel the configs lie inside the package, in a checkout beside it.
+_PACKAGE = Path(__file__).resolve().parent
+CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+
+INTERRUPTED, WRONG_INPUT = 130, 2
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `run` returns: the summary, the tidy table behind it, where they were written, and the objects that ran."""
+
+    summary: dict[str, Any]
+    table: polars.DataFrame
+    directory: Path
+    parts: "Parts"
+
+
+class Parts:
+    """The objects a config names, each built on first use and then kept.
+
+    Raises:
+        InputError: the config names something that cannot be built; the message has the config key.
+    """
+
+    def __init__(self, cfg: DictConfig):
+        self._cfg = cfg
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The traffic trace."""
+        return self._build("data")
+
+    @cached_property
+    def datamodule(self) -> TrafficDataModule:
+        """Windows over the trace, set up."""
+        datamodule = self._build("windows", trace=self.trace)
+        datamodule.setup()
+        return datamodule
+
+    @cached_property
+    def users_per_unit(self) -> float:
+        """Users per short slot for one unit of the trace."""
+        return users_per_unit(self.datamodule.train_values, self._cfg.mean_users)
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """The regions' physics and money."""
+        return self._build("region")
+
+    @cached_property
+    def offers(self) -> Offers:
+        """What the infrastructure provider rents out, and the limits on it."""
+        return self._build("offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s)
+
+    @cached_property
+    def forecaster(self) -> Forecaster:
+        """The predictor: from `init.predictor`'s checkpoint, or new and not yet fitted."""
+        windows = self.datamodule
+        new = self._build(
+            "predictor",
+            n_regions=windows.n_regions,
+            n_calendar=windows.n_calendar,
+            input_length=windows.input_length,
+            horizon=windows.horizon,
+            season_length=windows.season_length,
+        )
+        return self._loaded("predictor", new)
+
+    @cached_property
+    def allocator(self) -> Allocator:
+        """The allocator: a rule, a checkpoint's agent, or a new agent not yet trained."""
+        return self._loaded("allocator", self._allocator("allocator"))
+
+    def has_checkpoint(self, module: str) -> bool:
+        """Whether `init` names a checkpoint for the module (`predictor` or `allocator`)."""
+        return self._cfg.init[module] is not None
+
+    @cached_property
+    def stacks(self) -> list[Stack]:
+        """The main stack, then the rivals; all share its forecaster."""
+        main = Stack("main", self.forecaster, self._slicer("slicer"), self.allocator)
+        rivals = [
+            Stack(
+                name,
+                self.forecaster,
+                self._slicer(f"rivals.{name}.slicer"),
+                self._allocator(f"rivals.{name}.allocator"),
+            )
+            for name in self._cfg.get("rivals") or {}
+        ]
+        return [main, *rivals]
+
+    def fit(self, module: str, directory: RunDirectory, folder: str) -> pl.LightningModule:
+        """Fit the `predictor` or the `allocator` as the config says and return it with its best weights.
+
+        Args:
+            folder: where under the run's `checkpoints/` its files go.
+        """
+        fitted = fit(
+            {"predictor": self.forecaster, "allocator": self.allocator}[module],
+            datamodule=self.datamodule if module == "predictor" else None,
+            trainer=self._build(f"trainer.{module}"),
+            callbacks=list(self._build(f"callbacks.{module}").values()),
+            logger=self.logger(module, directory),
+            checkpoints=directory.checkpoints(folder),
+            resume=directory.resume,
+        )
+        # Everything built from now on, the stacks among it, uses the fitted module.
+        self.__dict__[{"predictor": "forecaster", "allocator": "allocator"}[module]] = fitted
+        self.__dict__.pop("stacks", None)
+        return fitted
+
+    def logger(self, name: str, directory: RunDirectory):
+        """The experiment logger for one part of the run."""
+        return self._build("logger")(name=name, directory=directory.path)
+
+    def _slicer(self, key: str) -> Slicer:
+        scenario = self.scenario
+        return self._build(key, offers=self.offers, scenario=scenario)
+
+    def _allocator(self, key: str) -> Allocator:
+        target = hydra.utils.get_class(OmegaConf.select(self._cfg, key)._target_)
+        if not issubclass(target, pl.LightningModule):
+            return self._build(key)
+        return self._build(
+            key,
+            scenario=self.scenario,
+            mean_users=(self.datamodule.train_values * self.users_per_unit).float(),
+            bandwidth_options_hz=self.offers.bandwidth_hz[0].tolist(),
+            vm_options=self.offers.n_vms[0].tolist(),
+        )
+
+    def _loaded(self, module: str, new):
+        path = self._cfg.init[module]
+        if path is None:
+            return new
+        if not isinstance(new, pl.LightningModule):
+            raise InputError(f"init.{module}={path}: {module} is a rule and takes no checkpoint; drop init.{module}")
+        return checkpoint.load(path, expect=type(new))
+
+    def _build(self, key: str, **added: Any) -> Any:
+        """Instantiate the config node at `key`; what goes wrong there is told with the key."""
+        node = OmegaConf.select(self._cfg, key, throw_on_missing=True)
+        try:
+            return instantiate(node, _convert_="all", **added)
+        except InstantiationException as error:
+            cause = error.__cause__
+            if isinstance(cause, InputError):
+                raise cause from None
+            if isinstance(cause, TypeError | ImportError | AttributeError | None):
+                raise InputError(f"{key}: {' '.join(str(cause or error).split())}") from error
+            raise cause from None
+
+
+def run(cfg: DictConfig) -> RunResult:
+    """Run the job that `cfg` describes and write its run directory.
+
+    Raises:
+        InputError: the config, a data file or a checkpoint is wrong; no directory is left behind.
+        KeyboardInterrupt: interrupted; trained modules have their `last.ckpt`.
+    """
+    started = time.perf_counter()
+    directory = _directory(cfg)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    parts = Parts(cfg)
+    try:
+        job = parts._build("job")
+        summary, table = job(parts, directory)
+    except InputError:
+        directory.discard()
+        raise
+    summary = {**summary, "seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
+    directory.write(summary, table)
+    return RunResult(summary, table, directory.path, parts)
+
+
+def main() -> None:
+    """The command line: exit code 0 done, 2 wrong input (one line on stderr), 130 interrupted."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
+    try:
+        _hydra_main()
+    except InputError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(explain(error, sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("interrupted; go on with init=resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+@hydra.main(config_path=str(CONFIGS), config_name="main", version_base="1.3")
+def _hydra_main(cfg: DictConfig) -> dict[str, Any]:
+    result = run(cfg)
+    print(result.directory)
+    return result.summary
+
+
+def explain(error: Exception, overrides: list[str]) -> str:
+    """One line for a config that Hydra refuses: what is wrong, and the nearest name that exists."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        hint = near_miss(option, error.options)
+        return f"{group}={option}: no such option{hint} (there are: {', '.join(sorted(error.options))})"
+    text = " ".join(str(error).split())
+    unknown = next((word for word in overrides if f"'{word.lstrip('+~').partition('=')[0]}'" in text), None)
+    if unknown is not None:
+        key = unknown.lstrip("+~").partition("=")[0]
+        hint = near_miss(key, _known_keys(overrides, key)) or "; `--help` lists the groups, `--cfg job` every key"
+        return f"{unknown}: there is no config key '{key}'{hint}"
+    if "full_key" in text or "Missing mandatory value" in text:
+        return f"the config is incomplete or wrong: {text}"
+    return text
+
+
+def _known_keys(overrides: list[str], unknown: str) -> list[str]:
+    """Every dotted key of the config that the other group choices compose."""
+    groups = [
+        word
+        for word in overrides
+        if "=" in word and not word.startswith(unknown) and (CONFIGS / word.partition("=")[0]).is_dir()
+    ]
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            cfg = hydra.compose("main", overrides=groups)
+        except HydraException:
+            cfg = hydra.compose("main")
+    return list(_keys(OmegaConf.to_container(cfg)))
+
+
+def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _directory(cfg: DictConfig) -> RunDirectory:
+    if cfg.init.mode != "resume":
+        return RunDirectory(cfg.run_dir, config=_repeatable(cfg))
+    if cfg.init.checkpoint is None:
+        return RunDirectory(newest_unfinished(Path(cfg.run_dir).parent), _repeatable(cfg), resume=True)
+    path = Path(cfg.init.checkpoint)
+    run = next((place for place in (path, *path.parents) if (place / "config.yaml").is_file()), None)
+    if run is None:
+        raise InputError(f"init.checkpoint={path} is no run directory (no config.yaml there); name the run to resume")
+    return RunDirectory(run, _repeatable(cfg), resume=True)
+
+
+def _repeatable(cfg: DictConfig) -> str:
+    """The resolved config, such that `--config-dir RUN --config-name config` repeats the run in a directory of its own."""
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    content["run_dir"] = f"runs/{content['job']['name']}/${{now:%Y-%m-%d_%H-%M-%S}}"
+    content["init"] = {key: value for key, value in content["init"].items() if key != "mode" and value is not None}
+    defaults = {"defaults": [{"init": "scratch"}, {"hydra": "default"}, "_self_"]}
+    header = "".join(
+        f"# {group}={choice}\n" for group, choice in sorted(choices.items()) if not group.startswith("hydra")
+    )
+    return header + OmegaConf.to_yaml(OmegaConf.create({**defaults, **content}))
+
+
+def _versions() -> dict[str, str]:
+    packages = {f"version_{name}": version(name) for name in ("sliceoff", "torch", "lightning", "mip")}
+    return {"version_python": platform.python_version(), **packages}
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(WRONG_INPUT)

@@ -1,0 +1,101 @@
+"""The directory every run leaves behind: config, summary, results table, checkpoints, report."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import polars
+
+from sliceoff.errors import InputError
+
+
+class RunDirectory:
+    """A run's files, created when the first of them is written, so that a run refused for its input leaves nothing.
+
+    Args:
+        path: where to write. A new run never writes into an existing directory: a number is appended to the name.
+        config: the text of `config.yaml`, which repeats the run.
+        resume: write into `path` itself, the directory of the interrupted run.
+    """
+
+    def __init__(self, path: str | Path, config: str, resume: bool = False):
+        self._wanted, self._config, self.resume = Path(path), config, resume
+
+    @cached_property
+    def path(self) -> Path:
+        """The directory, created at first use.
+
+        Raises:
+            InputError: the place cannot be written to.
+        """
+        if self.resume:
+            return self._wanted
+        try:
+            path = _create_unused(self._wanted)
+        except OSError as error:
+            raise InputError(f"cannot write the run to {self._wanted} ({error.strerror}); set run_dir=PATH") from error
+        (path / "config.yaml").write_text(self._config)
+        return path
+
+    @property
+    def created(self) -> bool:
+        """Whether anything has been written yet."""
+        return "path" in self.__dict__
+
+    def checkpoints(self, module: str = "") -> Path:
+        """Directory of `best.ckpt` and `last.ckpt`: of the job's only module, or of the one named."""
+        return self.path / "checkpoints" / module
+
+    def logs(self) -> dict[str, polars.DataFrame]:
+        """The CSV learning logs so far: module name -> its metrics, of all its sessions one after the other."""
+        tables: dict[str, list[polars.DataFrame]] = {}
+        for file in sorted((self.path / "logs").glob("*/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime):
+            tables.setdefault(file.parts[-3], []).append(polars.read_csv(file, infer_schema_length=None))
+        return {name: polars.concat(parts, how="diagonal_relaxed") for name, parts in tables.items()}
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        _write_whole(self.path / name, lambda file: file.write_text(text))
+
+    def write(self, summary: Mapping[str, object], table: polars.DataFrame) -> None:
+        """Write `summary.json`, `results.parquet` and `results.csv`; each appears whole or not at all."""
+        _write_whole(self.path / "results.csv", table.write_csv)
+        _write_whole(self.path / "results.parquet", table.write_parquet)
+        self.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def discard(self) -> None:
+        """Remove a new run's directory: its input turned out to be wrong. A resumed run's files are kept."""
+        if self.created and not self.resume:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def newest_unfinished(runs: Path) -> Path:
+    """The newest run directory directly under `runs` that has a `config.yaml` but no `summary.json` yet.
+
+    Raises:
+        InputError: there is none.
+    """
+    unfinished = [file.parent for file in runs.glob("*/config.yaml") if not (file.parent / "summary.json").exists()]
+    if not unfinished:
+        raise InputError(f"no unfinished run under {runs} to resume; name one with init.checkpoint=RUN_DIRECTORY")
+    return max(unfinished, key=lambda path: path.stat().st_mtime)
+
+
+def _create_unused(path: Path) -> Path:
+    for number in range(10_000):
+        candidate = path if number == 0 else path.with_name(f"{path.name}-{number + 1}")
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            if candidate.is_dir() and not any(candidate.iterdir()):
+                return candidate
+    raise InputError(f"{path} and its numbered successors all exist; set run_dir=PATH")
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    partial.replace(path)

@@ -1,0 +1,83 @@
+"""Checkpoints rebuild their module from the file alone, and refuse what is not theirs in one line."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from sliceoff import checkpoint
+from sliceoff.errors import InputError
+
+
+class Body(nn.Module):
+    def __init__(self, width: int, depth: int = 1):
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(width, width) for _ in range(depth)))
+
+
+class Whole(nn.Module):
+    def __init__(self, body, name: str, sizes=(1, 2)):
+        super().__init__()
+        self.spec = checkpoint.describe(type(self), {"body": body, "name": name, "sizes": sizes})
+        self.body, self.name, self.sizes = body(depth=2), name, sizes
+
+
+def saved(tmp_path, module, **replaced):
+    path = tmp_path / "best.ckpt"
+    torch.save({"spec": module.spec, "state_dict": module.state_dict(), **replaced}, path)
+    return path
+
+
+@pytest.fixture
+def module():
+    return Whole(partial(Body, width=3), "informer")
+
+
+def test_round_trip_from_the_file_alone(tmp_path, module):
+    loaded = checkpoint.load(saved(tmp_path, module), expect=Whole)
+    assert loaded.name == "informer"
+    assert list(loaded.sizes) == [1, 2]
+    assert not loaded.training
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_run_directory_stands_for_its_best_checkpoint(tmp_path, module):
+    (tmp_path / "checkpoints").mkdir()
+    saved(tmp_path / "checkpoints", module)
+    assert checkpoint.load(tmp_path, expect=Whole).name == "informer"
+
+
+def test_another_kind_of_module_is_refused(tmp_path, module):
+    with pytest.raises(InputError, match="holds a Whole, not a Body"):
+        checkpoint.load(saved(tmp_path, module), expect=Body)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, module):
+    with pytest.raises(InputError, match="does not fit Whole"):
+        checkpoint.load(saved(tmp_path, module, state_dict={}), expect=Whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 torn"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"best.ckpt"):
+        checkpoint.read(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint at"):
+        checkpoint.load(tmp_path / "absent.ckpt", expect=Whole)
+
+
+def test_a_checkpoint_cannot_name_anything_but_a_torch_module(tmp_path, module):
+    spec = {"class": "os:system", "arguments": {"command": "true"}}
+    with pytest.raises(InputError, match="no torch module"):
+        checkpoint.load(saved(tmp_path, module, spec=spec), expect=nn.Module)
+
+
+def test_what_cannot_be_kept_is_told_at_once():
+    with pytest.raises(TypeError, match="name of type object"):
+        checkpoint.describe(Whole, {"body": partial(Body, width=3), "name": object()})

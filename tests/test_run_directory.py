@@ -1,0 +1,58 @@
+"""A run never writes into another's directory, appears only when it has something to write, and appears whole."""
+
+import json
+
+import polars
+import pytest
+
+from sliceoff.errors import InputError
+from sliceoff.run_directory import RunDirectory, newest_unfinished
+
+TABLE = polars.DataFrame({"period": [1, 2], "profit": [0.5, -1.0]})
+
+
+def test_nothing_is_created_before_the_first_file(tmp_path):
+    directory = RunDirectory(tmp_path / "run", config="seed: 0\n")
+    assert not (tmp_path / "run").exists()
+    assert directory.path == tmp_path / "run"
+    assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 0\n"
+
+
+def test_an_existing_run_is_never_written_into(tmp_path):
+    first, second = (RunDirectory(tmp_path / "run", config="") for _ in range(2))
+    assert (first.path.name, second.path.name) == ("run", "run-2")
+
+
+def test_files_round_trip(tmp_path):
+    directory = RunDirectory(tmp_path / "run", config="")
+    directory.write({"profit_money": 1.5, "seed": 0}, TABLE)
+    assert json.loads((directory.path / "summary.json").read_text()) == {"profit_money": 1.5, "seed": 0}
+    assert polars.read_parquet(directory.path / "results.parquet").equals(TABLE)
+    assert polars.read_csv(directory.path / "results.csv").equals(TABLE)
+    assert not list(directory.path.glob(".*"))
+
+
+def test_wrong_input_discards_a_new_run_but_never_a_resumed_one(tmp_path):
+    new = RunDirectory(tmp_path / "run", config="")
+    assert new.path.exists()
+    resumed = RunDirectory(new.path, config="", resume=True)
+    resumed.discard()
+    assert new.path.exists()
+    new.discard()
+    assert not new.path.exists()
+
+
+def test_resume_finds_the_newest_unfinished_run(tmp_path):
+    finished, unfinished = (RunDirectory(tmp_path / name, config="") for name in ("a", "b"))
+    assert unfinished.path.exists()
+    finished.write({}, TABLE)
+    assert newest_unfinished(tmp_path) == unfinished.path
+    unfinished.write({}, TABLE)
+    with pytest.raises(InputError, match="no unfinished run"):
+        newest_unfinished(tmp_path)
+
+
+def test_an_unwritable_place_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="run_dir=PATH"):
+        _ = RunDirectory(tmp_path / "file" / "run", config="").path
