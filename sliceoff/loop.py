@@ -5,6 +5,7 @@ simulated ones are a sample of the long slot: their revenue is scaled up by `lon
 that revenue, rent and profit are all money per long slot.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from sliceoff.data import TrafficDataModule
 from sliceoff.predictor import Forecaster
-from sliceoff.region import Allocator, RegionEnvironment, Scenario
+from sliceoff.region import Allocation, Allocator, Outcome, RegionEnvironment, RegionState, Scenario
 from sliceoff.slicing import Rental, Slicer, SlicingRequest, TaskStatistics
 
 
@@ -39,6 +40,33 @@ def revenue_scale(long_slot_s: float, slots: int, short_slot_s: float) -> float:
     return long_slot_s / (slots * short_slot_s)
 
 
+@dataclass
+class Tally:
+    """Sums over the short slots of one long slot, one entry per region."""
+
+    revenue: Float[Tensor, " regions"]
+    tasks: Float[Tensor, " regions"]
+    done: Float[Tensor, " regions"]
+    dropped: Float[Tensor, " regions"]
+    bandwidth_share: Float[Tensor, " regions"]
+    busy_share: Float[Tensor, " regions"]
+
+    @classmethod
+    def empty(cls, n_regions: int) -> "Tally":
+        """All zero."""
+        return cls(*(torch.zeros(n_regions) for _ in dataclasses.fields(cls)))
+
+    def add(self, scenario: Scenario, state: RegionState, allocation: Allocation, outcome: Outcome) -> None:
+        """Add one short slot."""
+        vm_seconds = state.n_vms.clamp(min=1) * scenario.short_slot_s
+        self.revenue += outcome.revenue.sum(-1)
+        self.tasks += state.tasks.present.sum(-1)
+        self.done += outcome.on_time.sum(-1)
+        self.dropped += outcome.dropped.sum(-1)
+        self.bandwidth_share += allocation.share.sum(-1)
+        self.busy_share += outcome.busy_s.sum(-1) / vm_seconds
+
+
 def simulate(
     stack: Stack,
     windows: TrafficDataModule,
@@ -59,39 +87,66 @@ def simulate(
         on_period: called after every long slot, for progress.
 
     Returns:
-        One row per long slot and region: `stack, period, time, region, users, users_forecast, forecast_error,
-        bandwidth_hz, n_vms, rent, revenue, profit` (money per long slot), `tasks, done, late, dropped` (in the simulated
-        slots), `bandwidth_utilisation, vm_utilisation` (0-1), `uncovered, status, backlog_s`.
+        One row per long slot and region: `stack, period, time, region`; `users, users_forecast, forecast_error`
+        [per short slot]; `bandwidth_hz, n_vms, capacity_users, uncovered, status`; `rent, revenue, profit` [money per
+        long slot]; `tasks, done, late, dropped` [in the simulated slots]; `bandwidth_utilisation, vm_utilisation`
+        [0-1]; `backlog_s` [s, all VMs together at the long slot's end].
     """
     trace = windows.trace
+    n_regions = len(trace.regions)
     users = torch.from_numpy(trace.values).float() * unit_users
     scale = revenue_scale(trace.step_s, slots_per_period, scenario.short_slot_s)
-    environment = RegionEnvironment(scenario, mean_users=users[periods.start], n_copies=len(trace.regions), seed=seed)
-    statistics = TaskStatistics.prior(scenario, n_regions=len(trace.regions))
-    previous: Rental | None = None
+    environment = RegionEnvironment(scenario, mean_users=users[periods.start], n_copies=n_regions, seed=seed)
+    statistics = TaskStatistics.prior(scenario, n_regions)
+    rental: Rental | None = None
     state = environment.reset()
     frames = []
     for period in periods:
         forecast = stack.forecaster.forecast(windows.history_until(period))[0, 0, :, 0] * unit_users
-        previous = stack.slicer.rent(
+        rental = stack.slicer.rent(
             SlicingRequest(
-                forecast=forecast,
-                last=users[period - 1],
-                truth=users[period],
-                statistics=statistics,
-                previous=previous,
+                forecast=forecast, last=users[period - 1], truth=users[period], statistics=statistics, previous=rental
             )
         )
         environment.mean_users = users[period]
-        state = environment.rent(previous.bandwidth_hz, previous.n_vms)
-        tally = Tally.empty(len(trace.regions))
+        state = environment.rent(rental.bandwidth_hz, rental.n_vms)
+        tally = Tally.empty(n_regions)
         for _ in range(slots_per_period):
-            served = state
-            state, outcome = environment.step(stack.allocator.allocate(scenario, served))
-            tally.add(scenario, served, outcome)
+            served, allocation = state, stack.allocator.allocate(scenario, state)
+            state, outcome = environment.step(allocation)
+            tally.add(scenario, served, allocation, outcome)
             statistics = statistics.updated(scenario, served.tasks)
+        revenue = tally.revenue * scale
+        columns: dict[str, Tensor] = {
+            "users": users[period],
+            "users_forecast": forecast,
+            "forecast_error": forecast - users[period],
+            "bandwidth_hz": rental.bandwidth_hz,
+            "n_vms": rental.n_vms,
+            "capacity_users": statistics.capacity_users(rental.bandwidth_hz, rental.n_vms, scenario.short_slot_s),
+            "uncovered": rental.uncovered,
+            "rent": rental.rent,
+            "revenue": revenue,
+            "profit": revenue - rental.rent,
+            "tasks": tally.tasks,
+            "done": tally.done,
+            "late": tally.tasks - tally.done - tally.dropped,
+            "dropped": tally.dropped,
+            "bandwidth_utilisation": tally.bandwidth_share / slots_per_period,
+            "vm_utilisation": tally.busy_share / slots_per_period,
+            "backlog_s": state.backlog_s.sum(-1),
+        }
         frames.append(
-            _rows(stack.name, windows, period, forecast, users[period], previous, tally, scale, slots_per_period)
+            polars.DataFrame(
+                {"region": list(trace.regions)} | {name: value.numpy() for name, value in columns.items()}
+            ).with_columns(
+                polars.lit(stack.name).alias("stack"),
+                polars.lit(period).alias("period"),
+                polars.lit(trace.times[period]).alias("time"),
+                polars.lit(rental.status).alias("status"),
+            )
         )
         on_period()
-    return polars.concat(frames)
+    return polars.concat(frames).select(
+        "stack", "period", "time", "region", polars.exclude("stack", "period", "time", "region")
+    )

@@ -61,6 +61,11 @@ class Parts:
     def __init__(self, cfg: DictConfig):
         self._cfg = cfg
 
+    @property
+    def seed(self) -> int:
+        """The run's random seed."""
+        return self._cfg.seed
+
     @cached_property
     def trace(self) -> Trace:
         """The traffic trace."""
@@ -283,7 +288,7 @@ def _directory(cfg: DictConfig) -> RunDirectory:
 
 
 def _repeatable(cfg: DictConfig) -> str:
-    """The resolved config, such that `--config-dir RUN --config-name config` repeats the run in a directory of its own."""
+    """The resolved config; `--config-dir RUN --config-name config` repeats the run, in a directory of its own."""
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}

@@ -84,13 +84,16 @@ class Simulate:
         rows = comparison(table)
         main, *rest = rows
         best = max(rest, key=lambda row: row["profit"], default=None)
-        regions, periods = table["region"].n_unique(), table["period"].n_unique()
+        about = (
+            f"{table['period'].n_unique()} long slots of {parts.trace.step_s} s in {table['region'].n_unique()} regions, "
+            f"{table['time'].min()} to {table['time'].max()}; {self.slots_per_period} short slots simulated in each; "
+            f"seed {parts.seed}."
+        )
         directory.write_text(
             "report.html",
             page(
                 title="SliceOff simulation",
-                about=f"{periods} long slots of {parts.trace.step_s} s in {regions} regions, from {table['time'].min()} to "
-                f"{table['time'].max()}; {self.slots_per_period} short slots simulated in each; seed {parts.seed}.",
+                about=about,
                 headline=_headline(main, best),
                 rows=rows,
                 sections=[
@@ -101,8 +104,8 @@ class Simulate:
                     ),
                     (
                         "Forecast and rented capacity",
-                        "Where the grey area lies under the black line, the slice cannot carry the users; where it lies far "
-                        "above, rent is wasted.",
+                        "Where the shaded area lies under the black line, the slice cannot carry the users; "
+                        "where it lies far above, rent is wasted.",
                         figures["forecast"],
                     ),
                     (

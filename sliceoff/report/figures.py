@@ -17,7 +17,7 @@ DONE, LATE, DROPPED = "#009E73", "#E69F00", "#D55E00"
 
 
 def profit_over_time(table: polars.DataFrame) -> Figure:
-    """Profit of all regions together, summed up over time, one line per stack; the main stack's rent and revenue below."""
+    """Profit of all regions together so far, one line per stack; below, the main stack's revenue and rent."""
     figure, (total, flows) = _figure(rows=2, height=5.6)
     for colour, (stack, rows) in zip(COLOURS, _by_stack(table), strict=False):
         per_slot = rows.group_by("time", maintain_order=True).agg(polars.col("profit").sum())
