@@ -1,9 +1,51 @@
-"""Shape checks for every test: jaxtyping's annotations are enforced by beartype while the suite runs."""
+"""Shape checks for every test, and the command line as a fixture."""
 
 import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
-os.environ.setdefault("WANDB_MODE", "offline")
-
+import pytest
 from jaxtyping import install_import_hook
 
+os.environ["WANDB_MODE"] = "offline"
 install_import_hook(["sliceoff", "callbacks"], "beartype.beartype")
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real traces; tests that want it skip where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real traces at {REAL_DATA}")
+    return REAL_DATA
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run `main.py ARGUMENTS` in this process, in a directory of its own (`tmp_path`)."""
+    from sliceoff.run import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["main.py", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Ended(code, *capsys.readouterr())
+
+    return run

@@ -1,0 +1,152 @@
+"""What a user types: good commands leave a complete run directory, bad ones one clear line and nothing else."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FAST = ("debug=fast", "data.days=21")
+
+
+def trace_csv(path: Path, rows: int = 400, cell=None) -> Path:
+    """An hourly two-region trace; `cell=(row, column, text)` replaces one cell."""
+    times = np.datetime64("2024-01-01T00:00:00") + np.arange(rows) * np.timedelta64(3600, "s")
+    daily = 50 + 30 * np.sin(2 * np.pi * np.arange(rows) / 24)
+    lines = [[str(time), f"{value:.3f}", f"{value / 2:.3f}"] for time, value in zip(times, daily, strict=True)]
+    if cell:
+        lines[cell[0]][cell[1]] = cell[2]
+    path.write_text("\n".join(["time,north,south", *(",".join(line) for line in lines)]) + "\n")
+    return path
+
+
+def test_the_default_job_leaves_a_complete_run_directory(cli, tmp_path):
+    ended = cli(*FAST)
+    assert ended.code == 0, ended.err
+    run = Path(ended.out.strip().splitlines()[-1])
+    for name in ("config.yaml", "summary.json", "results.parquet", "results.csv", "report.html"):
+        assert (run / name).stat().st_size > 0
+    for module in ("predictor", "allocator"):
+        for name in ("best.ckpt", "last.ckpt"):
+            content = torch.load(run / "checkpoints" / module / name, weights_only=True)
+            assert "spec" in content
+    summary = json.loads((run / "summary.json").read_text())
+    table = polars.read_parquet(run / "results.parquet")
+    main = table.filter(polars.col("stack") == "main")
+    assert summary["main/profit_money"] == pytest.approx(main["profit"].sum())
+    assert main["profit"].to_numpy() == pytest.approx((main["revenue"] - main["rent"]).to_numpy())
+    assert (table["tasks"] == table["done"] + table["late"] + table["dropped"]).all()
+    report = (run / "report.html").read_text()
+    assert "http://" not in report.replace("http://www.w3.org", "")
+    assert report.count("<svg") >= 4
+
+
+def test_same_seed_same_summary_and_the_saved_config_repeats_the_run(cli):
+    first = Path(cli(*FAST).out.strip().splitlines()[-1])
+    again = cli("--config-dir", str(first), "--config-name", "config")
+    assert again.code == 0, again.err
+    second = Path(again.out.strip().splitlines()[-1])
+    assert second != first
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (first, second)]
+    for summary in summaries:
+        summary.pop("wall_seconds")
+    assert summaries[0] == summaries[1]
+
+
+def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
+    path = trace_csv(tmp_path / "mine.csv")
+    ended = cli(
+        "debug=fast", "data=wide_csv", f"data.path={path}", "predictor=linear", "slicer=exact", "allocator=greedy"
+    )
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predictor=liner"], "did you mean 'linear'"),
+        (["predictr=linear"], "did you mean 'predictor'"),
+        (["windows.horizn=3"], "did you mean 'windows.horizon'"),
+        (["data=wide_csv"], "data.path"),
+        (["data=wide_csv", "data.path=absent.csv"], "absent.csv"),
+        (["data=wide_csv", "data.path={good}", "data.columns=[nort]"], "did you mean 'north'"),
+        (["data=wide_csv", "data.path={text}"], "line 12"),
+        (["data=wide_csv", "data.path={gap}", "data.gaps=error"], "line 12"),
+        (["data=wide_csv", "data.path={empty}"], "empty"),
+        (["windows.horizon=100000"], "windows.horizon"),
+        (["offers.bandwidth_price_per_mhz=-1"], "bandwidth_price_per_mhz"),
+        (["offers.bandwidth_options_mhz=[]"], "bandwidth_options_mhz"),
+        (["init.predictor={other}"], "not a Forecaster"),
+        (["init.predictor=absent.ckpt"], "absent.ckpt"),
+        (["job.periods=0"], "job.periods"),
+        (["init=resume"], "no unfinished run"),
+        (["predictor.learning_rate=-1"], "learning_rate"),
+        (["region.deadline_s=0"], "deadline_s"),
+        (["predictor._target_=nowhere.Thing"], "nowhere"),
+        (["job=fit_allocator", "allocator=greedy"], "rule"),
+    ],
+)
+def test_bad_input_is_one_line_exit_2_and_no_run_directory(cli, tmp_path, arguments, message):
+    (tmp_path / "empty.csv").write_text("")
+    torch.save(
+        {"spec": {"class": "torch.nn.modules.linear:Linear", "arguments": {}}, "state_dict": {}},
+        tmp_path / "other.ckpt",
+    )
+    files = {
+        "good": trace_csv(tmp_path / "good.csv"),
+        "text": trace_csv(tmp_path / "text.csv", cell=(10, 1, "many")),
+        "gap": trace_csv(tmp_path / "gap.csv", cell=(10, 2, "")),
+        "empty": tmp_path / "empty.csv",
+        "other": tmp_path / "other.ckpt",
+    }
+    ended = cli(*FAST[:1], *(argument.format(**files) for argument in arguments))
+    assert ended.code == 2, ended.err
+    lines = ended.err.strip().splitlines()
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("job", ["fit_predictor", "fit_allocator"])
+def test_ctrl_c_exits_130_with_last_ckpt_and_resume_goes_on(tmp_path, job):
+    command = [
+        sys.executable,
+        str(REPOSITORY / "main.py"),
+        f"job={job}",
+        "data.days=21",
+        "trainer.predictor.max_epochs=500",
+    ]
+    command += ["trainer.allocator.max_epochs=500", "callbacks.predictor.early_stopping.patience=1000"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline, "no checkpoint was ever written"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    (last,) = tmp_path.glob("runs/*/*/checkpoints/last.ckpt")
+    stopped = torch.load(last, weights_only=True)["global_step"]
+    epochs = torch.load(last, weights_only=True)["epoch"] + 2
+    ended = subprocess.run(
+        [*command, "init=resume", f"trainer.predictor.max_epochs={epochs}", f"trainer.allocator.max_epochs={epochs}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert Path(tmp_path, ended.stdout.strip().splitlines()[-1]) == last.parents[1]
+    assert torch.load(last, weights_only=True)["global_step"] > stopped
