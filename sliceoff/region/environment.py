@@ -1,0 +1,231 @@
+"""Regions over time: tasks arrive, are served as allocated, and leave their VMs' queues behind."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sliceoff.errors import InputError
+from sliceoff.region import draws
+from sliceoff.region.allocation import check_allocation
+from sliceoff.region.scenario import Scenario
+from sliceoff.region.serve import serve
+from sliceoff.region.state import Allocation, Outcome, RegionState, Tasks
+
+# What is drawn, each from a stream of its own.
+_COUNT, _SIZE, _PLACE, _WALK = range(4)
+_EVERY_STEP = -1  # the step whose key serves what stays the same over time
+
+
+class RegionEnvironment:
+    """A batch of independent regions (copies), one row each. It never ends: episodes are the caller's to cut.
+
+    Users per slot are Poisson with the copy's mean, at most `max_users`. Tasks depend on (seed, copy id, step) alone,
+    so two allocators, rentals or batches face the same tasks.
+
+    A VM that is given back at a long slot's border first finishes what it has queued, at the provider's expense, and
+    takes nothing new; rented again sooner than that, it comes back with what is left. No queue is ever dropped.
+
+    Args:
+        scenario: the regions' constants.
+        mean_users: users per short slot of each copy; may be set anew at any time (`environment.mean_users = ...`).
+        n_copies: rows.
+        seed: of all draws.
+        copy_ids: the copies' identities in the draws, `0..n_copies-1` if not given; a part of a batch repeats the whole
+            batch's tasks under its own ids.
+        bandwidth_hz, n_vms: what is rented, for each copy or for all; otherwise call `rent` before the first step.
+        dtype: of all floating-point tensors.
+
+    Raises:
+        InputError: names the argument at fault.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        mean_users: float | Sequence[float] | Tensor,
+        n_copies: int,
+        seed: int,
+        *,
+        copy_ids: Sequence[int] | Tensor | None = None,
+        bandwidth_hz: float | Tensor | None = None,
+        n_vms: int | Tensor | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        if n_copies < 1:
+            raise InputError(f"n_copies={n_copies} is not above zero")
+        self.scenario = scenario
+        self.n_copies = n_copies
+        self.seed = seed
+        self.device = torch.device(device)
+        self.dtype = dtype
+        ids = torch.arange(n_copies) if copy_ids is None else torch.as_tensor(copy_ids)
+        if ids.shape != (n_copies,):
+            raise InputError(f"copy_ids has shape {tuple(ids.shape)}; give one id per copy, ({n_copies},)")
+        self.copy_ids = ids.to(self.device, torch.int64)
+        self._step = 0
+        self._backlog_s = torch.zeros(n_copies, scenario.max_vms, device=self.device, dtype=dtype)
+        self._bandwidth_hz = torch.zeros(n_copies, device=self.device, dtype=dtype)
+        self._n_vms = torch.zeros(n_copies, device=self.device, dtype=torch.int64)
+        self._tasks: Tasks | None = None
+        self.mean_users = mean_users
+        if (bandwidth_hz is None) != (n_vms is None):
+            raise InputError("bandwidth_hz and n_vms go together; give both, or call rent() before the first step")
+        if bandwidth_hz is not None and n_vms is not None:
+            self.rent(bandwidth_hz, n_vms)
+
+    @property
+    def mean_users(self) -> Float[Tensor, " copies"]:
+        """Users per short slot that each copy has on average."""
+        return self._mean_users
+
+    @mean_users.setter
+    def mean_users(self, value: float | Sequence[float] | Tensor) -> None:
+        mean = self._per_copy("mean_users", value, torch.float64)
+        if not bool((mean.isfinite() & (mean >= 0)).all()):
+            raise InputError(f"mean_users={mean.tolist()} must be finite and at least zero")
+        self._mean_users = mean
+        self._poisson_table = draws.poisson_table(mean, self.scenario.max_users)
+        self._tasks = None
+
+    @property
+    def steps(self) -> int:
+        """Short slots since the last reset."""
+        return self._step
+
+    @property
+    def state(self) -> RegionState:
+        """The regions at the start of the present slot."""
+        if self._tasks is None:
+            self._tasks = self._draw()
+        return RegionState(self._tasks, self._backlog_s, self._bandwidth_hz, self._n_vms)
+
+    def reset(self) -> RegionState:
+        """Back to step 0 with empty queues; what is rented stays."""
+        self._step = 0
+        self._backlog_s = torch.zeros_like(self._backlog_s)
+        self._tasks = None
+        return self.state
+
+    def rent(self, bandwidth_hz: float | Tensor, n_vms: int | Tensor) -> RegionState:
+        """Change what is rented, from the present slot on; queues stay.
+
+        Args:
+            bandwidth_hz: (n_copies,) or one for all, >= 0.
+            n_vms: (n_copies,) or one for all, 1 to `max_vms`.
+        """
+        bandwidth = self._per_copy("bandwidth_hz", bandwidth_hz, self.dtype)
+        if not bool((bandwidth.isfinite() & (bandwidth >= 0)).all()):
+            raise InputError(f"bandwidth_hz={bandwidth.tolist()} must be finite and at least zero")
+        vms = self._per_copy("n_vms", n_vms, torch.int64)
+        if not bool(((vms >= 1) & (vms <= self.scenario.max_vms)).all()):
+            raise InputError(f"n_vms={vms.tolist()} must lie between 1 and region.max_vms={self.scenario.max_vms}")
+        self._bandwidth_hz, self._n_vms = bandwidth, vms
+        return self.state
+
+    def step(self, allocation: Allocation) -> tuple[RegionState, Outcome]:
+        """Serve the present slot's tasks and go on to the next slot.
+
+        Raises:
+            InputError: the allocation breaks C4 or C5, is not finite or has the wrong shape; or nothing is rented yet.
+        """
+        if bool((self._n_vms < 1).any()):
+            raise InputError("nothing is rented yet; call rent(bandwidth_hz, n_vms) before the first step")
+        state = self.state
+        check_allocation(state, allocation)
+        outcome = serve(self.scenario, state, allocation)
+        self._backlog_s = outcome.backlog_s
+        self._step += 1
+        self._tasks = None
+        return self.state, outcome
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and ints from which `load_state_dict` goes on exactly here."""
+        return {
+            "seed": self.seed,
+            "step": self._step,
+            "copy_ids": self.copy_ids,
+            "mean_users": self._mean_users,
+            "backlog_s": self._backlog_s,
+            "bandwidth_hz": self._bandwidth_hz,
+            "n_vms": self._n_vms,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict` of an environment with as many copies and the same scenario."""
+        if state["backlog_s"].shape != self._backlog_s.shape:
+            raise InputError(
+                f"state_dict is of {tuple(state['backlog_s'].shape)} copies and VMs, "
+                f"this environment of {tuple(self._backlog_s.shape)}"
+            )
+        self.seed, self._step = int(state["seed"]), int(state["step"])
+        self.copy_ids = state["copy_ids"].to(self.device)
+        self.mean_users = state["mean_users"]
+        self._backlog_s = state["backlog_s"].to(self.device, self.dtype)
+        self._bandwidth_hz = state["bandwidth_hz"].to(self.device, self.dtype)
+        self._n_vms = state["n_vms"].to(self.device)
+
+    def _draw(self) -> Tasks:
+        scenario = self.scenario
+        key = draws.keys(self.seed, self.copy_ids, self._step)
+        size, density = draws.uniforms(key, _SIZE, scenario.max_users)
+        place, rank = draws.uniforms(key, _PLACE, scenario.max_users)
+        count = draws.poisson(key, _COUNT, self._poisson_table)
+        priorities = torch.tensor(scenario.priorities, device=self.device, dtype=self.dtype)
+        return Tasks(
+            data_bits=_between(scenario.data_bits, size.to(self.dtype)),
+            cycles_per_bit=_between(scenario.cycles_per_bit, density.to(self.dtype)),
+            priority=priorities[(rank * len(scenario.priorities)).long()],
+            distance_m=self._distance(place.to(self.dtype)),
+            present=torch.arange(scenario.max_users, device=self.device) < count.unsqueeze(-1),
+        )
+
+    def _distance(self, place: Float[Tensor, "copies users"]) -> Float[Tensor, "copies users"]:
+        """Distances of users spread evenly over the ring: new ones every slot, or walkers."""
+        scenario = self.scenario
+        inner, outer = scenario.min_distance_m, scenario.cell_radius_m
+        if scenario.speed_mps is None:
+            return (inner**2 + place * (outer**2 - inner**2)).sqrt()
+        key = draws.keys(self.seed, self.copy_ids, _EVERY_STEP)
+        radius, angle = (u.to(self.dtype) for u in draws.uniforms(key, _WALK, scenario.max_users))
+        walked = scenario.speed_mps * scenario.short_slot_s * self._step
+        return walk(radius.sqrt() * outer, angle * (2 * torch.pi), walked, outer).clamp_min(inner)
+
+    def _per_copy(self, name: str, value: Any, dtype: torch.dtype) -> Tensor:
+        tensor = torch.as_tensor(value).to(self.device, dtype)
+        if tensor.shape not in ((), (self.n_copies,)):
+            shape = tuple(tensor.shape)
+            raise InputError(f"{name} has shape {shape}; give one number, or one per copy ({self.n_copies},)")
+        return tensor.expand(self.n_copies).clone()
+
+
+def walk(
+    start_m: Float[Tensor, "*shape"], angle: Float[Tensor, "*shape"], walked_m: float, radius_m: float
+) -> Float[Tensor, "*shape"]:
+    """Distance from the centre after `walked_m` to and fro along the chord through the start, heading at `angle`.
+
+    The chord is seen as horizontal: the start lies at (start cos angle, start sin angle). Users spread evenly over the
+    disc stay so at all times.
+    """
+    along, aside = start_m * angle.cos(), start_m * angle.sin()
+    half = (radius_m**2 - aside**2).clamp_min(0).sqrt().clamp_min(1e-6 * radius_m)
+    # To and fro: the place on a circle twice as long as the chord, folded.
+    place = ((along + half + walked_m) % (4 * half) - 2 * half).abs() - half
+    return (place**2 + aside**2).sqrt()
+
+
+def _between(bounds: Sequence[float], uniform: Tensor) -> Tensor:
+    return bounds[0] + uniform * (bounds[1] - bounds[0])
+
+
+def utilisation(
+    scenario: Scenario, state: RegionState, outcome: Outcome
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Parts of the rented bandwidth and VM time that a slot used.
+
+    VM work counts in the slot that admitted it, so a single slot may show more than 1; the mean over time does not.
+    """
+    return outcome.airtime, outcome.work_s.sum(-1) / (state.n_vms * scenario.short_slot_s)

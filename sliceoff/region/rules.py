@@ -1,0 +1,119 @@
+"""Simple allocation rules, from careless to the one to beat. All work on whole batches."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sliceoff.region.scenario import Scenario
+from sliceoff.region.serve import bandwidth_work, execution_work
+from sliceoff.region.state import Allocation, RegionState
+
+
+class Equal:
+    """Equal shares, VMs in turn."""
+
+    def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
+        """Every present user gets the same share; the j-th one VM `j mod n_vms`."""
+        present = state.tasks.present
+        turn = present.cumsum(-1) - 1
+        return Allocation(normalise(present.to(state.backlog_s.dtype)), turn.clamp_min(0) % state.n_vms.unsqueeze(-1))
+
+
+class Proportional:
+    """All uploads end together; then the least-loaded VM, longest task first."""
+
+    def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
+        """Shares proportional to the bandwidth work `d / log2(1 + snr)`."""
+        share = normalise(bandwidth_work(scenario, state.tasks) * state.tasks.present)
+        return Allocation(share, least_loaded(execution_work(scenario, state.tasks), state))
+
+
+class Random:
+    """Shares uniform on the simplex, VMs uniform.
+
+    Args:
+        seed: of the rule's own generator.
+    """
+
+    def __init__(self, seed: int = 0):
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
+        """Shares from the flat Dirichlet distribution over the present users."""
+        present, dtype = state.tasks.present, state.backlog_s.dtype
+        draws = torch.rand(2, *present.shape, generator=self._generator, dtype=torch.float64).to(present.device)
+        share = normalise((-torch.log1p(-draws[0])).to(dtype) * present)
+        return Allocation(share, (draws[1] * state.n_vms.unsqueeze(-1)).long())
+
+
+class Greedy:
+    """Deadline-aware greedy: the densest tasks first, every VM filled backwards from the deadline.
+
+    A task placed on a VM with `later` work behind it must start by `deadline - later - own work`, which is also when
+    its upload must end; that fixes the bandwidth it needs. It goes to the VM with the least work so far among those
+    where it would start after the backlog, and is left out when none is, or when the bandwidth is used up. What
+    bandwidth is left over is spread over those served, which makes all earlier and leaves less for the next slot.
+    """
+
+    def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
+        """Myopic: it sees backlogs, not the slots to come."""
+        return pack(scenario, state, value_density(scenario, state))
+
+
+def normalise(weight: Float[Tensor, "*batch users"]) -> Float[Tensor, "*batch users"]:
+    """Shares proportional to the weights; all zero where all weights are."""
+    return weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def value_density(scenario: Scenario, state: RegionState) -> Float[Tensor, "*batch users"]:
+    """Priority per part of the region's bandwidth and VM time that a task takes; minus infinity for absent users."""
+    bandwidth = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
+    execution = execution_work(scenario, state.tasks) / state.n_vms.unsqueeze(-1)
+    return torch.where(state.tasks.present, state.tasks.priority / (bandwidth + execution), -torch.inf)
+
+
+def least_loaded(work_s: Float[Tensor, "*batch users"], state: RegionState) -> Int[Tensor, "*batch users"]:
+    """Longest task first, each to the VM that is free first, backlog included."""
+    present = state.tasks.present
+    ranked, order = torch.where(present, work_s, 0).sort(dim=-1, descending=True, stable=True)
+    load = torch.where(_exists(state), state.backlog_s, torch.inf)
+    vm = torch.zeros_like(order)
+    for rank in range(int(present.sum(-1).max()) if present.numel() else 0):
+        chosen = load.argmin(-1, keepdim=True)
+        vm[..., rank : rank + 1] = chosen
+        load = load.scatter_add(-1, chosen, ranked[..., rank : rank + 1])
+    return torch.zeros_like(vm).scatter(-1, order, vm)
+
+
+def pack(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch users"]) -> Allocation:
+    """Place tasks in the order of falling `density` (minus infinity: not at all), as `Greedy` describes."""
+    # A thousandth is kept so that a VM filled to the brim is not late by rounding.
+    deadline = scenario.deadline_s * (1 - 1e-3)
+    ranked, order = density.sort(dim=-1, descending=True, stable=True)
+    wanted = ranked > -torch.inf
+    work = bandwidth_work(scenario, state.tasks).gather(-1, order) / state.bandwidth_hz.unsqueeze(-1)
+    execution = execution_work(scenario, state.tasks).gather(-1, order)
+    room = torch.where(_exists(state), deadline - state.backlog_s, -torch.inf)  # time before the work placed so far
+    start = torch.full_like(room, deadline)  # when the work placed so far starts
+    free = torch.ones_like(state.bandwidth_hz).unsqueeze(-1)
+    share, vm = torch.zeros_like(work), torch.zeros_like(order)
+    for rank in range(int(wanted.sum(-1).max()) if wanted.numel() else 0):
+        here = slice(rank, rank + 1)
+        own = execution[..., here]
+        latest = torch.where(room >= own, start, -torch.inf)
+        ready, chosen = latest.max(-1, keepdim=True)
+        need = work[..., here] / (ready - own)
+        taken = wanted[..., here] & (ready > own) & (need <= free)
+        need = torch.where(taken, need, 0)
+        free = free - need
+        used = torch.where(taken, own, 0)
+        start = start.scatter_add(-1, chosen, -used)
+        room = room.scatter_add(-1, chosen, -used)
+        share[..., here] = need
+        vm[..., here] = torch.where(taken, chosen, 0)
+    back = torch.zeros_like(order)
+    return Allocation(normalise(torch.zeros_like(share).scatter(-1, order, share)), back.scatter(-1, order, vm))
+
+
+def _exists(state: RegionState) -> Bool[Tensor, "*batch max_vms"]:
+    return torch.arange(state.backlog_s.shape[-1], device=state.n_vms.device) < state.n_vms.unsqueeze(-1)

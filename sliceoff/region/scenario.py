@@ -1,0 +1,111 @@
+"""What a region is made of: slots, radio, tasks, machines and the price of a task. SI units throughout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any, Literal
+
+from sliceoff.errors import InputError
+
+_MAY_BE_ZERO = {"price", "speed_mps"}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The constants of every region; the defaults are those of `configs/region/default.yaml`, with their sources there.
+
+    Args:
+        short_slot_s: length of an allocation period.
+        deadline_s: a task's deadline, counted from the start of its slot.
+        max_users: users per region and slot that tensors are padded to; more are turned away.
+        max_vms: VMs per region that tensors are padded to.
+        max_bandwidth_hz: largest bandwidth on offer; only scales observations.
+        transmit_power_w, noise_w: of every user's radio, and at the base station over the whole band.
+        gain_at_1m, path_loss_exponent: channel gain is `gain_at_1m * distance ** -path_loss_exponent`.
+        data_bits, cycles_per_bit: (low, high) of the uniform distributions of a task's size and density.
+        priorities: the equally likely priorities; a task done in time earns `price * priority`.
+        cell_radius_m, min_distance_m: users are spread evenly over this ring around the base station.
+        speed_mps: None draws new users every slot; a number keeps them, each walking to and fro along a chord.
+        vm_hz: a VM's speed in cycles/s.
+        price: money for a task of priority 1 done in time.
+        queue: `lindley`, the exact FIFO waiting time, or `paper`, the plain sum of the work queued before.
+        late_tasks: what happens to a task that, on arrival at its VM, can no longer meet the deadline: `drop` or `run`.
+
+    Raises:
+        InputError: a value is not finite, not positive, or a range is not ordered; names the argument.
+    """
+
+    short_slot_s: float = 0.5
+    deadline_s: float = 1.0
+    max_users: int = 50
+    max_vms: int = 32
+    max_bandwidth_hz: float = 80e6
+    transmit_power_w: float = 0.1
+    noise_w: float = 1e-13
+    gain_at_1m: float = 1e-4
+    path_loss_exponent: float = 3.0
+    data_bits: Sequence[float] = (0.5e6, 1.5e6)
+    cycles_per_bit: Sequence[float] = (200.0, 400.0)
+    priorities: Sequence[float] = (1.0, 2.0, 3.0)
+    cell_radius_m: float = 200.0
+    min_distance_m: float = 10.0
+    speed_mps: float | None = None
+    vm_hz: float = 5e9
+    price: float = 0.05
+    queue: Literal["lindley", "paper"] = "lindley"
+    late_tasks: Literal["drop", "run"] = "drop"
+
+    @classmethod
+    def from_decibels(cls, *, gain_at_1m_db: float, noise_dbm: float, **si: Any) -> "Scenario":
+        """The scenario with its gain in dB and its noise in dBm, as radio people write them; all else as it is."""
+        return cls(gain_at_1m=10 ** (gain_at_1m_db / 10), noise_w=10 ** ((noise_dbm - 30) / 10), **si)
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("data_bits", "cycles_per_bit"):
+                value = _interval(field.name, value)
+            elif field.name == "priorities":
+                value = tuple(_positive(field.name, item) for item in value)
+            elif field.name in ("max_users", "max_vms"):
+                value = _count(field.name, value)
+            elif field.type is float or (field.name == "speed_mps" and value is not None):
+                value = _positive(field.name, value)
+            object.__setattr__(self, field.name, value)
+        if not self.priorities:
+            raise InputError("region.priorities is empty; give at least one priority, such as [1]")
+        if self.min_distance_m >= self.cell_radius_m:
+            raise InputError(
+                f"region.min_distance_m={self.min_distance_m} is not below region.cell_radius_m={self.cell_radius_m}"
+            )
+        for name, options in (("queue", ("lindley", "paper")), ("late_tasks", ("drop", "run"))):
+            if getattr(self, name) not in options:
+                raise InputError(f"region.{name}={getattr(self, name)!r} is not one of {', '.join(options)}")
+
+    @property
+    def max_execution_s(self) -> float:
+        """The longest execution time that a task can have."""
+        return self.data_bits[1] * self.cycles_per_bit[1] / self.vm_hz
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise InputError(f"region.{name}={value!r} is not a finite number")
+    if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+        raise InputError(f"region.{name}={value} must be {'at least' if name in _MAY_BE_ZERO else 'above'} zero")
+    return float(value)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"region.{name}={value!r} is not a whole number above zero")
+    return value
+
+
+def _interval(name: str, value: Any) -> tuple[float, float]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise InputError(f"region.{name}={value!r} is not a pair [low, high]")
+    low, high = (_positive(name, bound) for bound in value)
+    if low > high:
+        raise InputError(f"region.{name}={list(value)} has its low bound above its high one; swap them")
+    return low, high
