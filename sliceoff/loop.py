@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sliceoff.data import TrafficDataModule
 from sliceoff.predictor import Forecaster
-from sliceoff.region import Allocation, Allocator, Outcome, RegionEnvironment, RegionState, Scenario
+from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, Scenario, utilisation
 from sliceoff.slicing import Rental, Slicer, SlicingRequest, TaskStatistics
 
 
@@ -48,23 +48,23 @@ class Tally:
     tasks: Float[Tensor, " regions"]
     done: Float[Tensor, " regions"]
     dropped: Float[Tensor, " regions"]
-    bandwidth_share: Float[Tensor, " regions"]
-    busy_share: Float[Tensor, " regions"]
+    bandwidth_utilisation: Float[Tensor, " regions"]
+    vm_utilisation: Float[Tensor, " regions"]
 
     @classmethod
     def empty(cls, n_regions: int) -> "Tally":
         """All zero."""
         return cls(*(torch.zeros(n_regions) for _ in dataclasses.fields(cls)))
 
-    def add(self, scenario: Scenario, state: RegionState, allocation: Allocation, outcome: Outcome) -> None:
+    def add(self, scenario: Scenario, state: RegionState, outcome: Outcome) -> None:
         """Add one short slot."""
-        vm_seconds = state.n_vms.clamp(min=1) * scenario.short_slot_s
+        bandwidth, vms = utilisation(scenario, state, outcome)
         self.revenue += outcome.revenue.sum(-1)
         self.tasks += state.tasks.present.sum(-1)
         self.done += outcome.on_time.sum(-1)
         self.dropped += outcome.dropped.sum(-1)
-        self.bandwidth_share += allocation.share.sum(-1)
-        self.busy_share += outcome.busy_s.sum(-1) / vm_seconds
+        self.bandwidth_utilisation += bandwidth
+        self.vm_utilisation += vms
 
 
 def simulate(
@@ -99,7 +99,6 @@ def simulate(
     environment = RegionEnvironment(scenario, mean_users=users[periods.start], n_copies=n_regions, seed=seed)
     statistics = TaskStatistics.prior(scenario, n_regions)
     rental: Rental | None = None
-    state = environment.reset()
     frames = []
     for period in periods:
         forecast = stack.forecaster.forecast(windows.history_until(period))[0, 0, :, 0] * unit_users
@@ -112,9 +111,9 @@ def simulate(
         state = environment.rent(rental.bandwidth_hz, rental.n_vms)
         tally = Tally.empty(n_regions)
         for _ in range(slots_per_period):
-            served, allocation = state, stack.allocator.allocate(scenario, state)
-            state, outcome = environment.step(allocation)
-            tally.add(scenario, served, allocation, outcome)
+            served = state
+            state, outcome = environment.step(stack.allocator.allocate(scenario, served))
+            tally.add(scenario, served, outcome)
             statistics = statistics.updated(scenario, served.tasks)
         revenue = tally.revenue * scale
         columns: dict[str, Tensor] = {
@@ -132,8 +131,8 @@ def simulate(
             "done": tally.done,
             "late": tally.tasks - tally.done - tally.dropped,
             "dropped": tally.dropped,
-            "bandwidth_utilisation": tally.bandwidth_share / slots_per_period,
-            "vm_utilisation": tally.busy_share / slots_per_period,
+            "bandwidth_utilisation": tally.bandwidth_utilisation / slots_per_period,
+            "vm_utilisation": tally.vm_utilisation / slots_per_period,
             "backlog_s": state.backlog_s.sum(-1),
         }
         frames.append(

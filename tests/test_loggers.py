@@ -1,0 +1,55 @@
+"""Weights & Biases is offline unless asked and logged in, never prompts, and never stops a run."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from sliceoff.loggers import Guarded, csv_logger, finish, log_figures, wandb_logger
+
+
+def test_csv_opens_a_new_version_and_keeps_the_old(tmp_path):
+    for loss in (1.0, 2.0):
+        loggers = csv_logger("predictor", tmp_path)
+        loggers[0].log_metrics({"val/loss": loss}, step=0)
+        finish(loggers)
+    files = sorted(tmp_path.glob("logs/predictor/version_*/metrics.csv"))
+    assert ["1.0" in files[0].read_text(), "2.0" in files[1].read_text()] == [True, True]
+
+
+def test_wandb_logs_offline_without_a_prompt_and_csv_goes_on(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr("wandb.api", type("Nobody", (), {"api_key": None}))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("prompted"))
+    loggers = wandb_logger("predictor", tmp_path, online=True)
+    for logger in loggers:
+        logger.log_metrics({"val/loss": 1.0}, step=0)
+    log_figures(loggers, {"empty": Figure()})
+    finish(loggers)
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert "1.0" in next(tmp_path.glob("logs/predictor/version_0/metrics.csv")).read_text()
+
+
+def test_a_wandb_that_cannot_start_is_dropped(caplog):
+    def refuse():
+        raise OSError("no space left on device")
+
+    logger = Guarded(refuse)
+    logger.log_metrics({"val/loss": 1.0}, step=0)
+    logger.finalize("success")
+    assert logger.experiment is None
+    assert "no space left" in caplog.text
+
+
+def test_a_wandb_that_breaks_later_is_dropped_once(caplog):
+    class Broken:
+        calls = 0
+
+        def log_metrics(self, *_):
+            self.calls += 1
+            raise RuntimeError("connection lost")
+
+    broken = Broken()
+    logger = Guarded(lambda: broken)
+    logger.log_metrics({"val/loss": 1.0})
+    logger.log_metrics({"val/loss": 1.0})
+    assert broken.calls == 1
+    assert caplog.text.count("connection lost") == 1
