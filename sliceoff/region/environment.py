@@ -45,12 +45,12 @@ class RegionEnvironment:
     def __init__(
         self,
         scenario: Scenario,
-        mean_users: float | Sequence[float] | Tensor,
+        mean_users: float | int | Sequence[float] | Tensor,
         n_copies: int,
         seed: int,
         *,
         copy_ids: Sequence[int] | Tensor | None = None,
-        bandwidth_hz: float | Tensor | None = None,
+        bandwidth_hz: float | int | Tensor | None = None,
         n_vms: int | Tensor | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -83,7 +83,7 @@ class RegionEnvironment:
         return self._mean_users
 
     @mean_users.setter
-    def mean_users(self, value: float | Sequence[float] | Tensor) -> None:
+    def mean_users(self, value: float | int | Sequence[float] | Tensor) -> None:
         mean = self._per_copy("mean_users", value, torch.float64)
         if not bool((mean.isfinite() & (mean >= 0)).all()):
             raise InputError(f"mean_users={mean.tolist()} must be finite and at least zero")
@@ -110,7 +110,7 @@ class RegionEnvironment:
         self._tasks = None
         return self.state
 
-    def rent(self, bandwidth_hz: float | Tensor, n_vms: int | Tensor) -> RegionState:
+    def rent(self, bandwidth_hz: float | int | Tensor, n_vms: int | Tensor) -> RegionState:
         """Change what is rented, from the present slot on; queues stay.
 
         Args:

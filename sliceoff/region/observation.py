@@ -1,6 +1,5 @@
 """What a learning allocator sees: Eq. 20, mended and scaled."""
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -43,23 +42,23 @@ def observe(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Obse
     tasks, present = state.tasks, state.tasks.present
     dtype = tasks.data_bits.dtype
     region = [
-        _scaled(state.bandwidth_hz, (0, scenario.max_bandwidth_hz)),
-        _scaled(state.n_vms.to(dtype), (0, scenario.max_vms)),
-        _scaled(present.sum(-1).to(dtype), (0, scenario.max_users)),
+        _scaled(state.bandwidth_hz, 0.0, scenario.max_bandwidth_hz),
+        _scaled(state.n_vms.to(dtype), 0.0, scenario.max_vms),
+        _scaled(present.sum(-1).to(dtype), 0.0, scenario.max_users),
     ]
     # The deadline is the same for all, so dividing by it is part of the scaling.
     work = (scenario.data_bits[0] * scenario.cycles_per_bit[0], scenario.data_bits[1] * scenario.cycles_per_bit[1])
     users = [
-        _scaled(tasks.data_bits, scenario.data_bits),
-        _scaled(tasks.data_bits * tasks.cycles_per_bit, work),
-        _scaled(tasks.priority, (min(scenario.priorities), max(scenario.priorities))),
-        _scaled(tasks.distance_m, (scenario.min_distance_m, scenario.cell_radius_m)),
+        _scaled(tasks.data_bits, *scenario.data_bits),
+        _scaled(tasks.data_bits * tasks.cycles_per_bit, *work),
+        _scaled(tasks.priority, min(scenario.priorities), max(scenario.priorities)),
+        _scaled(tasks.distance_m, scenario.min_distance_m, scenario.cell_radius_m),
     ]
     globals_ = torch.stack(region, -1)
     if kind == "full":
         exists = torch.arange(scenario.max_vms, device=present.device) < state.n_vms.unsqueeze(-1)
         globals_ = torch.cat((globals_, torch.where(exists, state.backlog_s / scenario.deadline_s, -1)), -1)
-        users.append(_scaled(task_efficiency(scenario, tasks), efficiency_range(scenario)))
+        users.append(_scaled(task_efficiency(scenario, tasks), *efficiency_range(scenario)))
     return Observation(globals_, torch.stack(users, -1) * present.unsqueeze(-1), present)
 
 
@@ -71,7 +70,6 @@ def efficiency_range(scenario: Scenario) -> tuple[float, float]:
     return low, high
 
 
-def _scaled(value: Tensor, bounds: Sequence[float]) -> Tensor:
-    """`bounds` to [-1, 1]; a constant to 0."""
-    low, high = bounds
+def _scaled(value: Float[Tensor, "*shape"], low: float | int, high: float | int) -> Float[Tensor, "*shape"]:
+    """From [low, high] to [-1, 1]; a constant to 0."""
     return (value - (low + high) / 2) * (2 / (high - low) if high > low else 0.0)

@@ -69,7 +69,7 @@ def fifo(
     arrival can no longer meet the deadline is turned away and takes no time.
 
     Args:
-        joins: users whose task arrives at all; the others wait 0 and are not admitted.
+        joins: users whose task reaches its VM; the others wait 0 and are not admitted.
         backlog_s: time until each VM is free of earlier slots' work.
 
     Returns:
@@ -77,7 +77,7 @@ def fifo(
     """
     wait = {"lindley": lindley_wait, "paper": paper_wait}[queue]
     n_vms = backlog_s.shape[-1]
-    # Tasks that never arrive queue at one more VM, behind the real ones.
+    # Tasks that never reach theirs queue at one more VM, behind the real ones.
     vm = torch.where(joins, vm, n_vms)
     order = _by_vm_and_arrival(vm, arrival_s)
     vm, arrival_s, execution_s, joins = (x.gather(-1, order) for x in (vm, arrival_s, execution_s, joins))

@@ -29,7 +29,8 @@ class Scenario:
         vm_hz: a VM's speed in cycles/s.
         price: money for a task of priority 1 done in time.
         queue: `lindley`, the exact FIFO waiting time, or `paper`, the plain sum of the work queued before.
-        late_tasks: what happens to a task that, on arrival at its VM, can no longer meet the deadline: `drop` or `run`.
+        late_tasks: what becomes of a task that, on arrival at its VM, can no longer meet the deadline: `drop` turns it
+            away, `run` lets it occupy the VM for nothing. A task still uploading at its deadline is given up anyway.
 
     Raises:
         InputError: a value is not finite, not positive, or a range is not ordered; names the argument.
@@ -44,13 +45,13 @@ class Scenario:
     noise_w: float = 1e-13
     gain_at_1m: float = 1e-4
     path_loss_exponent: float = 3.0
-    data_bits: Sequence[float] = (0.5e6, 1.5e6)
-    cycles_per_bit: Sequence[float] = (200.0, 400.0)
-    priorities: Sequence[float] = (1.0, 2.0, 3.0)
-    cell_radius_m: float = 200.0
+    data_bits: Sequence[float | int] = (0.2e6, 2.8e6)
+    cycles_per_bit: Sequence[float | int] = (200.0, 400.0)
+    priorities: Sequence[float | int] = (1.0, 2.0, 3.0)
+    cell_radius_m: float = 300.0
     min_distance_m: float = 10.0
     speed_mps: float | None = None
-    vm_hz: float = 5e9
+    vm_hz: float = 4e9
     price: float = 0.05
     queue: Literal["lindley", "paper"] = "lindley"
     late_tasks: Literal["drop", "run"] = "drop"

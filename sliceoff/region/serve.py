@@ -29,6 +29,9 @@ def execution_work(scenario: Scenario, tasks: Tasks) -> Float[Tensor, "*batch us
 def serve(scenario: Scenario, state: RegionState, allocation: Allocation) -> Outcome:
     """Serve one slot's tasks as allocated. Pure: no randomness, no checks (`check_allocation` has them).
 
+    A task still uploading at the deadline is given up and never reaches its VM; one that is hopeless on arrival is
+    dropped or run (`late_tasks`).
+
     Two simplifications come with the equations. Every slot has the whole bandwidth, also while late uploads of the slot
     before still run (Eq. 1); and a VM serves slot after slot, so a task that arrives early in a slot waits until the
     work of the slots before is done.
@@ -41,7 +44,7 @@ def serve(scenario: Scenario, state: RegionState, allocation: Allocation) -> Out
     rate = model.uplink_rate(allocation.share, state.bandwidth_hz, task_efficiency(scenario, tasks))
     upload = model.upload_time(tasks.data_bits, rate)
     execution = execution_work(scenario, tasks)
-    joins = present & upload.isfinite()
+    joins = present & (upload <= scenario.deadline_s)
     queued = fifo(
         allocation.vm,
         upload,
@@ -52,7 +55,7 @@ def serve(scenario: Scenario, state: RegionState, allocation: Allocation) -> Out
         queue=scenario.queue,
         late_tasks=scenario.late_tasks,
     )
-    completion = model.completion_time(upload, queued.wait_s, execution)
+    completion = torch.where(joins, model.completion_time(upload, queued.wait_s, execution), torch.inf)
     on_time = queued.admitted & (completion <= scenario.deadline_s)
     airing = torch.where(present, allocation.share * upload.clamp_max(scenario.short_slot_s), 0)
     return Outcome(

@@ -35,10 +35,10 @@ class Allocation(NamedTuple):
 class Outcome(NamedTuple):
     """What became of one slot's tasks; all times in seconds from the slot's start, zero for absent users."""
 
-    upload_s: Float[Tensor, "*batch users"]  # inf where the task never arrives
+    upload_s: Float[Tensor, "*batch users"]  # inf without bandwidth; given up where longer than the deadline
     wait_s: Float[Tensor, "*batch users"]
     execution_s: Float[Tensor, "*batch users"]
-    completion_s: Float[Tensor, "*batch users"]  # of a dropped task: when it would have been done
+    completion_s: Float[Tensor, "*batch users"]  # inf where given up; of a dropped task when it would have been done
     on_time: Bool[Tensor, "*batch users"]
     dropped: Bool[Tensor, "*batch users"]  # turned away on arrival at its VM
     revenue: Float[Tensor, "*batch users"]  # money

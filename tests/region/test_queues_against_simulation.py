@@ -24,7 +24,7 @@ def simulate_slot(scenario, uploads, executions, vms, backlogs):
             yield environment.timeout(backlogs[vm])
 
     def user(j):
-        if uploads[j] == float("inf"):
+        if uploads[j] > scenario.deadline_s:  # given up while uploading
             result[j] = (None, False)
             return
         yield environment.timeout(uploads[j])
