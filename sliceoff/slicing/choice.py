@@ -1,0 +1,147 @@
+"""One option per group under coupling rows, the shape that every slicing program shares, and simple ways to solve it.
+
+A block is a table of groups (regions) by options (offers); one option of every group is chosen, and rows limit what the
+choices of all groups of all blocks use together (a multiple-choice knapsack). Renting with a fixed kappa has two
+blocks, bandwidth and VMs; renting pairs has one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+# Rows are kept to this part of their size, as a solver keeps them to its own tolerance.
+_TOLERANCE = 1e-9
+
+Choice = tuple[np.ndarray, ...]
+"""One array of option indices per block, each (*draws, regions)."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The options of one kind: their costs, and what each uses of every row.
+
+    Args:
+        cost: (regions, options) [money].
+        use: (rows, regions, options), in the rows' own units.
+    """
+
+    cost: Float[np.ndarray, "regions options"]
+    use: Float[np.ndarray, "rows regions options"]
+
+
+@dataclass(frozen=True)
+class ChoiceProblem:
+    """Choose one option per region and block at the least cost with `sum of uses <= limits`.
+
+    Args:
+        blocks: at least one; all with the same rows.
+        limits: (rows,).
+    """
+
+    blocks: Sequence[Block]
+    limits: Float[np.ndarray, " rows"]
+
+    def cost(self, choice: Choice) -> Float[np.ndarray, "*draws regions"]:
+        """What every region's options cost together."""
+        return np.sum([take(block.cost, index) for block, index in zip(self.blocks, choice, strict=True)], axis=0)
+
+    def use(self, choice: Choice) -> Float[np.ndarray, "*draws rows"]:
+        """What the choice takes of every row."""
+        used = np.zeros((*choice[0].shape[:-1], len(self.limits)))
+        for block, index in zip(self.blocks, choice, strict=True):
+            for number, row in enumerate(block.use):
+                used[..., number] += take(row, index).sum(-1)
+        return used
+
+    def holds(self, choice: Choice) -> Bool[np.ndarray, "*draws"]:
+        """Whether every row holds."""
+        return np.asarray((self.use(choice) <= self.limits + self.slack).all(-1))
+
+    @property
+    def slack(self) -> Float[np.ndarray, " rows"]:
+        """The rounding error allowed in every row."""
+        return _TOLERANCE * np.maximum(1.0, np.abs(self.limits))
+
+
+def take(table: Float[np.ndarray, "regions options"], index: Int[np.ndarray, "*draws regions"]) -> np.ndarray:
+    """`table[i, index[..., i]]` for every region i: (*draws, regions)."""
+    return table[np.arange(table.shape[0]), index]
+
+
+def cheapest(problem: ChoiceProblem) -> Choice:
+    """The cheapest option everywhere, ignoring the rows; the smaller one of equals."""
+    return tuple(block.cost.argmin(-1) for block in problem.blocks)
+
+
+def scale_back(problem: ChoiceProblem, choice: Choice) -> Choice | None:
+    """Change `choice` until every row holds: always the one option whose change costs least per unit saved.
+
+    Savings are counted in parts of the limits of the rows that are violated, and no change may break a row that holds.
+    This is the rule by which every slicer that does not solve a program keeps the rows, and the programs' last resort.
+
+    Returns:
+        None where no single change helps any more.
+    """
+    choice = tuple(index.copy() for index in choice)
+    scale = np.maximum(np.abs(problem.limits), 1e-12)
+    used = problem.use(choice)
+    for _ in range(sum(block.cost.size for block in problem.blocks)):
+        over = np.maximum(used - problem.limits - problem.slack, 0)
+        if not over.any():
+            return choice
+        best = None
+        for place, (block, index) in enumerate(zip(problem.blocks, choice, strict=True)):
+            change = block.use - _column(block.use, index)
+            after = used[:, None, None] + change
+            worse = np.maximum(after - (problem.limits + problem.slack)[:, None, None], 0)
+            saved = ((over[:, None, None] - worse) / scale[:, None, None]).sum(0)
+            allowed = (worse <= over[:, None, None]).all(0) & (saved > 1e-15)
+            dearer = block.cost - take(block.cost, index)[:, None]
+            # Where a change also lowers the cost, the largest fall goes first.
+            score = np.where(allowed, np.where(dearer > 0, dearer / np.maximum(saved, 1e-300), dearer), np.inf)
+            at = int(score.argmin())
+            if np.isfinite(score.flat[at]) and (best is None or score.flat[at] < best[0]):
+                best = (score.flat[at], place, *divmod(at, block.cost.shape[1]))
+        if best is None:
+            return None
+        _, place, region, option = best
+        use = problem.blocks[place].use[:, region]
+        used = used + use[:, option] - use[:, choice[place][region]]
+        choice[place][region] = option
+    return None
+
+
+def polish(problem: ChoiceProblem, choice: Choice) -> Choice:
+    """Improve a choice that keeps the rows, by single changes that keep them too, the largest gain first."""
+    choice = tuple(index.copy() for index in choice)
+    used = problem.use(choice)
+    while True:
+        gains = [
+            block.cost - take(block.cost, index)[:, None] for block, index in zip(problem.blocks, choice, strict=True)
+        ]
+        changed = False
+        order = sorted(
+            (
+                (gain[region].min(), place, region)
+                for place, gain in enumerate(gains)
+                for region in np.flatnonzero((gain < -1e-12).any(1))
+            ),
+        )
+        for _, place, region in order:
+            block, index = problem.blocks[place], choice[place]
+            use = block.use[:, region]
+            after = used[:, None] + use - use[:, index[region], None]
+            fits = (after <= (problem.limits + problem.slack)[:, None]).all(0)
+            gain = np.where(fits, gains[place][region], 0.0)
+            option = int(gain.argmin())
+            if gain[option] < -1e-12:
+                used, changed = after[:, option], True
+                index[region] = option
+        if not changed:
+            return choice
+
+
+def _column(use: Float[np.ndarray, "rows regions options"], index: Int[np.ndarray, " regions"]) -> np.ndarray:
+    return use[:, np.arange(use.shape[1]), index][:, :, None]

@@ -1,0 +1,196 @@
+"""What a slice must carry: Eq. 17 and the task statistics behind it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sliceoff.errors import InputError
+from sliceoff.region import Scenario, Tasks, bandwidth_work, execution_work
+from sliceoff.slicing.checks import Number, fraction, not_negative
+
+_QUADRATURE = 4096  # points over the ring of users; the prior's means are exact to 1e-6
+
+
+def bandwidth_demand(
+    users: Float[Tensor, "*shape"],
+    work_mean: Float[Tensor, "*shape"],
+    work_std: Float[Tensor, "*shape"],
+    *,
+    kappa: Number | Float[Tensor, "*shape"],
+    z: Number,
+    deadline_s: float,
+    short_slot_s: float,
+) -> Float[Tensor, "*shape"]:
+    """Bandwidth [Hz] that uploads all tasks within `kappa * deadline_s`, Eq. 17a.
+
+    Where that span is longer than a short slot, the uploads of several slots share it and are counted together.
+
+    Args:
+        users: per short slot.
+        work_mean, work_std: of a task's `w = d / log2(1 + snr)` [Hz s].
+        z: standard deviations kept against an unlucky mix of tasks.
+    """
+    span = kappa * deadline_s
+    sharing = users * _at_least_one(span / short_slot_s)
+    return (sharing * work_mean + z * sharing.sqrt() * work_std) / span
+
+
+def vm_demand(
+    users: Float[Tensor, "*shape"],
+    work_mean: Float[Tensor, "*shape"],
+    work_std: Float[Tensor, "*shape"],
+    work_max: Float[Tensor, "*shape"],
+    *,
+    kappa: Number | Float[Tensor, "*shape"],
+    z: Number,
+    deadline_s: float,
+    short_slot_s: float,
+) -> Float[Tensor, "*shape"]:
+    """VMs that execute all tasks within `(1 - kappa) * deadline_s` under least-loaded scheduling, Eq. 17b.
+
+    Infinite where a single task may already take longer than that.
+
+    Args:
+        users: per short slot.
+        work_mean, work_std, work_max: of a task's `c = d eta / f` [s].
+        z: standard deviations kept against an unlucky mix of tasks.
+    """
+    span = (1 - kappa) * deadline_s
+    sharing = users * _at_least_one(span / short_slot_s)
+    load = (sharing * work_mean + z * sharing.sqrt() * work_std - work_max).clamp_min(0)
+    room = span - work_max
+    return torch.where(room > 0, load / room, torch.inf)
+
+
+def _at_least_one(ratio: Number | Tensor) -> Number | Tensor:
+    return ratio.clamp_min(1) if isinstance(ratio, Tensor) else max(1.0, ratio)
+
+
+@dataclass(frozen=True)
+class TaskStatistics:
+    """What one task asks of a region, estimated from the region's recent tasks (17): float64, one entry per region.
+
+    Args:
+        n_tasks: tasks behind the estimate, at most the memory.
+        bandwidth_mean, bandwidth_std: of `w = d / log2(1 + snr)` [Hz s].
+        vm_mean, vm_std, vm_max: of `c = d eta / f` [s]; the maximum never falls, as (17b) is a guarantee.
+        memory: tasks after which older ones fade out, so that the estimate follows a drift.
+    """
+
+    n_tasks: Float[Tensor, " regions"]
+    bandwidth_mean: Float[Tensor, " regions"]
+    bandwidth_std: Float[Tensor, " regions"]
+    vm_mean: Float[Tensor, " regions"]
+    vm_std: Float[Tensor, " regions"]
+    vm_max: Float[Tensor, " regions"]
+    memory: Number = 20_000
+
+    @classmethod
+    def prior(
+        cls, scenario: Scenario, n_regions: int, n_tasks: Number = 200, memory: Number = 20_000
+    ) -> "TaskStatistics":
+        """The statistics of the scenario's task distribution, worth `n_tasks` seen tasks.
+
+        Users are spread evenly over the ring `min_distance_m .. cell_radius_m`; sizes and densities are uniform and
+        independent, as the environment draws them.
+        """
+        (d_low, d_high), (eta_low, eta_high) = scenario.data_bits, scenario.cycles_per_bit
+        size, size_square = (d_low + d_high) / 2, (d_low**2 + d_low * d_high + d_high**2) / 3
+        density, density_square = (eta_low + eta_high) / 2, (eta_low**2 + eta_low * eta_high + eta_high**2) / 3
+        place = (torch.arange(_QUADRATURE, dtype=torch.float64) + 0.5) / _QUADRATURE
+        inner, outer = scenario.min_distance_m**2, scenario.cell_radius_m**2
+        one = torch.ones_like(place)
+        users = Tasks(one, one, one, (inner + place * (outer - inner)).sqrt(), one.bool())
+        per_bit = bandwidth_work(scenario, users)  # [Hz s / bit]
+        bandwidth, bandwidth_square = size * per_bit.mean(), size_square * per_bit.square().mean()
+        vm, vm_square = size * density / scenario.vm_hz, size_square * density_square / scenario.vm_hz**2
+
+        def each(value: Number | Tensor) -> Tensor:
+            return torch.full((n_regions,), float(value), dtype=torch.float64)
+
+        return cls(
+            n_tasks=each(n_tasks),
+            bandwidth_mean=each(bandwidth),
+            bandwidth_std=each(max(0.0, float(bandwidth_square - bandwidth**2)) ** 0.5),
+            vm_mean=each(vm),
+            vm_std=each(max(0.0, vm_square - vm**2) ** 0.5),
+            vm_max=each(scenario.max_execution_s),
+            memory=memory,
+        )
+
+    def updated(self, scenario: Scenario, tasks: Tasks) -> "TaskStatistics":
+        """The statistics after the tasks (regions, users) of one more short slot."""
+        present = tasks.present
+        new = present.sum(-1).double()
+        total = self.n_tasks + new
+        bandwidth = torch.where(present, bandwidth_work(scenario, tasks), 0).double()
+        vm = torch.where(present, execution_work(scenario, tasks), 0).double()
+        bandwidth_mean, bandwidth_std = _merge(self.bandwidth_mean, self.bandwidth_std, self.n_tasks, bandwidth, total)
+        vm_mean, vm_std = _merge(self.vm_mean, self.vm_std, self.n_tasks, vm, total)
+        return type(self)(
+            n_tasks=total.clamp_max(self.memory),
+            bandwidth_mean=bandwidth_mean,
+            bandwidth_std=bandwidth_std,
+            vm_mean=vm_mean,
+            vm_std=vm_std,
+            vm_max=torch.maximum(self.vm_max, vm.amax(-1)),
+            memory=self.memory,
+        )
+
+    def capacity_users(
+        self, bandwidth_hz: Float[Tensor, " regions"], n_vms: Tensor, short_slot_s: float
+    ) -> Float[Tensor, " regions"]:
+        """Users per short slot that a slice can carry for ever: of more, queues grow without bound."""
+        return torch.minimum(bandwidth_hz / self.bandwidth_mean, n_vms / self.vm_mean) * short_slot_s
+
+
+def _merge(mean: Tensor, std: Tensor, weight: Tensor, work: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of old and new tasks together; absent users' work is zero."""
+    total = total.clamp_min(1e-9)
+    merged = (weight * mean + work.sum(-1)) / total
+    square = (weight * (std.square() + mean.square()) + work.square().sum(-1)) / total
+    return merged, (square - merged.square()).clamp_min(0).sqrt()
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Eq. 17 with its constants: from predicted users to the bandwidth and the VMs that a region needs.
+
+    Args:
+        scenario: gives the deadline and the short slot.
+        kappa: part of the deadline that uploads may take, in (0, 1).
+        z: standard deviations kept against an unlucky mix of tasks, >= 0.
+
+    Raises:
+        InputError: kappa or z is out of range, or leaves too little time for the longest task.
+    """
+
+    scenario: Scenario
+    kappa: Number
+    z: Number
+
+    def __post_init__(self) -> None:
+        fraction("slicer.kappa", self.kappa)
+        not_negative("slicer.z", self.z)
+        left, longest = (1 - self.kappa) * self.scenario.deadline_s, self.scenario.max_execution_s
+        if left <= longest:
+            raise InputError(
+                f"slicer.kappa={self.kappa} leaves {left:g} s of the deadline, the longest task takes {longest:g} s; "
+                f"lower slicer.kappa below {1 - longest / self.scenario.deadline_s:.3g}"
+            )
+
+    def __call__(self, users: Float[Tensor, " regions"], statistics: TaskStatistics) -> tuple[Tensor, Tensor]:
+        """Bandwidth [Hz] and VMs (real-valued) that every region needs, float64 (regions,)."""
+        users = users.double().clamp_min(0)
+        constants = {
+            "kappa": self.kappa,
+            "z": self.z,
+            "deadline_s": self.scenario.deadline_s,
+            "short_slot_s": self.scenario.short_slot_s,
+        }
+        return (
+            bandwidth_demand(users, statistics.bandwidth_mean, statistics.bandwidth_std, **constants),
+            vm_demand(users, statistics.vm_mean, statistics.vm_std, statistics.vm_max, **constants),
+        )

@@ -1,0 +1,160 @@
+"""The programs of P1.1 in python-mip: one model over all regions, built at the first solve and never again.
+
+Later periods change costs, limits and demands. A demand, the right-hand side of (17), lies in the lower bound of a
+column of its own, because python-mip's HiGHS binding scans the whole matrix for every right-hand side it changes (95 us
+each with 1000 regions, against 10).
+"""
+
+from collections.abc import Sequence
+
+import mip
+import numpy as np
+from jaxtyping import Float
+
+from sliceoff.slicing.choice import ChoiceProblem
+from sliceoff.slicing.solver import Solution, Solver, SolverMissing, Status
+
+
+class ChoiceProgram:
+    """`min cost` over shares of options: one option per region and block, under the rows.
+
+        min   sum_i sum_k cost_i^k x_i^k
+        s.t.  sum_k x_i^k = 1                      for every region i and block          (C2, C3)
+              sum_i sum_k use_i^k x_i^k <= limit   for every coupling row
+              x binary, or 0 <= x <= 1
+
+    Demand is in the costs: an option below it costs its shortfall. With binaries that says the same as the rows (17),
+    and the relaxation is tighter.
+
+    Args:
+        solver: its `integer` decides between binaries and the relaxation.
+    """
+
+    def __init__(self, solver: Solver):
+        self._solver = solver
+        self._model: mip.Model | None = None
+
+    def solve(self, problem: ChoiceProblem) -> tuple[Solution, list[np.ndarray] | None]:
+        """Solve for this period.
+
+        Returns:
+            The solution, and the values (regions, options) of every block where there are any.
+        """
+        try:
+            if self._model is None:
+                self._model, self._core = _open(self._solver, problem)
+            self._core.update(problem)
+        except SolverMissing:
+            return Solution(Status.SOLVER_MISSING), None
+        solution = self._solver.solve(self._model)
+        return solution, None if solution.values is None else self._core.read(solution.values)
+
+
+class CoverProgram:
+    """The linear program (18): `min rent` under (17), with a priced shortfall where the rows leave no other way.
+
+        min   sum_i sum_k cost_i^k x_i^k + sum_i penalty_i short_i          (for both blocks)
+        s.t.  sum_k size_i^k x_i^k + short_i >= demand_i                    (17a, 17b)
+              sum_k x_i^k = 1,  0 <= x <= 1,  short >= 0,  coupling rows
+
+    Args:
+        solver: with `integer=False`.
+        sizes: what the options of every block offer, one (regions, options) per block.
+    """
+
+    def __init__(self, solver: Solver, sizes: Sequence[Float[np.ndarray, "regions options"]]):
+        self._solver, self._sizes = solver, sizes
+        self._model: mip.Model | None = None
+
+    def solve(
+        self,
+        problem: ChoiceProblem,
+        demands: Sequence[Float[np.ndarray, " regions"]],
+        penalties: Sequence[Float[np.ndarray, " regions"]],
+    ) -> tuple[Solution, list[np.ndarray] | None]:
+        """Solve for this period; as `ChoiceProgram.solve`.
+
+        Args:
+            demands: per block, in the unit of its sizes.
+            penalties: money per unit of shortfall, per block.
+        """
+        try:
+            if self._model is None:
+                self._model, self._core = _open(self._solver, problem)
+                self._need, self._short = self._add_cover(self._model)
+            self._core.update(problem)
+        except SolverMissing:
+            return Solution(Status.SOLVER_MISSING), None
+        for needs, shorts, demand, penalty in zip(self._need, self._short, demands, penalties, strict=True):
+            for need, short, amount, price in zip(needs, shorts, demand.tolist(), penalty.tolist(), strict=True):
+                need.lb = amount
+                short.obj = price
+        solution = self._solver.solve(self._model)
+        return solution, None if solution.values is None else self._core.read(solution.values)
+
+    def _add_cover(self, model: mip.Model) -> tuple[list[list[mip.Var]], list[list[mip.Var]]]:
+        every_need, every_short = [], []
+        for columns, sizes in zip(self._core.columns, self._sizes, strict=True):
+            needs = [model.add_var(lb=0.0) for _ in columns]
+            shorts = [model.add_var(lb=0.0) for _ in columns]
+            for row, size, need, short in zip(columns, sizes.tolist(), needs, shorts, strict=True):
+                model.add_constr(_weighted(size, row) + short - need >= 0)
+            every_need.append(needs)
+            every_short.append(shorts)
+        return every_need, every_short
+
+
+class _Core:
+    """The columns and rows that both programs share, and what they hold now."""
+
+    def __init__(self, model: mip.Model, problem: ChoiceProblem, integer: bool):
+        kind = mip.BINARY if integer else mip.CONTINUOUS
+        self._costs = [block.cost.copy() for block in problem.blocks]
+        self._limits = problem.limits.copy()
+        self.columns = [
+            [[model.add_var(lb=0.0, ub=1.0, obj=cost, var_type=kind) for cost in row] for row in block.cost.tolist()]
+            for block in problem.blocks
+        ]
+        for columns in self.columns:
+            for row in columns:
+                model.add_constr(mip.xsum(row) == 1)
+        self._rows = [
+            model.add_constr(
+                mip.xsum(
+                    weight * column
+                    for columns, block in zip(self.columns, problem.blocks, strict=True)
+                    for row, weights in zip(columns, block.use[number].tolist(), strict=True)
+                    for column, weight in zip(row, weights, strict=True)
+                    if weight
+                )
+                <= float(limit)
+            )
+            for number, limit in enumerate(problem.limits)
+        ]
+
+    def update(self, problem: ChoiceProblem) -> None:
+        """Write the costs and limits that differ from the last solve's."""
+        for columns, old, block in zip(self.columns, self._costs, problem.blocks, strict=True):
+            for region, option in zip(*(axis.tolist() for axis in np.nonzero(old != block.cost)), strict=True):
+                columns[region][option].obj = float(block.cost[region, option])
+            old[:] = block.cost
+        for number in np.flatnonzero(self._limits != problem.limits).tolist():
+            self._rows[number].rhs = float(problem.limits[number])
+        self._limits[:] = problem.limits
+
+    def read(self, values: Float[np.ndarray, " columns"]) -> list[np.ndarray]:
+        """The shares of every block's options."""
+        shares, start = [], 0
+        for cost in self._costs:
+            shares.append(values[start : start + cost.size].reshape(cost.shape))
+            start += cost.size
+        return shares
+
+
+def _open(solver: Solver, problem: ChoiceProblem) -> tuple[mip.Model, _Core]:
+    model = solver.open()
+    return model, _Core(model, problem, solver.integer)
+
+
+def _weighted(weights: Sequence[float], columns: Sequence[mip.Var]) -> mip.LinExpr:
+    return mip.xsum(weight * column for weight, column in zip(weights, columns, strict=True))

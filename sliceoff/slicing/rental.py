@@ -1,0 +1,108 @@
+"""What a slicer is asked and what it answers."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sliceoff.slicing.demand import TaskStatistics
+from sliceoff.slicing.offers import Offers, pick
+from sliceoff.slicing.solver import Status
+
+
+@dataclass(frozen=True)
+class Rental:
+    """What is rented for one long slot.
+
+    Args:
+        bandwidth_index, vm_index: (regions,), the chosen offers.
+        bandwidth_hz, n_vms: (regions,), what they hold.
+        rent: (regions,) [money per long slot], prices and changes of offers together.
+        uncovered: (regions,), whether the slice is below what the slicer found the region to need.
+        status: how it was found, a `Status`.
+        fallback: what was done instead where the status or the coupling rows asked for it; else empty.
+        seconds: wall time.
+        lp_value: the relaxation's optimum [money per long slot], a lower bound on rent and penalised shortfall.
+        period: long slots rented before this one.
+    """
+
+    bandwidth_index: Int[Tensor, " regions"]
+    vm_index: Int[Tensor, " regions"]
+    bandwidth_hz: Float[Tensor, " regions"]
+    n_vms: Int[Tensor, " regions"]
+    rent: Float[Tensor, " regions"]
+    uncovered: Bool[Tensor, " regions"]
+    status: str
+    fallback: str = ""
+    seconds: float = 0.0
+    lp_value: float | None = None
+    period: int = 0
+
+
+@dataclass(frozen=True)
+class SlicingRequest:
+    """What is known when a long slot is rented.
+
+    Args:
+        forecast: users per region and short slot, predicted for the long slot.
+        last: users in the long slot before.
+        truth: users as they will be; only the yardstick `Oracle` may look.
+        statistics: what a task asks of a region.
+        previous: the long slot before's rental, None in the first.
+    """
+
+    forecast: Float[Tensor, " regions"]
+    last: Float[Tensor, " regions"]
+    truth: Float[Tensor, " regions"]
+    statistics: TaskStatistics
+    previous: Rental | None = None
+
+
+class Slicer(Protocol):
+    """Anything that decides what to rent."""
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Choose one bandwidth offer and one VM offer per region (C1-C3), within the coupling rows; never raises."""
+        ...
+
+
+def offer_costs(offers: Offers, previous: Rental | None) -> tuple[Tensor, Tensor]:
+    """What every bandwidth and VM offer costs this period, the price of a change included [money per long slot]."""
+    if previous is None or offers.change_price == 0:
+        return offers.bandwidth_price, offers.vm_price
+    costs = []
+    for price, index in ((offers.bandwidth_price, previous.bandwidth_index), (offers.vm_price, previous.vm_index)):
+        changed = torch.arange(price.shape[1]) != index.unsqueeze(-1)
+        costs.append(price + offers.change_price * changed)
+    return costs[0], costs[1]
+
+
+def rental(
+    offers: Offers,
+    bandwidth_index: Int[Tensor, " regions"],
+    vm_index: Int[Tensor, " regions"],
+    *,
+    previous: Rental | None,
+    uncovered: Bool[Tensor, " regions"],
+    status: Status,
+    fallback: str = "",
+    seconds: float = 0.0,
+    lp_value: float | None = None,
+) -> Rental:
+    """The rental of these offers."""
+    bandwidth_cost, vm_cost = offer_costs(offers, previous)
+    return Rental(
+        bandwidth_index=bandwidth_index,
+        vm_index=vm_index,
+        bandwidth_hz=pick(offers.bandwidth_hz, bandwidth_index),
+        n_vms=pick(offers.n_vms, vm_index),
+        rent=pick(bandwidth_cost, bandwidth_index) + pick(vm_cost, vm_index),
+        uncovered=uncovered,
+        status=str(status),
+        fallback=fallback,
+        seconds=seconds,
+        lp_value=lp_value,
+        period=0 if previous is None else previous.period + 1,
+    )

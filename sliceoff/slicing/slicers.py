@@ -1,0 +1,241 @@
+"""Everything that decides what to rent: rules, and the programs of P1.1.
+
+All keep C1-C3 and the coupling rows. A rule that asks for more than the rows allow is scaled back
+(`choice.scale_back`); a program then leaves demand uncovered where that loses the fewest users.
+"""
+
+import logging
+import time
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, full_like
+
+from sliceoff.region import Scenario
+from sliceoff.slicing.checks import Number, count, not_negative, optional
+from sliceoff.slicing.choice import Choice, ChoiceProblem, cheapest, scale_back
+from sliceoff.slicing.demand import Requirement
+from sliceoff.slicing.offers import Offers
+from sliceoff.slicing.problem import RentProblem, indices, rent_problem
+from sliceoff.slicing.program import ChoiceProgram, CoverProgram
+from sliceoff.slicing.rental import Rental, SlicingRequest, rental
+from sliceoff.slicing.rounding import best_of, draw, round_up
+from sliceoff.slicing.solver import Solver, Status
+
+log = logging.getLogger(__name__)
+
+SCALED_BACK = "scaled back to the coupling rows"
+SMALLEST = "smallest offers"
+NO_AGGREGATE = "aggregate demand given up"
+RULE = "cheapest offers that cover"
+
+
+class Cheapest:
+    """Rents the cheapest offers that cover the forecast: exactly optimal where no row couples the regions.
+
+    Args:
+        kappa: part of the deadline that uploads may take.
+        z: standard deviations kept against an unlucky mix of tasks.
+    """
+
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number, z: Number):
+        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the forecast."""
+        return _by_rule(self._offers, self._requirement, request.forecast, request)
+
+
+class Reactive:
+    """As `Cheapest`, for the users of the long slot before."""
+
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number, z: Number):
+        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the last long slot's users."""
+        return _by_rule(self._offers, self._requirement, request.last, request)
+
+
+class Oracle:
+    """As `Cheapest`, for the users that will come: a yardstick, not a rule anyone can follow."""
+
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number, z: Number):
+        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the true users."""
+        return _by_rule(self._offers, self._requirement, request.truth, request)
+
+
+class Fixed:
+    """As `Cheapest`, for the same number of users always: the mean (`slicer=fixed`) or the most (`slicer=peak`).
+
+    Args:
+        users: per region and short slot.
+    """
+
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number, z: Number, users: Number):
+        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+        self._users = not_negative("slicer.users", users)
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the configured users."""
+        return _by_rule(self._offers, self._requirement, full_like(request.forecast, self._users), request)
+
+
+class Exact:
+    """The least rent that covers the forecast under the coupling rows, by binaries.
+
+    Args:
+        kappa, z: as for `Cheapest`.
+        aggregate_margin: also rent this part more than the total demand, over all regions; None: no such row.
+        solver: `CBC` or `HIGHS`.
+        time_limit_s: per solve.
+        gap: relative gap at which a solution counts as optimal.
+    """
+
+    def __init__(
+        self,
+        offers: Offers,
+        scenario: Scenario,
+        kappa: Number,
+        z: Number,
+        aggregate_margin: Number | None = None,
+        solver: str = "HIGHS",
+        time_limit_s: Number = 10.0,
+        gap: Number = 1e-6,
+    ):
+        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+        self._margin = optional(not_negative, "slicer.aggregate_margin", aggregate_margin)
+        self._program = ChoiceProgram(Solver(solver, time_limit_s, integer=True, gap=gap))
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the forecast."""
+        start = time.perf_counter()
+        rent = rent_problem(self._offers, self._requirement, request.forecast, request, self._margin)
+        problem, fallback = rent.choice_problem(), ""
+        solution, shares = self._program.solve(problem)
+        if solution.status is Status.INFEASIBLE and self._margin is not None:
+            problem, fallback = rent.without_aggregate().choice_problem(), NO_AGGREGATE
+            solution, shares = self._program.solve(problem)
+        if shares is not None:
+            choice: Choice = tuple(share.argmax(-1) for share in shares)
+        else:
+            choice, fallback = _last_resort(rent, problem, solution.status)
+        return rental(
+            self._offers,
+            *indices(choice),
+            previous=request.previous,
+            uncovered=rent.uncovered(choice),
+            status=solution.status,
+            fallback=fallback,
+            seconds=time.perf_counter() - start,
+        )
+
+
+class LpRounding:
+    """Algorithm 2: the linear program (18), then one offer per region and resource drawn with its shares.
+
+    The cheapest of `n_draws` draws that keeps the rows is taken, each tried as drawn and rounded up to cover, and then
+    improved by single changes. Theorem 2 holds for a plain draw: E[rent] is the LP's value, E[capacity] at least the
+    demand, and the total falls short of it by a part delta with a probability of at most exp(-2 delta^2 D^2 / sum
+    Delta_i^2); no such bound holds for a single region.
+
+    Args:
+        kappa, z, aggregate_margin, solver, time_limit_s: as for `Exact`.
+        n_draws: draws per period.
+        seed: of the draws, which depend on it and on the period alone.
+    """
+
+    def __init__(
+        self,
+        offers: Offers,
+        scenario: Scenario,
+        kappa: Number,
+        z: Number,
+        aggregate_margin: Number | None = None,
+        n_draws: int = 64,
+        seed: int = 0,
+        solver: str = "CBC",
+        time_limit_s: Number = 10.0,
+    ):
+        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+        self._margin, self._seed = optional(not_negative, "slicer.aggregate_margin", aggregate_margin), seed
+        self._n_draws = count("slicer.n_draws", n_draws)
+        sizes = (offers.bandwidth_hz.numpy() / 1e6, offers.n_vms.double().numpy())
+        self._program = CoverProgram(Solver(solver, time_limit_s, integer=False), sizes)
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the forecast."""
+        start = time.perf_counter()
+        rent = rent_problem(self._offers, self._requirement, request.forecast, request, self._margin)
+        fallback = ""
+        solution, shares = self._program.solve(rent.linear_problem(), rent.demands, rent.penalties)
+        if solution.status is Status.INFEASIBLE and self._margin is not None:
+            rent, fallback = rent.without_aggregate(), NO_AGGREGATE
+            solution, shares = self._program.solve(rent.linear_problem(), rent.demands, rent.penalties)
+        problem = rent.choice_problem()
+        choice: Choice | None = None
+        if shares is not None:
+            choice, scaled = self._round(
+                rent, problem, shares, 0 if request.previous is None else request.previous.period + 1
+            )
+            fallback = fallback or (SCALED_BACK if scaled else "")
+        if choice is None:
+            choice, fallback = _last_resort(rent, problem, solution.status)
+        return rental(
+            self._offers,
+            *indices(choice),
+            previous=request.previous,
+            uncovered=rent.uncovered(choice),
+            status=solution.status,
+            fallback=fallback,
+            seconds=time.perf_counter() - start,
+            lp_value=solution.objective,
+        )
+
+    def _round(
+        self, rent: RentProblem, problem: ChoiceProblem, shares: list[Float[np.ndarray, "regions options"]], period: int
+    ) -> tuple[Choice | None, bool]:
+        generator = np.random.default_rng((self._seed, period))
+        draws: Choice = tuple(draw(share, self._n_draws, generator) for share in shares)
+        repaired: Choice = tuple(
+            round_up(index, size, demand, cover)
+            for index, size, demand, cover in zip(draws, rent.sizes, rent.demands, cheapest(problem), strict=True)
+        )
+        return best_of(problem, draws, repaired)
+
+
+def _by_rule(
+    offers: Offers, requirement: Requirement, users: Float[Tensor, " regions"], request: SlicingRequest
+) -> Rental:
+    start = time.perf_counter()
+    rent = rent_problem(offers, requirement, users, request)
+    problem = rent.choice_problem()
+    choice, fallback = _kept(rent, problem)
+    return rental(
+        offers,
+        *indices(choice),
+        previous=request.previous,
+        uncovered=rent.uncovered(choice),
+        status=Status.RULE,
+        fallback=fallback,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _kept(rent: RentProblem, problem: ChoiceProblem) -> tuple[Choice, str]:
+    """The cheapest offers that cover, scaled back to the rows where they ask for more; and what was done."""
+    choice = cheapest(problem)
+    if problem.holds(choice):
+        return choice, ""
+    scaled = scale_back(problem, choice)
+    return (rent.smallest(), SMALLEST) if scaled is None else (scaled, SCALED_BACK)
+
+
+def _last_resort(rent: RentProblem, problem: ChoiceProblem, status: Status) -> tuple[Choice, str]:
+    """What is rented when a program gives nothing."""
+    log.warning("slicing: %s; renting %s instead", status, RULE)
+    choice, scaled = _kept(rent, problem)
+    return choice, f"{RULE}, {scaled}" if scaled else RULE

@@ -1,0 +1,151 @@
+import math
+
+import mip
+import numpy as np
+import pytest
+
+from sliceoff.errors import InputError
+from sliceoff.slicing.choice import Block, ChoiceProblem
+from sliceoff.slicing.program import ChoiceProgram, CoverProgram
+from sliceoff.slicing.solver import Solver, SolverMissing, Status
+
+
+def model(solver, integer=False):
+    asked = Solver(solver, 10.0, integer=integer)
+    return asked, asked.open()
+
+
+@pytest.mark.parametrize("integer", [False, True])
+def test_infeasible_and_unbounded_are_told_apart(solver, integer):
+    kind = mip.INTEGER if integer else mip.CONTINUOUS
+    asked, infeasible = model(solver, integer)
+    x = infeasible.add_var(obj=1.0, ub=1.0, var_type=kind)
+    infeasible.add_constr(x >= 2)
+    solution = asked.solve(infeasible)
+    assert (solution.status, solution.values, solution.objective) == (Status.INFEASIBLE, None, None)
+
+    asked, unbounded = model(solver, integer)
+    unbounded.add_var(obj=-1.0, var_type=kind)
+    y = unbounded.add_var(obj=1.0)
+    unbounded.add_constr(y >= 1)
+    assert asked.solve(unbounded).status is Status.UNBOUNDED
+
+
+def hard_knapsack(solver, seconds, n=120):
+    """An equality knapsack with no easy proof."""
+    asked = Solver(solver, seconds, integer=True, gap=1e-12)
+    difficult = asked.open()
+    weights = np.random.default_rng(0).integers(10**6, 10**7, (6, n)).astype(float)
+    columns = [difficult.add_var(var_type=mip.BINARY, obj=-float(weights[:, j].sum())) for j in range(n)]
+    for row in weights:
+        difficult.add_constr(
+            mip.xsum(w * x for w, x in zip(row.tolist(), columns, strict=True)) <= float(row.sum()) / 2
+        )
+    return asked, difficult
+
+
+def test_out_of_time_is_told_also_on_a_later_solve(solver):
+    asked, difficult = hard_knapsack(solver, 0.5)
+    for _ in range(3):
+        before = asked.seconds
+        assert asked.solve(difficult).status is Status.TIME_LIMIT
+        assert asked.seconds - before > 0.2  # the clock starts anew for every solve
+        assert asked.seconds - before < 5
+
+
+def test_a_missing_solver_is_told(monkeypatch):
+    import mip.highs
+
+    monkeypatch.setattr(mip.highs, "has_highs", False)
+    with pytest.raises(SolverMissing, match="HIGHS"):
+        Solver("HIGHS", 1.0, integer=True).open()
+    asked = ChoiceProgram(Solver("HIGHS", 1.0, integer=True))
+    solution, shares = asked.solve(ChoiceProblem([Block(np.ones((1, 2)), np.zeros((0, 1, 2)))], np.zeros(0)))
+    assert (solution.status, shares) == (Status.SOLVER_MISSING, None)
+
+
+def test_a_crash_is_a_status(solver, monkeypatch):
+    asked, broken = model(solver)
+    broken.add_var(obj=1.0)
+
+    def crash(*_, **__):
+        raise mip.InterfacingError("crashed")
+
+    monkeypatch.setattr(broken, "optimize", crash)
+    assert asked.solve(broken).status is Status.SOLVER_ERROR
+
+
+def test_nothing_is_printed(solver, capfd):
+    asked, small = model(solver, integer=True)
+    x = small.add_var(obj=1.0, var_type=mip.INTEGER)
+    small.add_constr(2 * x >= 3)
+    assert asked.solve(small).objective == pytest.approx(2)
+    asked, small = model(solver)
+    x = small.add_var(obj=1.0)
+    small.add_constr(2 * x >= 3)
+    assert asked.solve(small).objective == pytest.approx(1.5)
+    assert capfd.readouterr() == ("", "")
+
+
+def random_problem(random, regions, limit=None):
+    blocks = [
+        Block(random.uniform(1, 10, (regions, 4)), np.cumsum(random.uniform(1, 3, (1, regions, 4)), axis=-1))
+        for _ in range(2)
+    ]
+    least = sum(float(block.use[:, :, 0].sum()) for block in blocks)
+    return ChoiceProblem(blocks, np.array([least * 1.6 if limit is None else limit]))
+
+
+@pytest.mark.parametrize("integer", [False, True])
+def test_a_kept_model_solves_as_a_new_one(solver, integer):
+    """Costs and limits change; bounds and bases of the solve before must not leak into the next."""
+    random = np.random.default_rng(0)
+    kept = ChoiceProgram(Solver(solver, 10.0, integer=integer))
+    first = random_problem(random, 5)
+    for turn in range(6):
+        costs = random.uniform(1, 10, (2, 5, 4))
+        blocks = [Block(cost, block.use) for cost, block in zip(costs, first.blocks, strict=True)]
+        asked = ChoiceProblem(blocks, first.limits * (0.3 if turn == 2 else 1 + 0.1 * turn))
+        fresh = ChoiceProgram(Solver(solver, 10.0, integer=integer))
+        (again, shares), (new, _) = kept.solve(asked), fresh.solve(asked)
+        assert again.status == new.status == (Status.INFEASIBLE if turn == 2 else Status.OPTIMAL)
+        if turn == 2:
+            assert shares is None
+        else:
+            assert again.objective == pytest.approx(new.objective, rel=1e-6)
+            for share in shares:
+                np.testing.assert_allclose(share.sum(-1), 1, atol=1e-6)
+
+
+def test_a_kept_cover_program_solves_as_a_new_one(solver):
+    random = np.random.default_rng(1)
+    sizes = [np.cumsum(random.uniform(1, 3, (5, 4)), axis=-1) for _ in range(2)]
+    kept = CoverProgram(Solver(solver, 10.0, integer=False), sizes)
+    asked = random_problem(random, 5)
+    penalties = [np.full(5, 100.0)] * 2
+    for _ in range(6):
+        demands = [random.uniform(0, 1, 5) * size[:, -1] for size in sizes]
+        fresh = CoverProgram(Solver(solver, 10.0, integer=False), sizes)
+        (again, shares), (new, _) = kept.solve(asked, demands, penalties), fresh.solve(asked, demands, penalties)
+        assert again.status == new.status == Status.OPTIMAL
+        assert again.objective == pytest.approx(new.objective, rel=1e-6)
+        assert all(share.min() > -1e-7 for share in shares)
+
+
+def test_both_solvers_agree():
+    random = np.random.default_rng(2)
+    for _ in range(5):
+        asked = random_problem(random, 6)
+        values = [
+            ChoiceProgram(Solver(name, 10.0, integer=True)).solve(asked)[0].objective for name in ("CBC", "HIGHS")
+        ]
+        assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "named"),
+    [("CBS", 1.0, "did you mean 'CBC'"), ("CBC", 0.0, "time_limit_s"), ("CBC", math.nan, "time_limit_s")],
+)
+def test_wrong_solver_options(name, seconds, named):
+    with pytest.raises(InputError, match=named):
+        Solver(name, seconds, integer=True)
