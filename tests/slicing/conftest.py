@@ -35,7 +35,9 @@ def offers(request):
 
 @pytest.fixture
 def scenario():
-    return Scenario(data_bits=(0.5e6, 1.5e6), cycles_per_bit=(200.0, 400.0), vm_hz=5e9, max_users=50)
+    return Scenario(
+        data_bits=(0.5e6, 1.5e6), cycles_per_bit=(200.0, 400.0), vm_hz=5e9, max_users=50, cell_radius_m=200.0
+    )
 
 
 @pytest.fixture

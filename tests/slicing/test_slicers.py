@@ -1,0 +1,295 @@
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sliceoff.errors import InputError
+from sliceoff.region import Scenario
+from sliceoff.slicing import (
+    Cheapest,
+    Exact,
+    Fixed,
+    LpRounding,
+    Offers,
+    Oracle,
+    Reactive,
+    Requirement,
+    SlicingRequest,
+    Status,
+    TaskStatistics,
+)
+from sliceoff.slicing.offers import pick
+
+PLAN = {"kappa": 0.5, "z": 2.0}
+
+
+def rows_hold(offers, rental):
+    return all(
+        float(row.use(rental.bandwidth_index, rental.vm_index).sum()) <= row.limit * (1 + 1e-8) for row in offers.rows
+    )
+
+
+def consistent(offers, rental):
+    """C1-C3, and every number of the rental is that of its offers."""
+    for index, table in ((rental.bandwidth_index, offers.bandwidth_hz), (rental.vm_index, offers.n_vms)):
+        assert index.shape == (offers.n_regions,)
+        assert bool(((index >= 0) & (index < table.shape[1])).all())
+    torch.testing.assert_close(rental.bandwidth_hz, pick(offers.bandwidth_hz, rental.bandwidth_index))
+    assert bool((rental.n_vms == pick(offers.n_vms, rental.vm_index)).all())
+    return rows_hold(offers, rental)
+
+
+def brute_force(offers, demand_hz, demand_vms):
+    """Least rent that covers, by trying every pair in every region alone."""
+    rent = []
+    for region in range(offers.n_regions):
+        pairs = itertools.product(
+            zip(offers.bandwidth_hz[region], offers.bandwidth_price[region], strict=True),
+            zip(offers.n_vms[region], offers.vm_price[region], strict=True),
+        )
+        rent.append(min(float(p + q) for (b, p), (v, q) in pairs if b >= demand_hz[region] and v >= demand_vms[region]))
+    return sum(rent)
+
+
+def test_without_coupling_exact_is_cheapest_is_brute_force(offers, scenario, ask, solver):
+    users = np.random.default_rng(0).uniform(0, 45, 12)
+    request, market = ask(users), offers(12)
+    demand = Requirement(scenario, **PLAN)(request.forecast, request.statistics)
+    best = brute_force(market, *demand)
+    exact = Exact(market, scenario, **PLAN, solver=solver).rent(request)
+    rule = Cheapest(market, scenario, **PLAN).rent(request)
+    for rental in (exact, rule):
+        assert consistent(market, rental)
+        assert float(rental.rent.sum()) == pytest.approx(best, rel=1e-6)
+        assert not rental.uncovered.any()
+    assert (exact.status, rule.status) == (Status.OPTIMAL, Status.RULE)
+
+
+COUPLED = [
+    {},
+    {"bandwidth_inventory_mhz_per_region": 26},
+    {"vm_inventory_per_region": 14},
+    {"budget_per_region": 90},
+    {"bandwidth_inventory_mhz_per_region": 24, "vm_inventory_per_region": 13, "budget_per_region": 80},
+]
+
+
+@pytest.mark.parametrize("limits", COUPLED)
+@pytest.mark.parametrize("margin", [None, 0.5])
+def test_lp_is_below_exact_is_below_rounded(offers, scenario, ask, solver, limits, margin):
+    """In money of rent and of uncovered users together, which is what every one of them minimises."""
+    users = np.random.default_rng(1).uniform(5, 35, 10)
+    request, market = ask(users), offers(10, **limits)
+    rounded = LpRounding(market, scenario, **PLAN, solver=solver, aggregate_margin=margin).rent(request)
+    exact = Exact(market, scenario, **PLAN, solver=solver, aggregate_margin=margin).rent(request)
+    if exact.fallback != rounded.fallback:
+        pytest.skip("the relaxation can meet an aggregate demand that binaries cannot")
+    assert consistent(market, rounded)
+    assert consistent(market, exact)
+    from sliceoff.slicing.problem import rent_problem
+
+    rent = rent_problem(market, Requirement(scenario, **PLAN), request.forecast, request).choice_problem()
+    cost = [rent.cost((rental.bandwidth_index.numpy(), rental.vm_index.numpy())).sum() for rental in (exact, rounded)]
+    assert rounded.lp_value <= cost[0] * (1 + 1e-6)
+    assert cost[0] <= cost[1] * (1 + 1e-6)
+
+
+def test_exact_under_one_row_is_brute_force(offers, scenario, ask, solver):
+    """Three regions, an inventory that cannot cover all: the fewest users are left uncovered."""
+    users, inventory = [12.0, 20.0, 31.0], 30.0
+    request, market = ask(users), offers(3, bandwidth_inventory_mhz_per_region=inventory / 3)
+    rental = Exact(market, scenario, **PLAN, solver=solver).rent(request)
+    demand, _ = Requirement(scenario, **PLAN)(request.forecast, request.statistics)
+    missing = {}
+    for choice in itertools.product(range(8), repeat=3):
+        size = market.bandwidth_hz[0, list(choice)]
+        if size.sum() <= inventory * 1e6:
+            missed = (torch.tensor(users) * (1 - size / demand).clamp_min(0)).sum() + (size < demand).sum()
+            missing[choice] = float(missed)
+    size = rental.bandwidth_hz
+    missed = (torch.tensor(users) * (1 - size / demand).clamp_min(0)).sum() + (size < demand).sum()
+    # Rent counts as well, but a user counts as much as the dearest slice.
+    assert float(missed) <= min(missing.values()) + 3.0
+    assert rental.uncovered.tolist() == (size < demand).tolist()
+    assert rental.uncovered.any()
+    assert rental.status == Status.OPTIMAL
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), limits=st.sampled_from(COUPLED), change=st.sampled_from([0.0, 20.0]))
+def test_c1_c3_and_the_rows_hold_for_every_slicer(offers, scenario, ask, seed, limits, change):
+    random = np.random.default_rng(seed)
+    market = offers(6, **limits, change_price=change)
+    slicers = [
+        LpRounding(market, scenario, **PLAN, seed=seed, n_draws=4),
+        Exact(market, scenario, **PLAN),
+        Cheapest(market, scenario, **PLAN),
+        Reactive(market, scenario, **PLAN),
+        Oracle(market, scenario, **PLAN),
+        Fixed(market, scenario, **PLAN, users=50),
+    ]
+    for slicer in slicers:
+        previous = None
+        for _ in range(2):
+            users = random.uniform(0, 60, (3, 6))
+            request = ask(users[0], last=users[1], truth=users[2], previous=previous)
+            previous = slicer.rent(request)
+            assert consistent(market, previous)
+
+
+def test_each_rule_looks_at_its_own_users(offers, scenario, ask):
+    market = offers(2)
+    request = ask([5, 5], last=[20, 20], truth=[40, 40])
+    capacity = {
+        name: float(slicer.rent(request).bandwidth_hz[0])
+        for name, slicer in {
+            "forecast": Cheapest(market, scenario, **PLAN),
+            "last": Reactive(market, scenario, **PLAN),
+            "truth": Oracle(market, scenario, **PLAN),
+            "fixed": Fixed(market, scenario, **PLAN, users=40),
+        }.items()
+    }
+    assert capacity["forecast"] < capacity["last"] < capacity["truth"] == capacity["fixed"]
+
+
+def test_demand_above_the_largest_offer_rents_the_largest_and_says_so(offers, scenario, ask, solver):
+    request, market = ask([200.0, 20.0]), offers(2)
+    for slicer in (
+        Cheapest(market, scenario, **PLAN),
+        Exact(market, scenario, **PLAN, solver=solver),
+        LpRounding(market, scenario, **PLAN, solver=solver),
+    ):
+        rental = slicer.rent(request)
+        assert rental.bandwidth_hz[0] == 80e6
+        assert rental.n_vms[0] == 32
+        assert rental.uncovered.tolist() == [True, False]
+
+
+def test_a_budget_for_the_smallest_offers_only(offers, scenario, ask, solver):
+    smallest = offers(3)
+    least = float(smallest.bandwidth_price[0, 0] + smallest.vm_price[0, 0])
+    market = offers(3, budget_per_region=least)
+    for slicer in (
+        Cheapest(market, scenario, **PLAN),
+        Exact(market, scenario, **PLAN, solver=solver),
+        LpRounding(market, scenario, **PLAN, solver=solver),
+    ):
+        rental = slicer.rent(ask([30.0, 30.0, 30.0]))
+        assert rental.bandwidth_index.tolist() == rental.vm_index.tolist() == [0, 0, 0]
+        assert rental.uncovered.all()
+
+
+def test_the_same_seed_draws_the_same_and_periods_differ(offers, scenario, ask):
+    users = np.random.default_rng(0).uniform(5, 40, 30)
+    market = offers(30, bandwidth_inventory_mhz_per_region=24)
+
+    def run(seed):
+        slicer, previous, chosen = LpRounding(market, scenario, **PLAN, n_draws=1, seed=seed), None, []
+        for _ in range(3):
+            previous = slicer.rent(ask(users, previous=previous))
+            chosen.append(previous.bandwidth_index.tolist())
+        return chosen
+
+    assert run(1) == run(1)
+    first = LpRounding(market, scenario, **PLAN, n_draws=1, seed=1).rent(ask(users))
+    assert first.period == 0
+
+
+def test_a_price_for_changes_keeps_slices(offers, scenario, ask, solver):
+    free, priced = offers(10), offers(10, change_price=15.0)
+    random = np.random.default_rng(0)
+    changes = {}
+    for name, market in {"free": free, "priced": priced}.items():
+        slicer, previous, changed = Exact(market, scenario, **PLAN, solver=solver), None, 0
+        for users in random.uniform(14, 26, (6, 10)):
+            rental = slicer.rent(ask(users, previous=previous))
+            if previous is not None:
+                new = (rental.bandwidth_index != previous.bandwidth_index).sum() + (
+                    rental.vm_index != previous.vm_index
+                ).sum()
+                listed = pick(market.bandwidth_price, rental.bandwidth_index) + pick(market.vm_price, rental.vm_index)
+                assert float(rental.rent.sum() - listed.sum()) == pytest.approx(market.change_price * int(new))
+                changed += int(new)
+            previous = rental
+        changes[name] = changed
+    assert changes["priced"] < changes["free"]
+
+
+def test_an_aggregate_row_rents_more_in_total(offers, scenario, ask, solver):
+    users = np.full(10, 20.0)
+    plain = Exact(offers(10), scenario, **PLAN, solver=solver).rent(ask(users))
+    margin = Exact(offers(10), scenario, **PLAN, solver=solver, aggregate_margin=0.6).rent(ask(users))
+    demand, _ = Requirement(scenario, **PLAN)(ask(users).forecast, ask(users).statistics)
+    assert plain.bandwidth_hz.sum() < 1.6 * demand.sum() <= margin.bandwidth_hz.sum()
+
+
+def test_an_aggregate_row_that_cannot_hold_is_given_up(offers, scenario, ask, solver):
+    market = offers(4, bandwidth_inventory_mhz_per_region=16)
+    request = ask([20.0] * 4)
+    for slicer in (
+        Exact(market, scenario, **PLAN, solver=solver, aggregate_margin=1.0),
+        LpRounding(market, scenario, **PLAN, solver=solver, aggregate_margin=1.0),
+    ):
+        rental = slicer.rent(request)
+        assert rental.fallback == "aggregate demand given up"
+        assert rental.status == Status.OPTIMAL
+        assert consistent(market, rental)
+
+
+@pytest.mark.parametrize("slicer", [Exact, LpRounding])
+def test_without_a_solver_the_loop_goes_on(offers, scenario, ask, monkeypatch, slicer, caplog):
+    import mip.highs
+
+    monkeypatch.setattr(mip.highs, "has_highs", False)
+    market = offers(4, bandwidth_inventory_mhz_per_region=10)
+    rental = slicer(market, scenario, **PLAN, solver="HIGHS").rent(ask([5.0, 20.0, 30.0, 40.0]))
+    assert rental.status == Status.SOLVER_MISSING
+    assert rental.fallback == "cheapest offers that cover, scaled back to the coupling rows"
+    assert "solver missing" in caplog.text
+    rule = Cheapest(market, scenario, **PLAN).rent(ask([5.0, 20.0, 30.0, 40.0]))
+    assert rental.bandwidth_index.tolist() == rule.bandwidth_index.tolist()
+    assert consistent(market, rental)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda o, s: Exact(o, s, **PLAN, solver="GLPK"), "solver"),
+        (lambda o, s: Exact(o, s, **PLAN, time_limit_s=-1), "time_limit_s"),
+        (lambda o, s: Exact(o, s, **PLAN, aggregate_margin=-1), "aggregate_margin"),
+        (lambda o, s: LpRounding(o, s, **PLAN, n_draws=0), "n_draws"),
+        (lambda o, s: Fixed(o, s, **PLAN, users=-3), "users"),
+        (lambda o, s: Cheapest(o, s, kappa=1.5, z=2), "kappa"),
+    ],
+)
+def test_wrong_options_are_told_at_construction(offers, scenario, make, named):
+    with pytest.raises(InputError, match=f"slicer.{named}"):
+        make(offers(2), scenario)
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "offers").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_offers_config_makes_offers(path):
+    config = yaml.safe_load(path.read_text())
+    make = getattr(Offers, config.pop("_target_").rpartition(".")[2])
+    market = make(**config, n_regions=4, long_slot_s=3600)
+    assert market.rows  # the default scenario has a coupling row
+
+
+def test_the_loop_can_call_it_as_it_does(offers):
+    """float32 users, float64 statistics, an online update between periods."""
+    scenario = Scenario()
+    statistics = TaskStatistics.prior(scenario, 3)
+    users = torch.tensor([10.0, 20.0, 30.0])
+    slicer = LpRounding(offers(3), scenario, **PLAN)
+    first = slicer.rent(SlicingRequest(users, users, users, statistics))
+    second = slicer.rent(SlicingRequest(users, users, users, statistics, first))
+    assert (first.period, second.period) == (0, 1)
+    assert statistics.capacity_users(second.bandwidth_hz, second.n_vms, scenario.short_slot_s).shape == (3,)
