@@ -1,0 +1,274 @@
+"""The best that any allocator could earn on a small instance, all tasks known: an exact program over python-mip.
+
+Only tasks done in time are worth placing; each may reach its VM just when its turn comes, and a VM's tasks of one slot
+may run without a gap up to some end F. A *pattern* is a set of tasks in the order in which one VM runs them. To end at
+F it needs the part `sum_j w_j / (F - L_j)` of the bandwidth, where L_j is the work of j and of all after it: convex in
+F, so tangents describe it from below, added where a solution violates it until none does. The program chooses at most
+one pattern per slot and VM.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import mip
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from sliceoff.errors import InputError
+from sliceoff.region.scenario import Scenario
+from sliceoff.region.serve import bandwidth_work, execution_work
+from sliceoff.region.state import Allocation, RegionState, Tasks
+
+# Kept free at every deadline and of every slot's bandwidth: an optimal plan survives rounding when it is served.
+_MARGIN = 1e-5
+# Orders of the same tasks are compared at so many ends; what could be missed in between is below the margin.
+_ENDS = 257
+_TANGENTS = 6
+_MAX_USERS = 12  # patterns grow as 2^users
+
+
+class Optimum(NamedTuple):
+    """Result of `optimum`."""
+
+    revenue: float  # money over all slots
+    plan: list[Allocation]  # one allocation (1, users) per slot; serving them earns `revenue`
+    proven: bool  # whether nothing better exists; False when the time ran out
+
+
+class _Task(NamedTuple):
+    user: int
+    revenue: float
+    work: float  # seconds of the whole bandwidth
+    execution_s: float
+
+
+class _Pattern(NamedTuple):
+    """Tasks in the order in which one VM runs them, the last one up to an end that is still free."""
+
+    users: tuple[int, ...]  # places in the slot's list of tasks
+    revenue: float
+    works: Float[np.ndarray, " users"]
+    tails_s: Float[np.ndarray, " users"]  # own work and that of all after it; descending
+
+    def share(self, end: float) -> float:
+        """Part of the bandwidth that it needs to be done by `end`."""
+        return float((self.works / (end - self.tails_s)).sum())
+
+    def slope(self, end: float) -> float:
+        """Derivative of `share`."""
+        return float(-(self.works / (end - self.tails_s) ** 2).sum())
+
+    @property
+    def execution_s(self) -> float:
+        return float(self.tails_s[0])
+
+
+def optimum(
+    scenario: Scenario, states: Sequence[RegionState], *, max_seconds: float = 60.0, solver: str = mip.HIGHS
+) -> Optimum:
+    """Largest revenue of one region over consecutive slots.
+
+    Args:
+        states: one region's state (batch of one) at the start of each slot; only the first one's backlog is read, later
+            ones follow from the plan. Tasks, bandwidth and VMs are each state's own.
+        max_seconds: for the solver, all rounds together.
+        solver: python-mip's `HIGHS` or `CBC`.
+
+    Raises:
+        InputError: `region.queue` is not `lindley`, a state holds more than one region or more than 12 tasks.
+        RuntimeError: the solver found no plan in time.
+    """
+    if scenario.queue != "lindley":
+        raise InputError(f"the optimum is for region.queue=lindley, not {scenario.queue}")
+    if any(state.bandwidth_hz.shape != (1,) for state in states):
+        raise InputError("the optimum is for one region at a time; give states of a single row")
+    crowd = max(int(state.tasks.present.sum()) for state in states)
+    if crowd > _MAX_USERS:
+        raise InputError(f"the optimum is for up to {_MAX_USERS} tasks per slot, not {crowd}; see upper_bound")
+    program = _Program(scenario, states, solver)
+    proven = program.solve(max_seconds)
+    return Optimum(program.revenue, [program.allocation(slot, state) for slot, state in enumerate(states)], proven)
+
+
+def _tasks(scenario: Scenario, state: RegionState) -> list[_Task]:
+    tasks = Tasks(*(x[0].double() if x.is_floating_point() else x[0] for x in state.tasks))
+    bandwidth = float(state.bandwidth_hz)
+    works, executions = bandwidth_work(scenario, tasks).tolist(), execution_work(scenario, tasks).tolist()
+    return [
+        _Task(user, scenario.price * float(tasks.priority[user]), works[user] / bandwidth, executions[user])
+        for user in tasks.present.nonzero().flatten().tolist()
+        if bandwidth > 0
+    ]
+
+
+def _patterns(tasks: list[_Task], ends: Float[np.ndarray, " ends"]) -> list[_Pattern]:
+    """Every set of tasks in every order that needs least bandwidth for some end, if that is at most all of it.
+
+    A task put in front costs the same whatever the order of those behind it, so the best orders of a set start with one
+    task and go on with a best order of the rest.
+    """
+    best: list[list[_Pattern]] = [[_Pattern((), 0.0, np.empty(0), np.empty(0))]]
+    for members in range(1, 1 << len(tasks)):
+        candidates = [
+            _in_front(place, task, rest)
+            for place, task in enumerate(tasks)
+            if members >> place & 1
+            for rest in best[members ^ (1 << place)]
+        ]
+        kept: list[_Pattern] = []
+        if candidates:
+            room = ends - np.stack([pattern.tails_s for pattern in candidates])[..., None]
+            works = np.stack([pattern.works for pattern in candidates])[..., None]
+            needed = np.divide(works, room, out=np.full_like(room, np.inf), where=room > 0).sum(1)
+            cheapest = {int(needed[:, end].argmin()) for end in range(len(ends)) if needed[:, end].min() <= 1}
+            kept = [candidates[index] for index in sorted(cheapest)]
+        best.append(kept)
+    return [pattern for kept in best[1:] for pattern in kept]
+
+
+def _in_front(place: int, task: _Task, rest: _Pattern) -> _Pattern:
+    tail = task.execution_s + (rest.tails_s[0] if len(rest.tails_s) else 0.0)
+    return _Pattern(
+        (place, *rest.users),
+        task.revenue + rest.revenue,
+        np.concatenate(([task.work], rest.works)),
+        np.concatenate(([tail], rest.tails_s)),
+    )
+
+
+class _Choice(NamedTuple):
+    """The variables of one VM in one slot."""
+
+    on: list[mip.Var]  # per pattern
+    end: list[mip.Var]  # per pattern; 0 where it is not chosen
+    share: mip.Var
+    busy_until: mip.Var  # from the slot's start
+
+
+class _Program:
+    """Choose patterns and their ends."""
+
+    def __init__(self, scenario: Scenario, states: Sequence[RegionState], solver: str):
+        self._deadline = scenario.deadline_s * (1 - _MARGIN)
+        self._model = mip.Model(sense=mip.MAXIMIZE, solver_name=solver)
+        self._model.verbose = 0
+        self._tasks = [_tasks(scenario, state) for state in states]
+        self._patterns: list[list[_Pattern]] = []
+        self._choices: list[list[_Choice]] = []
+        # Of every VM: when it is free, and how long ago that was counted.
+        busy: list[tuple[mip.Var | float, float]] = [(end, 0.0) for end in states[0].backlog_s[0].double().tolist()]
+        for slot, state in enumerate(states):
+            # Ending before the slot does leaves nothing behind; after the last slot nothing is left to be saved for.
+            earliest = self._deadline if slot == len(states) - 1 else min(self._deadline, scenario.short_slot_s)
+            ends = np.linspace(earliest, self._deadline, 1 if earliest == self._deadline else _ENDS)
+            self._patterns.append(_patterns(self._tasks[slot], ends))
+            self._choices.append([self._add_vm(slot, earliest, *busy[vm]) for vm in range(int(state.n_vms))])
+            self._add_slot(slot)
+            now = [(choice.busy_until, 0.0) for choice in self._choices[slot]] + busy[int(state.n_vms) :]
+            busy = [(end, age + scenario.short_slot_s) for end, age in now]
+        self._model.objective = mip.xsum(
+            pattern.revenue * on
+            for patterns, choices in zip(self._patterns, self._choices, strict=True)
+            for choice in choices
+            for pattern, on in zip(patterns, choice.on, strict=True)
+        )
+
+    @property
+    def revenue(self) -> float:
+        """Of the plan found."""
+        return sum(
+            pattern.revenue for slot in range(len(self._choices)) for _, pattern, _ in self._chosen_patterns(slot)
+        )
+
+    def solve(self, max_seconds: float) -> bool:
+        """Solve, add the tangents that the solution violates, and again; whether the plan is proven to be optimal."""
+        if not any(self._patterns):
+            return True
+        stop = time.monotonic() + max_seconds
+        while True:
+            status = self._model.optimize(max_seconds=max(stop - time.monotonic(), 1.0))
+            if status not in (mip.OptimizationStatus.OPTIMAL, mip.OptimizationStatus.FEASIBLE):
+                raise RuntimeError(f"the solver found no plan: {status.name}")
+            overspent = [slot for slot in range(len(self._choices)) if self._share_needed(slot) > 1 - _MARGIN / 2]
+            if not overspent:
+                return status == mip.OptimizationStatus.OPTIMAL
+            # Read all of the solution before the model changes. VMs are alike: what one violates, another would next.
+            ends = [(slot, end) for slot in overspent for _, _, end in self._chosen_patterns(slot)]
+            for slot, end in ends:
+                for choice in self._choices[slot]:
+                    self._add_tangents(slot, choice, [end] * len(self._patterns[slot]))
+
+    def allocation(self, slot: int, state: RegionState) -> Allocation:
+        """The plan for one slot."""
+        share = torch.zeros_like(state.tasks.data_bits)
+        vm = torch.zeros_like(state.tasks.present, dtype=torch.int64)
+        for machine, pattern, end in self._chosen_patterns(slot):
+            users = [self._tasks[slot][place].user for place in pattern.users]
+            share[0, users] = torch.from_numpy(pattern.works / (end - pattern.tails_s)).to(share.dtype)
+            vm[0, users] = machine
+        return Allocation(share, vm)
+
+    def _add_vm(self, slot: int, earliest: float, busy: mip.Var | float, age: float) -> _Choice:
+        model, patterns, deadline = self._model, self._patterns[slot], self._deadline
+        choice = _Choice(
+            on=[model.add_var(var_type=mip.BINARY) for _ in patterns],
+            end=[model.add_var(ub=deadline) for _ in patterns],
+            share=model.add_var(),
+            busy_until=model.add_var(),
+        )
+        backlog = busy - age
+        for pattern, on, end in zip(patterns, choice.on, choice.end, strict=True):
+            model += end <= deadline * on
+            model += end >= max(earliest, pattern.execution_s) * on
+            if isinstance(backlog, float):
+                model += end >= (pattern.execution_s + max(backlog, 0.0)) * on
+        model += mip.xsum(choice.on) <= 1
+        model += choice.busy_until >= mip.xsum(choice.end)
+        model += choice.busy_until >= backlog
+        if not isinstance(backlog, float):
+            # The first task starts after what the slots before have left; without a pattern nothing is asked.
+            start = mip.xsum(
+                end - pattern.execution_s * on for pattern, on, end in zip(patterns, choice.on, choice.end, strict=True)
+            )
+            model += start + deadline * (1 - mip.xsum(choice.on)) >= backlog
+        lowest = [max(earliest, pattern.execution_s) for pattern in patterns]
+        for part in np.linspace(1.0, 0.0, 1 if earliest == deadline else _TANGENTS, endpoint=False):
+            self._add_tangents(slot, choice, [low + part * (deadline - low) for low in lowest])
+        return choice
+
+    def _add_slot(self, slot: int) -> None:
+        """Bandwidth is used once (C4), and so is every task."""
+        choices, patterns = self._choices[slot], self._patterns[slot]
+        self._model += mip.xsum(choice.share for choice in choices) <= 1 - _MARGIN
+        for place in range(len(self._tasks[slot])):
+            self._model += (
+                mip.xsum(
+                    choice.on[index]
+                    for choice in choices
+                    for index, pattern in enumerate(patterns)
+                    if place in pattern.users
+                )
+                <= 1
+            )
+
+    def _add_tangents(self, slot: int, choice: _Choice, points: Sequence[float]) -> None:
+        """A VM's share is above the tangent of the chosen pattern, wherever each pattern's own touches it."""
+        self._model += choice.share >= mip.xsum(
+            (pattern.share(point) - pattern.slope(point) * point) * on + pattern.slope(point) * end
+            for pattern, on, end, point in zip(self._patterns[slot], choice.on, choice.end, points, strict=True)
+            if point > pattern.execution_s
+        )
+
+    def _chosen_patterns(self, slot: int) -> list[tuple[int, _Pattern, float]]:
+        """The VMs that run one, each with its end."""
+        return [
+            (vm, pattern, end.x)
+            for vm, choice in enumerate(self._choices[slot])
+            for pattern, on, end in zip(self._patterns[slot], choice.on, choice.end, strict=True)
+            if on.x > 0.5
+        ]
+
+    def _share_needed(self, slot: int) -> float:
+        return sum(pattern.share(end) for _, pattern, end in self._chosen_patterns(slot))
