@@ -1,8 +1,9 @@
 """P1.1, what to rent: offers, demand (Eq. 17), programs in python-mip, rounding, rules."""
 
-from sliceoff.slicing.demand import Requirement as Requirement
 from sliceoff.slicing.demand import TaskStatistics as TaskStatistics
 from sliceoff.slicing.demand import bandwidth_demand as bandwidth_demand
+from sliceoff.slicing.demand import pair_capacity as pair_capacity
+from sliceoff.slicing.demand import upload_span as upload_span
 from sliceoff.slicing.demand import vm_demand as vm_demand
 from sliceoff.slicing.offers import Offers as Offers
 from sliceoff.slicing.offers import discount_price as discount_price
@@ -10,6 +11,8 @@ from sliceoff.slicing.offers import rising_price as rising_price
 from sliceoff.slicing.rental import Rental as Rental
 from sliceoff.slicing.rental import Slicer as Slicer
 from sliceoff.slicing.rental import SlicingRequest as SlicingRequest
+from sliceoff.slicing.requirement import FixedKappa as FixedKappa
+from sliceoff.slicing.requirement import JointKappa as JointKappa
 from sliceoff.slicing.slicers import Cheapest as Cheapest
 from sliceoff.slicing.slicers import Exact as Exact
 from sliceoff.slicing.slicers import Fixed as Fixed

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 # Rows are kept to this part of their size, as a solver keeps them to its own tolerance.
 _TOLERANCE = 1e-9
@@ -65,7 +65,7 @@ class ChoiceProblem:
         return _TOLERANCE * np.maximum(1.0, np.abs(self.limits))
 
 
-def take(table: Float[np.ndarray, "regions options"], index: Int[np.ndarray, "*draws regions"]) -> np.ndarray:
+def take(table: Shaped[np.ndarray, "regions options"], index: Int[np.ndarray, "*draws regions"]) -> np.ndarray:
     """`table[i, index[..., i]]` for every region i: (*draws, regions)."""
     return table[np.arange(table.shape[0]), index]
 

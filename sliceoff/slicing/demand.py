@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sliceoff.errors import InputError
 from sliceoff.region import Scenario, Tasks, bandwidth_work, execution_work
-from sliceoff.slicing.checks import Number, fraction, not_negative
+from sliceoff.slicing.checks import Number
 
 _QUADRATURE = 4096  # points over the ring of users; the prior's means are exact to 1e-6
 
@@ -62,6 +61,60 @@ def vm_demand(
     load = (sharing * work_mean + z * sharing.sqrt() * work_std - work_max).clamp_min(0)
     room = span - work_max
     return torch.where(room > 0, load / room, torch.inf)
+
+
+def upload_span(
+    users: Float[Tensor, "*shape"],
+    bandwidth_hz: Float[Tensor, "*shape"],
+    work_mean: Float[Tensor, "*shape"],
+    work_std: Float[Tensor, "*shape"],
+    *,
+    z: Number,
+    short_slot_s: float,
+) -> Float[Tensor, "*shape"]:
+    """The shortest span `kappa * deadline_s` [s] in which `bandwidth_hz` uploads all tasks: (17a) solved for kappa.
+
+    Infinite where the uploads of a slot never end before those of the next begin to pile up.
+    """
+    within = (users * work_mean + z * users.sqrt() * work_std) / bandwidth_hz
+    # Over more than a slot, b t = n E + z sqrt(n) S with n = users t / slot is linear in sqrt(t).
+    spare = bandwidth_hz - users * work_mean / short_slot_s
+    beyond = (z * (users / short_slot_s).sqrt() * work_std / spare).square()
+    return torch.where(within <= short_slot_s, within, torch.where(spare > 0, beyond, torch.inf))
+
+
+def pair_capacity(
+    bandwidth_hz: Float[Tensor, "regions bandwidth_offers"],
+    n_vms: Tensor,
+    statistics: "TaskStatistics",
+    *,
+    z: Number,
+    deadline_s: float,
+    short_slot_s: float,
+) -> Float[Tensor, "regions bandwidth_offers vm_offers"]:
+    """Users per short slot whom a pair of offers serves in time at the best kappa, (17a) and (17b) together.
+
+    What a pair covers falls with the users, so bisection finds it, to a millionth of the most there can be.
+
+    Args:
+        n_vms: (regions, vm_offers).
+    """
+    moments = [statistics.bandwidth_mean, statistics.bandwidth_std]
+    moments += [statistics.vm_mean, statistics.vm_std, statistics.vm_max]
+    bandwidth, vms, *work = torch.broadcast_tensors(
+        bandwidth_hz.double()[:, :, None], n_vms.double()[:, None, :], *(moment[:, None, None] for moment in moments)
+    )
+    upload, execution = work[:2], work[2:]
+    most = torch.minimum(bandwidth * deadline_s / upload[0], (vms * deadline_s + execution[2]) / execution[0])
+    low, high = torch.zeros_like(most), most
+    for _ in range(20):
+        users = (low + high) / 2
+        span = upload_span(users, bandwidth, *upload, z=z, short_slot_s=short_slot_s)
+        kappa = (span / deadline_s).clamp_max(1)
+        asked = vm_demand(users, *execution, kappa=kappa, z=z, deadline_s=deadline_s, short_slot_s=short_slot_s)
+        covered = asked <= vms
+        low, high = torch.where(covered, users, low), torch.where(covered, high, users)
+    return low
 
 
 def _at_least_one(ratio: Number | Tensor) -> Number | Tensor:
@@ -152,45 +205,3 @@ def _merge(mean: Tensor, std: Tensor, weight: Tensor, work: Tensor, total: Tenso
     merged = (weight * mean + work.sum(-1)) / total
     square = (weight * (std.square() + mean.square()) + work.square().sum(-1)) / total
     return merged, (square - merged.square()).clamp_min(0).sqrt()
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """Eq. 17 with its constants: from predicted users to the bandwidth and the VMs that a region needs.
-
-    Args:
-        scenario: gives the deadline and the short slot.
-        kappa: part of the deadline that uploads may take, in (0, 1).
-        z: standard deviations kept against an unlucky mix of tasks, >= 0.
-
-    Raises:
-        InputError: kappa or z is out of range, or leaves too little time for the longest task.
-    """
-
-    scenario: Scenario
-    kappa: Number
-    z: Number
-
-    def __post_init__(self) -> None:
-        fraction("slicer.kappa", self.kappa)
-        not_negative("slicer.z", self.z)
-        left, longest = (1 - self.kappa) * self.scenario.deadline_s, self.scenario.max_execution_s
-        if left <= longest:
-            raise InputError(
-                f"slicer.kappa={self.kappa} leaves {left:g} s of the deadline, the longest task takes {longest:g} s; "
-                f"lower slicer.kappa below {1 - longest / self.scenario.deadline_s:.3g}"
-            )
-
-    def __call__(self, users: Float[Tensor, " regions"], statistics: TaskStatistics) -> tuple[Tensor, Tensor]:
-        """Bandwidth [Hz] and VMs (real-valued) that every region needs, float64 (regions,)."""
-        users = users.double().clamp_min(0)
-        constants = {
-            "kappa": self.kappa,
-            "z": self.z,
-            "deadline_s": self.scenario.deadline_s,
-            "short_slot_s": self.scenario.short_slot_s,
-        }
-        return (
-            bandwidth_demand(users, statistics.bandwidth_mean, statistics.bandwidth_std, **constants),
-            vm_demand(users, statistics.vm_mean, statistics.vm_std, statistics.vm_max, **constants),
-        )

@@ -1,6 +1,7 @@
-"""Renting as a choice problem: P1.1 with a fixed kappa, prices and demands in, blocks and rows out."""
+"""Renting as a choice problem: prices and demands in, blocks and rows out."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -9,21 +10,43 @@ from torch import Tensor
 
 from sliceoff.slicing.checks import Number
 from sliceoff.slicing.choice import Block, Choice, ChoiceProblem, take
-from sliceoff.slicing.demand import Requirement
 from sliceoff.slicing.offers import Offers
-from sliceoff.slicing.rental import SlicingRequest, offer_costs
 
-# Solvers' tolerances are absolute; in MHz, VMs and money all numbers have about the same size.
-_MHZ = 1e6
+MHZ = 1e6
+"""Solvers' tolerances are absolute; in MHz, VMs and money all numbers have about the same size."""
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """One period's renting, whatever its options are."""
+
+    def choice_problem(self) -> ChoiceProblem:
+        """The problem in binaries. What an option leaves uncovered is in its cost."""
+        ...
+
+    def falls_short(self) -> tuple[np.ndarray, ...]:
+        """Whether an option is below what its region needs: (regions, options) per block."""
+        ...
+
+    def uncovered(self, choice: Choice) -> Bool[Tensor, " regions"]:
+        """Whether a region's options are below what it asked for, be that more than any option has."""
+        ...
+
+    def offers_of(self, choice: Choice) -> tuple[Int[Tensor, " regions"], Int[Tensor, " regions"]]:
+        """The bandwidth and VM offers chosen."""
+        ...
+
+    def without_aggregate(self) -> "Problem | None":
+        """The same, its aggregate rows switched off (they stay, but hold always); None where it has none."""
+        ...
 
 
 @dataclass(frozen=True)
 class RentProblem:
-    """One period's renting with separate demands for bandwidth and VMs: two blocks, in MHz and VMs.
+    """Renting with separate demands for bandwidth and VMs (fixed kappa): two blocks, in MHz and VMs.
 
     Args:
         offers: what can be rented.
-        sizes: per block (regions, options) [MHz, VMs].
         prices: per block (regions, options), with the price of a change [money per long slot].
         asked: per block (regions,), the right-hand sides of (17) [MHz, VMs].
         users: (regions,), whom the demand serves.
@@ -31,104 +54,142 @@ class RentProblem:
     """
 
     offers: Offers
-    sizes: tuple[np.ndarray, np.ndarray]
     prices: tuple[np.ndarray, np.ndarray]
     asked: tuple[np.ndarray, np.ndarray]
     users: Float[np.ndarray, " regions"]
     aggregate_margin: Number | None = None
 
     @property
-    def demands(self) -> tuple[np.ndarray, np.ndarray]:
-        """The demands that the offers can meet: at most the largest offer."""
-        return tuple(np.minimum(asked, size[:, -1]) for asked, size in zip(self.asked, self.sizes, strict=True))
+    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the options hold [MHz, VMs]."""
+        return self.offers.bandwidth_hz.numpy() / MHZ, self.offers.n_vms.double().numpy()
 
     @property
-    def dearest(self) -> float:
-        """What the dearest slice costs. One uncovered user costs as much, and so does every uncovered demand on top.
-
-        So coverage is given up only where the rows force it, and then by users.
-        """
-        return float(sum(price.max() for price in self.prices)) or 1.0
+    def demands(self) -> tuple[np.ndarray, np.ndarray]:
+        """The demands that the offers can meet: at most the largest offer."""
+        bandwidth, vms = (np.minimum(asked, size[:, -1]) for asked, size in zip(self.asked, self.sizes, strict=True))
+        return bandwidth, vms
 
     @property
     def penalties(self) -> tuple[np.ndarray, np.ndarray]:
-        """Money per MHz and per VM of shortfall, (regions,) each."""
-        return tuple(self.dearest * self.users / np.maximum(demand, 1e-9) for demand in self.demands)
+        """Money per MHz and per VM of shortfall, (regions,) each; see `dearest`."""
+        bandwidth, vms = (dearest(self.prices) * self.users / np.maximum(demand, 1e-9) for demand in self.demands)
+        return bandwidth, vms
 
     def choice_problem(self) -> ChoiceProblem:
-        """Binary form: the shortfall of an offer is in its cost, which says the same as rows (17)."""
-        blocks = []
-        for place, (size, price, demand, penalty) in enumerate(
-            zip(self.sizes, self.prices, self.demands, self.penalties, strict=True)
-        ):
-            short = np.maximum(demand[:, None] * (1 - 1e-12) - size, 0)
-            blocks.append(Block(price + penalty[:, None] * short + self.dearest * (short > 0), self._use(place)))
-        return ChoiceProblem(blocks, self._limits())
+        """Binary form: the shortfall of an option is in its cost, which says the same as rows (17)."""
+        linear, most, blocks = self.linear_problem(), dearest(self.prices), []
+        tables = zip(linear.blocks, self.sizes, self.demands, self.penalties, self.falls_short(), strict=True)
+        for block, size, demand, penalty, short in tables:
+            missing = np.maximum(demand[:, None] - size, 0)
+            blocks.append(Block(block.cost + penalty[:, None] * missing + most * short, block.use))
+        return ChoiceProblem(blocks, linear.limits)
 
     def linear_problem(self) -> ChoiceProblem:
         """Prices alone, for the program (18), which has the demands as rows."""
-        return ChoiceProblem(
-            [Block(price, self._use(place)) for place, price in enumerate(self.prices)], self._limits()
-        )
-
-    def without_aggregate(self) -> "RentProblem":
-        """The same, the aggregate rows switched off (kept, but slack)."""
-        return replace(self, aggregate_margin=None if self.aggregate_margin is None else -1.0)
-
-    def uncovered(self, choice: Choice) -> Bool[Tensor, " regions"]:
-        """Whether a region's offers are below what it asked."""
-        below = [
-            take(size, index) < asked * (1 - 1e-9)
-            for size, index, asked in zip(self.sizes, choice, self.asked, strict=True)
-        ]
-        return torch.from_numpy(below[0] | below[1])
-
-    def smallest(self) -> Choice:
-        """The smallest offers everywhere, which every row allows (`Offers` checks it)."""
-        return tuple(np.zeros(len(size), dtype=np.int64) for size in self.sizes)
-
-    def _use(self, place: int) -> Float[np.ndarray, "rows regions options"]:
-        rows = []
-        for row in self.offers.rows:
-            use = (row.bandwidth_use, row.vm_use)[place].numpy()
-            rows.append(use / _MHZ if row.name == "bandwidth_inventory_hz" else use)
+        uses, limits = coupling(self.offers)
         if self.aggregate_margin is not None:
-            rows += [
-                -self.sizes[place] if place == resource else np.zeros_like(self.sizes[place]) for resource in (0, 1)
-            ]
-        return np.stack(rows) if rows else np.zeros((0, *self.sizes[place].shape))
-
-    def _limits(self) -> Float[np.ndarray, " rows"]:
-        limits = [row.limit / _MHZ if row.name == "bandwidth_inventory_hz" else row.limit for row in self.offers.rows]
-        if self.aggregate_margin is not None:
+            bandwidth, vms = self.sizes
+            uses += [(-bandwidth, np.zeros_like(vms)), (np.zeros_like(bandwidth), -vms)]
             limits += [
                 -min((1 + self.aggregate_margin) * demand.sum(), size[:, -1].sum())
                 for demand, size in zip(self.demands, self.sizes, strict=True)
             ]
-        return np.array(limits)
+        blocks = []
+        for place, price in enumerate(self.prices):
+            rows = [use[place] for use in uses]
+            blocks.append(Block(price, np.stack(rows) if rows else np.zeros((0, *price.shape))))
+        return ChoiceProblem(blocks, np.array(limits))
+
+    def falls_short(self) -> tuple[np.ndarray, ...]:
+        """An option of less than the demand."""
+        return tuple(
+            size < demand[:, None] * (1 - 1e-12) for size, demand in zip(self.sizes, self.demands, strict=True)
+        )
+
+    def uncovered(self, choice: Choice) -> Bool[Tensor, " regions"]:
+        """As `Problem.uncovered`."""
+        bandwidth, vms = (
+            take(size, index) < asked * (1 - 1e-9)
+            for size, index, asked in zip(self.sizes, choice, self.asked, strict=True)
+        )
+        return torch.from_numpy(bandwidth | vms)
+
+    def offers_of(self, choice: Choice) -> tuple[Int[Tensor, " regions"], Int[Tensor, " regions"]]:
+        """One block is bandwidth, one VMs."""
+        bandwidth, vms = (torch.from_numpy(np.ascontiguousarray(index)).long() for index in choice)
+        return bandwidth, vms
+
+    def without_aggregate(self) -> "RentProblem | None":
+        """As `Problem.without_aggregate`."""
+        return None if self.aggregate_margin is None else replace(self, aggregate_margin=-1)
 
 
-def rent_problem(
-    offers: Offers,
-    requirement: Requirement,
-    users: Float[Tensor, " regions"],
-    request: SlicingRequest,
-    aggregate_margin: Number | None = None,
-) -> RentProblem:
-    """The problem of renting for `users` per region and short slot."""
-    bandwidth, vms = requirement(users, request.statistics)
-    bandwidth_price, vm_price = offer_costs(offers, request.previous)
-    return RentProblem(
-        offers=offers,
-        sizes=(offers.bandwidth_hz.numpy() / _MHZ, offers.n_vms.double().numpy()),
-        prices=(bandwidth_price.numpy(), vm_price.numpy()),
-        asked=(bandwidth.numpy() / _MHZ, vms.numpy()),
-        users=users.double().clamp_min(0).numpy(),
-        aggregate_margin=aggregate_margin,
-    )
+@dataclass(frozen=True)
+class PairProblem:
+    """Renting pairs of offers: one block, its options (bandwidth offer, VM offer), the VM offer running fastest.
+
+    A pair takes the place of the printed `alpha_i^k + beta_i^m <= 1` for pairs that cannot meet the deadline together:
+    a variable per pair needs no such rows, and its relaxation is tighter.
+
+    Args:
+        offers: what can be rented.
+        cost: (regions, bandwidth_offers, vm_offers), what is to be made small [money per long slot].
+        capacity: (regions, bandwidth_offers, vm_offers), users whom a pair serves.
+        users: (regions,), whom it should serve.
+    """
+
+    offers: Offers
+    cost: Float[np.ndarray, "regions bandwidth_offers vm_offers"]
+    capacity: Float[np.ndarray, "regions bandwidth_offers vm_offers"]
+    users: Float[np.ndarray, " regions"]
+
+    def choice_problem(self) -> ChoiceProblem:
+        """As `Problem.choice_problem`."""
+        regions = len(self.cost)
+        uses, limits = coupling(self.offers)
+        rows = [(bandwidth[:, :, None] + vm[:, None, :]).reshape(regions, -1) for bandwidth, vm in uses]
+        use = np.stack(rows) if rows else np.zeros((0, regions, self.cost[0].size))
+        return ChoiceProblem([Block(self.cost.reshape(regions, -1), use)], np.array(limits))
+
+    def falls_short(self) -> tuple[np.ndarray, ...]:
+        """A pair of less capacity than the users, or than the largest pair where there are more."""
+        reach = np.minimum(self.users, self.capacity.max((1, 2)))
+        return ((self.capacity < (reach * (1 - 1e-9))[:, None, None]).reshape(len(reach), -1),)
+
+    def uncovered(self, choice: Choice) -> Bool[Tensor, " regions"]:
+        """As `Problem.uncovered`."""
+        capacity = take(self.capacity.reshape(len(self.users), -1), choice[0])
+        return torch.from_numpy(np.asarray(capacity < self.users * (1 - 1e-9)))
+
+    def offers_of(self, choice: Choice) -> tuple[Int[Tensor, " regions"], Int[Tensor, " regions"]]:
+        """A pair's two offers."""
+        bandwidth, vms = np.divmod(np.asarray(choice[0], dtype=np.int64), self.cost.shape[2])
+        return torch.from_numpy(bandwidth), torch.from_numpy(vms)
+
+    def without_aggregate(self) -> None:
+        """It has no aggregate rows."""
 
 
-def indices(choice: Choice) -> tuple[Int[Tensor, " regions"], Int[Tensor, " regions"]]:
-    """The choice as tensors."""
-    bandwidth, vms = choice
-    return torch.from_numpy(np.ascontiguousarray(bandwidth)).long(), torch.from_numpy(np.ascontiguousarray(vms)).long()
+def dearest(prices: tuple[np.ndarray, np.ndarray]) -> float:
+    """What the dearest slice costs [money per long slot].
+
+    One uncovered user costs as much, and every uncovered demand as much again: coverage is given up only where the rows
+    force it, and then by users.
+    """
+    return float(prices[0].max() + prices[1].max()) or 1.0
+
+
+def coupling(offers: Offers) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[float]]:
+    """The coupling rows in MHz, VMs and money: what every bandwidth and VM offer uses, and the limits."""
+    uses, limits = [], []
+    for row in offers.rows:
+        unit = MHZ if row.name == "bandwidth_inventory_hz" else 1.0
+        uses.append((row.bandwidth_use.numpy() / unit, row.vm_use.numpy() / unit))
+        limits.append(row.limit / unit)
+    return uses, limits
+
+
+def smallest(problem: ChoiceProblem) -> Choice:
+    """The first option everywhere, the smallest offers, which every coupling row allows (`Offers` checks it)."""
+    return tuple(np.zeros(len(block.cost), dtype=np.int64) for block in problem.blocks)

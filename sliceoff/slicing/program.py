@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sliceoff.slicing.choice import ChoiceProblem
+from sliceoff.slicing.problem import RentProblem
 from sliceoff.slicing.solver import Solution, Solver, SolverMissing, Status
 
 
@@ -59,42 +60,36 @@ class CoverProgram:
 
     Args:
         solver: with `integer=False`.
-        sizes: what the options of every block offer, one (regions, options) per block.
     """
 
-    def __init__(self, solver: Solver, sizes: Sequence[Float[np.ndarray, "regions options"]]):
-        self._solver, self._sizes = solver, sizes
+    def __init__(self, solver: Solver):
+        self._solver = solver
         self._model: mip.Model | None = None
 
-    def solve(
-        self,
-        problem: ChoiceProblem,
-        demands: Sequence[Float[np.ndarray, " regions"]],
-        penalties: Sequence[Float[np.ndarray, " regions"]],
-    ) -> tuple[Solution, list[np.ndarray] | None]:
-        """Solve for this period; as `ChoiceProgram.solve`.
-
-        Args:
-            demands: per block, in the unit of its sizes.
-            penalties: money per unit of shortfall, per block.
-        """
+    def solve(self, problem: RentProblem) -> tuple[Solution, list[np.ndarray] | None]:
+        """Solve for this period; as `ChoiceProgram.solve`."""
+        linear = problem.linear_problem()
         try:
             if self._model is None:
-                self._model, self._core = _open(self._solver, problem)
-                self._need, self._short = self._add_cover(self._model)
-            self._core.update(problem)
+                self._model, self._core = _open(self._solver, linear)
+                self._need, self._short = self._add_cover(self._model, problem.sizes)
+            self._core.update(linear)
         except SolverMissing:
             return Solution(Status.SOLVER_MISSING), None
-        for needs, shorts, demand, penalty in zip(self._need, self._short, demands, penalties, strict=True):
+        for needs, shorts, demand, penalty in zip(
+            self._need, self._short, problem.demands, problem.penalties, strict=True
+        ):
             for need, short, amount, price in zip(needs, shorts, demand.tolist(), penalty.tolist(), strict=True):
                 need.lb = amount
                 short.obj = price
         solution = self._solver.solve(self._model)
         return solution, None if solution.values is None else self._core.read(solution.values)
 
-    def _add_cover(self, model: mip.Model) -> tuple[list[list[mip.Var]], list[list[mip.Var]]]:
+    def _add_cover(
+        self, model: mip.Model, every_size: Sequence[np.ndarray]
+    ) -> tuple[list[list[mip.Var]], list[list[mip.Var]]]:
         every_need, every_short = [], []
-        for columns, sizes in zip(self._core.columns, self._sizes, strict=True):
+        for columns, sizes in zip(self._core.columns, every_size, strict=True):
             needs = [model.add_var(lb=0.0) for _ in columns]
             shorts = [model.add_var(lb=0.0) for _ in columns]
             for row, size, need, short in zip(columns, sizes.tolist(), needs, shorts, strict=True):

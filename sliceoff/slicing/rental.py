@@ -1,7 +1,7 @@
 """What a slicer is asked and what it answers."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -60,6 +60,7 @@ class SlicingRequest:
     previous: Rental | None = None
 
 
+@runtime_checkable
 class Slicer(Protocol):
     """Anything that decides what to rent."""
 

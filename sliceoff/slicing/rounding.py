@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sliceoff.slicing.choice import Choice, ChoiceProblem, polish, scale_back, take
 
@@ -25,12 +25,11 @@ def draw(
 
 def round_up(
     choice: Int[np.ndarray, "*draws regions"],
-    sizes: Float[np.ndarray, "regions options"],
-    demand: Float[np.ndarray, " regions"],
+    short: Bool[np.ndarray, "regions options"],
     cover: Int[np.ndarray, " regions"],
 ) -> Int[np.ndarray, "*draws regions"]:
-    """Where the drawn option falls short of the demand, take `cover` instead."""
-    return np.where(take(sizes, choice) < demand, cover, choice)
+    """Where the drawn option falls `short` of the demand, take `cover` instead."""
+    return np.where(take(short, choice), cover, choice)
 
 
 def best_of(problem: ChoiceProblem, draws: Choice, repaired: Choice) -> tuple[Choice | None, bool]:

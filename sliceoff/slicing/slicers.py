@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, full_like
 
 from sliceoff.region import Scenario
-from sliceoff.slicing.checks import Number, count, not_negative, optional
+from sliceoff.slicing.checks import Number, count, not_negative
 from sliceoff.slicing.choice import Choice, ChoiceProblem, cheapest, scale_back
-from sliceoff.slicing.demand import Requirement
 from sliceoff.slicing.offers import Offers
-from sliceoff.slicing.problem import RentProblem, indices, rent_problem
-from sliceoff.slicing.program import ChoiceProgram, CoverProgram
+from sliceoff.slicing.problem import Problem, smallest
+from sliceoff.slicing.program import ChoiceProgram
 from sliceoff.slicing.rental import Rental, SlicingRequest, rental
+from sliceoff.slicing.requirement import Requirement, requirement
 from sliceoff.slicing.rounding import best_of, draw, round_up
 from sliceoff.slicing.solver import Solver, Status
 
@@ -34,12 +34,12 @@ class Cheapest:
     """Rents the cheapest offers that cover the forecast: exactly optimal where no row couples the regions.
 
     Args:
-        kappa: part of the deadline that uploads may take.
+        kappa: part of the deadline that uploads may take, or `joint`: the best one of every region.
         z: standard deviations kept against an unlucky mix of tasks.
     """
 
-    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number, z: Number):
-        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number):
+        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the forecast."""
@@ -49,8 +49,8 @@ class Cheapest:
 class Reactive:
     """As `Cheapest`, for the users of the long slot before."""
 
-    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number, z: Number):
-        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number):
+        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the last long slot's users."""
@@ -60,8 +60,8 @@ class Reactive:
 class Oracle:
     """As `Cheapest`, for the users that will come: a yardstick, not a rule anyone can follow."""
 
-    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number, z: Number):
-        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number):
+        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the true users."""
@@ -75,8 +75,8 @@ class Fixed:
         users: per region and short slot.
     """
 
-    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number, z: Number, users: Number):
-        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number, users: Number):
+        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
         self._users = not_negative("slicer.users", users)
 
     def rent(self, request: SlicingRequest) -> Rental:
@@ -99,25 +99,24 @@ class Exact:
         self,
         offers: Offers,
         scenario: Scenario,
-        kappa: Number,
+        kappa: Number | str,
         z: Number,
         aggregate_margin: Number | None = None,
         solver: str = "HIGHS",
         time_limit_s: Number = 10.0,
         gap: Number = 1e-6,
     ):
-        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
-        self._margin = optional(not_negative, "slicer.aggregate_margin", aggregate_margin)
+        self._offers, self._requirement = offers, requirement(scenario, kappa, z, aggregate_margin)
         self._program = ChoiceProgram(Solver(solver, time_limit_s, integer=True, gap=gap))
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the forecast."""
         start = time.perf_counter()
-        rent = rent_problem(self._offers, self._requirement, request.forecast, request, self._margin)
+        rent = self._requirement.problem(self._offers, request.forecast, request)
         problem, fallback = rent.choice_problem(), ""
         solution, shares = self._program.solve(problem)
-        if solution.status is Status.INFEASIBLE and self._margin is not None:
-            problem, fallback = rent.without_aggregate().choice_problem(), NO_AGGREGATE
+        if solution.status is Status.INFEASIBLE and (looser := rent.without_aggregate()) is not None:
+            problem, fallback = looser.choice_problem(), NO_AGGREGATE
             solution, shares = self._program.solve(problem)
         if shares is not None:
             choice: Choice = tuple(share.argmax(-1) for share in shares)
@@ -125,7 +124,7 @@ class Exact:
             choice, fallback = _last_resort(rent, problem, solution.status)
         return rental(
             self._offers,
-            *indices(choice),
+            *rent.offers_of(choice),
             previous=request.previous,
             uncovered=rent.uncovered(choice),
             status=solution.status,
@@ -152,7 +151,7 @@ class LpRounding:
         self,
         offers: Offers,
         scenario: Scenario,
-        kappa: Number,
+        kappa: Number | str,
         z: Number,
         aggregate_margin: Number | None = None,
         n_draws: int = 64,
@@ -160,21 +159,20 @@ class LpRounding:
         solver: str = "CBC",
         time_limit_s: Number = 10.0,
     ):
-        self._offers, self._requirement = offers, Requirement(scenario, kappa, z)
-        self._margin, self._seed = optional(not_negative, "slicer.aggregate_margin", aggregate_margin), seed
+        self._offers, self._requirement = offers, requirement(scenario, kappa, z, aggregate_margin)
+        self._seed = seed
         self._n_draws = count("slicer.n_draws", n_draws)
-        sizes = (offers.bandwidth_hz.numpy() / 1e6, offers.n_vms.double().numpy())
-        self._program = CoverProgram(Solver(solver, time_limit_s, integer=False), sizes)
+        self._relaxation = self._requirement.relaxation(Solver(solver, time_limit_s, integer=False))
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the forecast."""
         start = time.perf_counter()
-        rent = rent_problem(self._offers, self._requirement, request.forecast, request, self._margin)
+        rent = self._requirement.problem(self._offers, request.forecast, request)
         fallback = ""
-        solution, shares = self._program.solve(rent.linear_problem(), rent.demands, rent.penalties)
-        if solution.status is Status.INFEASIBLE and self._margin is not None:
-            rent, fallback = rent.without_aggregate(), NO_AGGREGATE
-            solution, shares = self._program.solve(rent.linear_problem(), rent.demands, rent.penalties)
+        solution, shares = self._relaxation.solve(rent)
+        if solution.status is Status.INFEASIBLE and (looser := rent.without_aggregate()) is not None:
+            rent, fallback = looser, NO_AGGREGATE
+            solution, shares = self._relaxation.solve(rent)
         problem = rent.choice_problem()
         choice: Choice | None = None
         if shares is not None:
@@ -186,7 +184,7 @@ class LpRounding:
             choice, fallback = _last_resort(rent, problem, solution.status)
         return rental(
             self._offers,
-            *indices(choice),
+            *rent.offers_of(choice),
             previous=request.previous,
             uncovered=rent.uncovered(choice),
             status=solution.status,
@@ -196,27 +194,27 @@ class LpRounding:
         )
 
     def _round(
-        self, rent: RentProblem, problem: ChoiceProblem, shares: list[Float[np.ndarray, "regions options"]], period: int
+        self, rent: Problem, problem: ChoiceProblem, shares: list[Float[np.ndarray, "regions options"]], period: int
     ) -> tuple[Choice | None, bool]:
         generator = np.random.default_rng((self._seed, period))
         draws: Choice = tuple(draw(share, self._n_draws, generator) for share in shares)
         repaired: Choice = tuple(
-            round_up(index, size, demand, cover)
-            for index, size, demand, cover in zip(draws, rent.sizes, rent.demands, cheapest(problem), strict=True)
+            round_up(index, short, cover)
+            for index, short, cover in zip(draws, rent.falls_short(), cheapest(problem), strict=True)
         )
         return best_of(problem, draws, repaired)
 
 
 def _by_rule(
-    offers: Offers, requirement: Requirement, users: Float[Tensor, " regions"], request: SlicingRequest
+    offers: Offers, coverage: Requirement, users: Float[Tensor, " regions"], request: SlicingRequest
 ) -> Rental:
     start = time.perf_counter()
-    rent = rent_problem(offers, requirement, users, request)
+    rent = coverage.problem(offers, users, request)
     problem = rent.choice_problem()
     choice, fallback = _kept(rent, problem)
     return rental(
         offers,
-        *indices(choice),
+        *rent.offers_of(choice),
         previous=request.previous,
         uncovered=rent.uncovered(choice),
         status=Status.RULE,
@@ -225,16 +223,16 @@ def _by_rule(
     )
 
 
-def _kept(rent: RentProblem, problem: ChoiceProblem) -> tuple[Choice, str]:
+def _kept(rent: Problem, problem: ChoiceProblem) -> tuple[Choice, str]:
     """The cheapest offers that cover, scaled back to the rows where they ask for more; and what was done."""
     choice = cheapest(problem)
     if problem.holds(choice):
         return choice, ""
     scaled = scale_back(problem, choice)
-    return (rent.smallest(), SMALLEST) if scaled is None else (scaled, SCALED_BACK)
+    return (smallest(problem), SMALLEST) if scaled is None else (scaled, SCALED_BACK)
 
 
-def _last_resort(rent: RentProblem, problem: ChoiceProblem, status: Status) -> tuple[Choice, str]:
+def _last_resort(rent: Problem, problem: ChoiceProblem, status: Status) -> tuple[Choice, str]:
     """What is rented when a program gives nothing."""
     log.warning("slicing: %s; renting %s instead", status, RULE)
     choice, scaled = _kept(rent, problem)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sliceoff.errors import InputError
 from sliceoff.region import RegionEnvironment, Scenario
-from sliceoff.slicing import Requirement, TaskStatistics, bandwidth_demand, vm_demand
+from sliceoff.slicing import FixedKappa, TaskStatistics, bandwidth_demand, vm_demand
 
 
 def one(value):
@@ -100,4 +100,4 @@ def test_capacity_by_hand():
 )
 def test_wrong_constants(scenario, kappa, z, named):
     with pytest.raises(InputError, match=named):
-        Requirement(scenario, kappa, z)
+        FixedKappa(scenario, kappa, z)

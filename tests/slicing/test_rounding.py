@@ -1,13 +1,14 @@
 """Theorem 2, clause by clause, and the repair that a single region needs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sliceoff.slicing import FixedKappa
 from sliceoff.slicing.choice import take
-from sliceoff.slicing.demand import Requirement
-from sliceoff.slicing.problem import rent_problem
 from sliceoff.slicing.program import CoverProgram
 from sliceoff.slicing.rounding import draw, round_up
 from sliceoff.slicing.solver import Solver
@@ -39,9 +40,9 @@ def test_rounding_every_variable_alone_breaks_c2():
 
 
 def test_rounding_up_covers_and_leaves_the_rest():
-    sizes = np.array([[5.0, 10.0, 20.0]] * 3)
+    short = np.array([[5.0, 10.0, 20.0]] * 3) < np.array([[7.0], [10.0], [12.0]])
     index = np.array([[0, 1, 2], [2, 0, 0]])
-    up = round_up(index, sizes, np.array([7.0, 10.0, 12.0]), np.array([1, 1, 2]))
+    up = round_up(index, short, np.array([1, 1, 2]))
     assert up.tolist() == [[1, 1, 2], [2, 1, 2]]
 
 
@@ -50,9 +51,9 @@ def relaxed(offers, scenario, ask, solver):
     """The program (18) solved for 40 random regions: its value, and per block the shares, sizes, prices and demand."""
     users = np.random.default_rng(4).uniform(5, 45, 40)
     request = ask(users)
-    rent = rent_problem(offers(40), Requirement(scenario, 0.5, 2.0), request.forecast, request)
-    program = CoverProgram(Solver(solver, 10.0, integer=False), rent.sizes)
-    solution, shares = program.solve(rent.linear_problem(), rent.demands, rent.penalties)
+    rent = FixedKappa(scenario, 0.5, 2.0).problem(offers(40), request.forecast, request)
+    program = CoverProgram(Solver(solver, 10.0, integer=False))
+    solution, shares = program.solve(rent)
     return solution.objective, list(zip(shares, rent.sizes, rent.prices, rent.demands, strict=True))
 
 
@@ -93,15 +94,15 @@ def test_theorem_2_inflated_demand_gives_a_chosen_failure_probability(offers, sc
     """Asking for D' with D' - D = sqrt(ln(1 / p) sum Delta_i^2 / 2) leaves the total short of D with P <= p."""
     users = np.random.default_rng(5).uniform(10, 35, 60)
     request, wanted = ask(users), 0.05
-    rent = rent_problem(offers(60), Requirement(scenario, 0.5, 2.0), request.forecast, request)
-    program = CoverProgram(Solver(solver, 10.0, integer=False), rent.sizes)
+    rent = FixedKappa(scenario, 0.5, 2.0).problem(offers(60), request.forecast, request)
+    program = CoverProgram(Solver(solver, 10.0, integer=False))
     demand = rent.demands[0]
     # Delta_i is at most the whole range of sizes, whatever the inflated program mixes.
     largest = (np.ptp(rent.sizes[0], axis=-1) ** 2).sum()
     inflation = 1 + np.sqrt(np.log(1 / wanted) * largest / 2) / demand.sum()
-    inflated = (demand * inflation, rent.demands[1])
-    assert (inflated[0] <= rent.sizes[0][:, -1]).all()
-    _, shares = program.solve(rent.linear_problem(), inflated, rent.penalties)
+    inflated = replace(rent, asked=(demand * inflation, rent.asked[1]))
+    assert (inflated.asked[0] <= rent.sizes[0][:, -1]).all()
+    _, shares = program.solve(inflated)
     total = take(rent.sizes[0], draw(shares[0], DRAWS, np.random.default_rng(1))).sum(-1)
     assert (total < demand.sum()).mean() <= wanted
 
@@ -112,7 +113,7 @@ def test_theorem_2_has_no_bound_for_a_single_region(relaxed):
         short = take(sizes, index) < demand - 1e-6
         assert 0.3 < short.mean() < 0.9
         cover = np.where(sizes >= demand[:, None], prices, np.inf).argmin(-1)
-        assert (take(sizes, round_up(index, sizes, demand, cover)) >= demand).all()
+        assert (take(sizes, round_up(index, sizes < demand[:, None], cover)) >= demand).all()
 
 
 def test_a_discount_mixes_the_extremes_and_rising_prices_mix_neighbours(relaxed, offers):

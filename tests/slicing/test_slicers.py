@@ -14,11 +14,11 @@ from sliceoff.slicing import (
     Cheapest,
     Exact,
     Fixed,
+    FixedKappa,
     LpRounding,
     Offers,
     Oracle,
     Reactive,
-    Requirement,
     SlicingRequest,
     Status,
     TaskStatistics,
@@ -59,7 +59,7 @@ def brute_force(offers, demand_hz, demand_vms):
 def test_without_coupling_exact_is_cheapest_is_brute_force(offers, scenario, ask, solver):
     users = np.random.default_rng(0).uniform(0, 45, 12)
     request, market = ask(users), offers(12)
-    demand = Requirement(scenario, **PLAN)(request.forecast, request.statistics)
+    demand = FixedKappa(scenario, **PLAN).demand(request.forecast, request.statistics)
     best = brute_force(market, *demand)
     exact = Exact(market, scenario, **PLAN, solver=solver).rent(request)
     rule = Cheapest(market, scenario, **PLAN).rent(request)
@@ -91,9 +91,7 @@ def test_lp_is_below_exact_is_below_rounded(offers, scenario, ask, solver, limit
         pytest.skip("the relaxation can meet an aggregate demand that binaries cannot")
     assert consistent(market, rounded)
     assert consistent(market, exact)
-    from sliceoff.slicing.problem import rent_problem
-
-    rent = rent_problem(market, Requirement(scenario, **PLAN), request.forecast, request).choice_problem()
+    rent = FixedKappa(scenario, **PLAN).problem(market, request.forecast, request).choice_problem()
     cost = [rent.cost((rental.bandwidth_index.numpy(), rental.vm_index.numpy())).sum() for rental in (exact, rounded)]
     assert rounded.lp_value <= cost[0] * (1 + 1e-6)
     assert cost[0] <= cost[1] * (1 + 1e-6)
@@ -104,7 +102,7 @@ def test_exact_under_one_row_is_brute_force(offers, scenario, ask, solver):
     users, inventory = [12.0, 20.0, 31.0], 30.0
     request, market = ask(users), offers(3, bandwidth_inventory_mhz_per_region=inventory / 3)
     rental = Exact(market, scenario, **PLAN, solver=solver).rent(request)
-    demand, _ = Requirement(scenario, **PLAN)(request.forecast, request.statistics)
+    demand, _ = FixedKappa(scenario, **PLAN).demand(request.forecast, request.statistics)
     missing = {}
     for choice in itertools.product(range(8), repeat=3):
         size = market.bandwidth_hz[0, list(choice)]
@@ -224,7 +222,7 @@ def test_an_aggregate_row_rents_more_in_total(offers, scenario, ask, solver):
     users = np.full(10, 20.0)
     plain = Exact(offers(10), scenario, **PLAN, solver=solver).rent(ask(users))
     margin = Exact(offers(10), scenario, **PLAN, solver=solver, aggregate_margin=0.6).rent(ask(users))
-    demand, _ = Requirement(scenario, **PLAN)(ask(users).forecast, ask(users).statistics)
+    demand, _ = FixedKappa(scenario, **PLAN).demand(ask(users).forecast, ask(users).statistics)
     assert plain.bandwidth_hz.sum() < 1.6 * demand.sum() <= margin.bandwidth_hz.sum()
 
 

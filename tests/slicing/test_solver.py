@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sliceoff.errors import InputError
+from sliceoff.slicing import FixedKappa
 from sliceoff.slicing.choice import Block, ChoiceProblem
 from sliceoff.slicing.program import ChoiceProgram, CoverProgram
 from sliceoff.slicing.solver import Solver, SolverMissing, Status
@@ -117,16 +118,14 @@ def test_a_kept_model_solves_as_a_new_one(solver, integer):
                 np.testing.assert_allclose(share.sum(-1), 1, atol=1e-6)
 
 
-def test_a_kept_cover_program_solves_as_a_new_one(solver):
+def test_a_kept_cover_program_solves_as_a_new_one(solver, offers, scenario, ask):
     random = np.random.default_rng(1)
-    sizes = [np.cumsum(random.uniform(1, 3, (5, 4)), axis=-1) for _ in range(2)]
-    kept = CoverProgram(Solver(solver, 10.0, integer=False), sizes)
-    asked = random_problem(random, 5)
-    penalties = [np.full(5, 100.0)] * 2
+    kept, market = CoverProgram(Solver(solver, 10.0, integer=False)), offers(5, bandwidth_inventory_mhz_per_region=12)
     for _ in range(6):
-        demands = [random.uniform(0, 1, 5) * size[:, -1] for size in sizes]
-        fresh = CoverProgram(Solver(solver, 10.0, integer=False), sizes)
-        (again, shares), (new, _) = kept.solve(asked, demands, penalties), fresh.solve(asked, demands, penalties)
+        request = ask(random.uniform(0, 60, 5))
+        rent = FixedKappa(scenario, 0.5, 2.0).problem(market, request.forecast, request)
+        fresh = CoverProgram(Solver(solver, 10.0, integer=False))
+        (again, shares), (new, _) = kept.solve(rent), fresh.solve(rent)
         assert again.status == new.status == Status.OPTIMAL
         assert again.objective == pytest.approx(new.objective, rel=1e-6)
         assert all(share.min() > -1e-7 for share in shares)

@@ -1,0 +1,166 @@
+"""What coverage means (C6): Eq. 17 with kappa given, or with the best kappa of every region."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from sliceoff.errors import InputError
+from sliceoff.region import Scenario
+from sliceoff.slicing.checks import Number, fraction, not_negative, optional
+from sliceoff.slicing.demand import TaskStatistics, bandwidth_demand, pair_capacity, vm_demand
+from sliceoff.slicing.offers import Offers
+from sliceoff.slicing.problem import MHZ, PairProblem, Problem, RentProblem, dearest
+from sliceoff.slicing.program import ChoiceProgram, CoverProgram
+from sliceoff.slicing.rental import SlicingRequest, offer_costs
+from sliceoff.slicing.solver import Solution, Solver
+
+
+@runtime_checkable
+class Relaxation(Protocol):
+    """A linear program whose shares are an offer's probabilities; it takes its requirement's own kind of problem."""
+
+    def solve(self, problem: Any) -> tuple[Solution, list[np.ndarray] | None]:
+        """Solve for this period; the shares (regions, options) of every block where there are any."""
+        ...
+
+
+@runtime_checkable
+class Requirement(Protocol):
+    """Turns predicted users into a problem of renting."""
+
+    def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> Problem:
+        """Renting for `users` per region and short slot."""
+        ...
+
+    def relaxation(self, solver: Solver) -> Relaxation:
+        """The linear program that belongs to it."""
+        ...
+
+
+def requirement(
+    scenario: Scenario, kappa: Number | str, z: Number, aggregate_margin: Number | None = None
+) -> Requirement:
+    """`FixedKappa`, or `JointKappa` for `kappa: joint`.
+
+    Raises:
+        InputError: an argument is out of range, or an aggregate row is asked for without a demand of either resource.
+    """
+    if not isinstance(kappa, str):
+        return FixedKappa(scenario, kappa, z, aggregate_margin)
+    if kappa != "joint":
+        raise InputError(f"slicer.kappa={kappa!r} is neither a number between 0 and 1 nor 'joint'")
+    if aggregate_margin is not None:
+        raise InputError("slicer.aggregate_margin needs slicer.kappa to be a number; set one of the two otherwise")
+    return JointKappa(scenario, z)
+
+
+@dataclass(frozen=True)
+class FixedKappa:
+    """Eq. 17 with one kappa for all regions: bandwidth and VMs have demands of their own.
+
+    Args:
+        scenario: gives the deadline and the short slot.
+        kappa: part of the deadline that uploads may take, in (0, 1).
+        z: standard deviations kept against an unlucky mix of tasks, >= 0.
+        aggregate_margin: if given, the rented totals must exceed the total demands by this part of them, >= 0.
+
+    Raises:
+        InputError: an argument is out of range, or kappa leaves too little time for the longest task.
+    """
+
+    scenario: Scenario
+    kappa: Number
+    z: Number
+    aggregate_margin: Number | None = None
+
+    def __post_init__(self) -> None:
+        fraction("slicer.kappa", self.kappa)
+        not_negative("slicer.z", self.z)
+        optional(not_negative, "slicer.aggregate_margin", self.aggregate_margin)
+        left, longest = (1 - self.kappa) * self.scenario.deadline_s, self.scenario.max_execution_s
+        if left <= longest:
+            raise InputError(
+                f"slicer.kappa={self.kappa} leaves {left:g} s of the deadline, the longest task takes {longest:g} s; "
+                f"lower slicer.kappa below {1 - longest / self.scenario.deadline_s:.3g}"
+            )
+
+    def demand(self, users: Float[Tensor, " regions"], statistics: TaskStatistics) -> tuple[Tensor, Tensor]:
+        """Bandwidth [Hz] and VMs (real-valued) that every region needs, float64 (regions,)."""
+        users = users.double().clamp_min(0)
+        constants = {
+            "kappa": self.kappa,
+            "z": self.z,
+            "deadline_s": self.scenario.deadline_s,
+            "short_slot_s": self.scenario.short_slot_s,
+        }
+        return (
+            bandwidth_demand(users, statistics.bandwidth_mean, statistics.bandwidth_std, **constants),
+            vm_demand(users, statistics.vm_mean, statistics.vm_std, statistics.vm_max, **constants),
+        )
+
+    def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> RentProblem:
+        """Separate demands."""
+        bandwidth, vms = self.demand(users, request.statistics)
+        bandwidth_price, vm_price = offer_costs(offers, request.previous)
+        return RentProblem(
+            offers=offers,
+            prices=(bandwidth_price.numpy(), vm_price.numpy()),
+            asked=(bandwidth.numpy() / MHZ, vms.numpy()),
+            users=users.double().clamp_min(0).numpy(),
+            aggregate_margin=self.aggregate_margin,
+        )
+
+    def relaxation(self, solver: Solver) -> Relaxation:
+        """The program (18)."""
+        return CoverProgram(solver)
+
+
+@dataclass(frozen=True)
+class JointKappa:
+    """Eq. 17 for every kappa at once: a pair of offers covers if some kappa does, region by region.
+
+    Args:
+        scenario: gives the deadline and the short slot.
+        z: standard deviations kept against an unlucky mix of tasks, >= 0.
+
+    Raises:
+        InputError: z is out of range.
+    """
+
+    scenario: Scenario
+    z: Number
+
+    def __post_init__(self) -> None:
+        not_negative("slicer.z", self.z)
+
+    def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> PairProblem:
+        """Pairs of offers."""
+        capacity = pair_capacity(
+            offers.bandwidth_hz,
+            offers.n_vms,
+            request.statistics,
+            z=self.z,
+            deadline_s=self.scenario.deadline_s,
+            short_slot_s=self.scenario.short_slot_s,
+        ).numpy()
+        bandwidth, vms = (price.numpy() for price in offer_costs(offers, request.previous))
+        wanted = users.double().clamp_min(0).numpy()
+        missing = np.maximum(np.minimum(wanted, capacity.max((1, 2)))[:, None, None] - capacity, 0)
+        price = bandwidth[:, :, None] + vms[:, None, :]
+        penalty = dearest((bandwidth, vms)) * (missing + (missing > 1e-9 * wanted[:, None, None]))
+        return PairProblem(offers, price + penalty, capacity, wanted)
+
+    def relaxation(self, solver: Solver) -> Relaxation:
+        """The pairs' own relaxation."""
+        return _PairRelaxation(ChoiceProgram(solver))
+
+
+@dataclass(frozen=True)
+class _PairRelaxation:
+    program: ChoiceProgram
+
+    def solve(self, problem: PairProblem) -> tuple[Solution, list[np.ndarray] | None]:
+        return self.program.solve(problem.choice_problem())
