@@ -6,9 +6,13 @@ from torch import Tensor, nn
 
 
 class Scaler(nn.Module):
-    """Standardises every region by the mean and spread of the training part.
+    """Standardise every region by the mean and the standard deviation of the training part.
 
-    A region that never changes is only centred.
+    A region that hardly changes (its standard deviation is lost in float32's rounding) is only centred. Before `fit`,
+    both directions are the identity and `fitted` is False. Fitting again replaces the statistics.
+
+    Args:
+        n_regions: R, the length of the statistics.
     """
 
     mean: Tensor
@@ -23,17 +27,27 @@ class Scaler(nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Float[Tensor, "time regions"]) -> None:
-        """Take the statistics from `values`, the training part."""
+        """Take the statistics from `values`, the training part and nothing else; population standard deviation.
+
+        Raises:
+            ValueError: `values` has no rows, or another number of regions.
+        """
+        if len(values) == 0 or values.shape[1] != len(self.mean):
+            raise ValueError(f"cannot fit {len(self.mean)} regions' statistics to values of shape {tuple(values.shape)}")
         values = values.double()
         std = values.std(0, correction=0)
+        rounding = values.abs().amax(0) * torch.finfo(torch.float32).eps
         self.mean.copy_(values.mean(0))
-        self.std.copy_(torch.where(std > 0, std, 1.0))
+        self.std.copy_(torch.where(std > rounding, std, 1.0))
         self.fitted.fill_(True)
 
     def transform(self, values: Float[Tensor, "*batch regions"]) -> Float[Tensor, "*batch regions"]:
-        """Real units to standard deviations."""
+        """Real units to standard deviations; regions are the last axis."""
         return (values - self.mean) / self.std
 
     def inverse(self, scaled: Float[Tensor, "*batch regions outputs"]) -> Float[Tensor, "*batch regions outputs"]:
-        """Standard deviations back to real units."""
+        """Standard deviations back to real units; regions are the last axis but one, after them a network's outputs.
+
+        For values without outputs, as `transform` takes them: `inverse(scaled[..., None])[..., 0]`.
+        """
         return scaled * self.std.unsqueeze(-1) + self.mean.unsqueeze(-1)

@@ -11,11 +11,11 @@ class Trace:
     """Traffic on a regular time grid, without gaps (the readers see to that).
 
     Args:
-        values: traffic in the trace's own unit.
-        times: start of every step, `datetime64[s]`, one every `step_s`.
-        regions: one name per column of `values`.
+        values: traffic in the trace's own unit (users, bits, calls), one column per region.
+        times: start of every step, `datetime64[s]`, (time,), one every `step_s`. UTC where the file had zones.
+        regions: one name per column of `values`, no two alike.
         step_s: the long slot [s].
-        coordinates: where the regions lie, (regions, 2), if known.
+        coordinates: where the regions lie, any planar unit, if known.
 
     Raises:
         ValueError: the arguments do not fit together.
@@ -28,15 +28,21 @@ class Trace:
     coordinates: Float[np.ndarray, "regions 2"] | None = None
 
     def __post_init__(self) -> None:
-        if self.values.shape != (len(self.times), len(self.regions)):
+        if self.times.dtype != np.dtype("datetime64[s]"):
+            raise ValueError(f"times are {self.times.dtype}, not datetime64[s]")
+        if self.values.shape != (len(self.times), len(self.regions)) or self.values.size == 0:
             raise ValueError(
                 f"values {self.values.shape} are not ({len(self.times)} times, {len(self.regions)} regions)"
             )
         if not np.isfinite(self.values).all():
             raise ValueError("values hold NaN or infinity")
-        if len(self.times) > 1 and not (np.diff(self.times).astype("timedelta64[s]").astype(int) == self.step_s).all():
+        if self.step_s < 1 or (np.diff(self.times) != np.timedelta64(self.step_s, "s")).any():
             raise ValueError(f"times are not one every {self.step_s} s")
+        if len(set(self.regions)) < len(self.regions):
+            raise ValueError(f"two regions have the same name: {', '.join(self.regions)}")
+        if self.coordinates is not None and self.coordinates.shape != (len(self.regions), 2):
+            raise ValueError(f"coordinates {self.coordinates.shape} are not ({len(self.regions)} regions, 2)")
 
     def times_at(self, start: int, length: int) -> np.ndarray:
-        """The times of `length` steps from index `start`, also beyond the trace's end."""
+        """The times of `length` steps from index `start` on, also beyond the trace's end."""
         return self.times[0] + np.arange(start, start + length) * np.timedelta64(self.step_s, "s")
