@@ -101,7 +101,7 @@ def simulate(
     rental: Rental | None = None
     frames = []
     for period in periods:
-        forecast = stack.forecaster.forecast(windows.history_until(period))[0, 0, :, 0] * unit_users
+        forecast = stack.forecaster.point(windows.history_until(period))[0, 0] * unit_users
         rental = stack.slicer.rent(
             SlicingRequest(
                 forecast=forecast, last=users[period - 1], truth=users[period], statistics=statistics, previous=rental

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import lightning.pytorch as pl
@@ -73,10 +73,8 @@ class Parts:
 
     @cached_property
     def datamodule(self) -> TrafficDataModule:
-        """Windows over the trace, set up."""
-        datamodule = self._build("windows", trace=self.trace)
-        datamodule.setup()
-        return datamodule
+        """Windows over the trace."""
+        return self._build("windows", trace=self.trace)
 
     @cached_property
     def users_per_unit(self) -> float:
@@ -180,10 +178,15 @@ class Parts:
         return checkpoint.load(path, expect=type(new))
 
     def _build(self, key: str, **added: Any) -> Any:
-        """Instantiate the config node at `key`; what goes wrong there is told with the key."""
+        """Instantiate the config node at `key`; what goes wrong there is told with the key.
+
+        `added` bypasses Hydra, which would turn a dataclass into a dict.
+        """
         node = OmegaConf.select(self._cfg, key, throw_on_missing=True)
         try:
-            return instantiate(node, _convert_="all", **added)
+            if not added:
+                return instantiate(node, _convert_="all")
+            return instantiate(node, _partial_=True, _convert_="all")(**added)
         except InstantiationException as error:
             cause = error.__cause__
             if isinstance(cause, InputError):
@@ -191,6 +194,10 @@ class Parts:
             if isinstance(cause, TypeError | ImportError | AttributeError | None):
                 raise InputError(f"{key}: {' '.join(str(cause or error).split())}") from error
             raise cause from None
+        except TypeError as error:
+            if "unexpected keyword" in str(error) or "missing" in str(error):
+                raise InputError(f"{key}: {error}") from error
+            raise
 
 
 def run(cfg: DictConfig) -> RunResult:
@@ -220,8 +227,6 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
     try:
         _hydra_main()
-    except InputError as error:
-        _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _fail(explain(error, sys.argv[1:]))
     except KeyboardInterrupt:
@@ -231,7 +236,10 @@ def main() -> None:
 
 @hydra.main(config_path=str(CONFIGS), config_name="main", version_base="1.3")
 def _hydra_main(cfg: DictConfig) -> dict[str, Any]:
-    result = run(cfg)
+    try:
+        result = run(cfg)
+    except InputError as error:  # here, because Hydra would print a line of its own
+        _fail(str(error))
     print(result.directory)
     return result.summary
 
@@ -306,6 +314,6 @@ def _versions() -> dict[str, str]:
     return {"version_python": platform.python_version(), **packages}
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(WRONG_INPUT)

@@ -85,8 +85,8 @@ class Simulate:
         main, *rest = rows
         best = max(rest, key=lambda row: row["profit"], default=None)
         about = (
-            f"{table['period'].n_unique()} long slots of {parts.trace.step_s} s in {table['region'].n_unique()} regions, "
-            f"{table['time'].min()} to {table['time'].max()}; {self.slots_per_period} short slots simulated in each; "
+            f"{table['period'].n_unique()} long slots of {parts.trace.step_s} s in {table['region'].n_unique()} "
+            f"regions, {table['time'].min()} to {table['time'].max()}; {self.slots_per_period} short slots simulated in each; "
             f"seed {parts.seed}."
         )
         directory.write_text(

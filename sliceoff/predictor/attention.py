@@ -1,0 +1,103 @@
+"""ProbSparse attention (16) and its dense counterpart, as pure functions.
+
+All take queries (batch, heads, L_Q, size), keys and values (batch, heads, L_K, size), and return one row per query.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Sampling = Literal["shared", "independent"]
+
+
+def full_attention(
+    query: Float[Tensor, "batch heads queries size"],
+    key: Float[Tensor, "batch heads keys size"],
+    value: Float[Tensor, "batch heads keys size"],
+    *,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads queries size"]:
+    """`softmax(Q K^T / sqrt(size)) V`, every query on every key (on the keys up to its own place when causal)."""
+    return F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
+
+
+def prob_sparse_attention(
+    query: Float[Tensor, "batch heads queries size"],
+    key: Float[Tensor, "batch heads keys size"],
+    value: Float[Tensor, "batch heads keys size"],
+    *,
+    factor: float = 5.0,
+    causal: bool = False,
+    sampling: Sampling = "shared",
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch heads queries size"]:
+    """Attend with the few queries whose attention is far from uniform; the others get the mean of the values.
+
+    Every query is measured on `U = factor ln L_K` sampled keys by the max minus the mean of its scaled scores; the top
+    `u = factor ln L_Q` attend to all keys. When causal, a query is measured on sampled keys up to its own place, and
+    the others get the running sum of the values. With `u >= L_Q` this is dense attention exactly.
+
+    Args:
+        sampling: `independent` keys for every query (as published), or keys `shared` by all (one dense product).
+        generator: of the sampling, on the CPU; None: torch's global one.
+
+    Raises:
+        ValueError: causal attention with different numbers of queries and keys.
+    """
+    n_queries, n_keys = query.shape[-2], key.shape[-2]
+    if causal and n_queries != n_keys:
+        raise ValueError(f"causal attention needs as many queries as keys, got {n_queries} and {n_keys}")
+    top = sparse_count(factor, n_queries)
+    if top >= n_queries:
+        return full_attention(query, key, value, causal=causal, dropout=dropout)
+    sample = sample_keys(sparse_count(factor, n_keys), n_queries, n_keys, sampling, generator).to(query.device)
+    active = sparsity(query, key, sample, causal).topk(top, dim=-1, sorted=False).indices
+    index = active.unsqueeze(-1).expand(-1, -1, -1, query.shape[-1])
+    chosen = query.gather(-2, index)
+    mask = torch.arange(n_keys, device=query.device) <= active.unsqueeze(-1) if causal else None
+    attended = F.scaled_dot_product_attention(chosen, key, value, attn_mask=mask, dropout_p=dropout)
+    lazy = value.cumsum(-2) if causal else value.mean(-2, keepdim=True).expand_as(query)
+    return lazy.scatter(-2, index, attended)
+
+
+def sparse_count(factor: float, length: int) -> int:
+    """`factor ln length` rounded up, between 1 and `length`."""
+    return min(length, max(1, math.ceil(factor * math.log(length))))
+
+
+def sample_keys(
+    count: int, n_queries: int, n_keys: int, sampling: Sampling, generator: torch.Generator | None
+) -> Int[Tensor, "rows sampled"]:
+    """Indices of the sampled keys: one row for every query, or a single row that all share."""
+    rows = {"shared": 1, "independent": n_queries}[sampling]
+    return torch.randint(n_keys, (rows, count), generator=generator)
+
+
+def sparsity(
+    query: Float[Tensor, "batch heads queries size"],
+    key: Float[Tensor, "batch heads keys size"],
+    sample: Int[Tensor, "rows sampled"],
+    causal: bool,
+) -> Float[Tensor, "batch heads queries"]:
+    """The measure M of (16): max minus mean of a query's scaled scores on its sampled keys.
+
+    A causal query without any sampled key up to its own place measures minus infinity.
+    """
+    if len(sample) == 1:
+        scores = query @ key[..., sample[0], :].transpose(-1, -2)
+    else:
+        scores = torch.einsum("bhqd,bhqsd->bhqs", query, key[..., sample, :])
+    scores = scores / math.sqrt(query.shape[-1])
+    if not causal:
+        return scores.amax(-1) - scores.mean(-1)
+    seen = sample <= torch.arange(query.shape[-2], device=query.device).unsqueeze(-1)
+    count = seen.sum(-1)
+    mean = scores.masked_fill(~seen, 0).sum(-1) / count.clamp_min(1)
+    measure = scores.masked_fill(~seen, -math.inf).amax(-1) - mean
+    return measure.masked_fill(count == 0, -math.inf)

@@ -1,0 +1,209 @@
+"""The LightningModule around a network: scaling, losses, metrics, forecasts in real units."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+from torchmetrics.regression import WeightedMeanAbsolutePercentageError
+
+from sliceoff import checkpoint
+from sliceoff.data import Scaler, Window
+from sliceoff.errors import InputError
+
+
+class Forecaster(pl.LightningModule):
+    """Forecasts every region's traffic, in the trace's own units.
+
+    A network is made by `network(n_channels=, n_calendar=, input_length=, horizon=, n_outputs=, season_length=)` and
+    maps (history, history_calendar, future_calendar) to (batch, horizon, channels, outputs) in scaled units. One with
+    a `solve(train, validation)` method is fitted by that, in closed form, instead of by gradients.
+
+    Args:
+        network: makes the network.
+        n_regions, n_calendar, input_length, horizon, season_length: of the data (`TrafficDataModule` has them).
+        channels: `independent`, one network shared by every region, which a checkpoint can take to any number of
+            regions; or `joint`, all regions in one vector.
+        loss: makes the loss; a `QuantileLoss` gives one output per level, sorted so that quantiles never cross.
+        learning_rate, weight_decay: of AdamW.
+        gradient_clip: largest norm of the gradient.
+        instance_norm: also standardise every window by its own history, and undo it in the forecast.
+        nonnegative: no forecast below zero (traffic never is).
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        network: Callable[..., nn.Module],
+        n_regions: int,
+        n_calendar: int,
+        input_length: int,
+        horizon: int,
+        season_length: int,
+        channels: Literal["independent", "joint"] = "independent",
+        loss: Callable[[], nn.Module] = nn.MSELoss,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-4,
+        gradient_clip: float = 1.0,
+        instance_norm: bool = False,
+        nonnegative: bool = True,
+    ):
+        super().__init__()
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.spec = checkpoint.describe(type(self), arguments)
+        if channels not in ("independent", "joint"):
+            raise InputError(f"predictor.channels={channels!r} is neither independent nor joint")
+        for name, value, least in (
+            ("learning_rate", learning_rate, 1e-12),
+            ("weight_decay", weight_decay, 0.0),
+            ("gradient_clip", gradient_clip, 1e-12),
+        ):
+            if not least <= value < float("inf"):
+                raise InputError(f"predictor.{name}={value} must be {'above' if least else 'at least'} zero and finite")
+        self.n_regions, self.channels = n_regions, channels
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.gradient_clip = gradient_clip
+        self.instance_norm, self.nonnegative = instance_norm, nonnegative
+        self.loss = loss()
+        self.n_outputs = len(self.loss.levels) if hasattr(self.loss, "levels") else 1
+        self.network = network(
+            n_channels=n_regions if channels == "joint" else 1,
+            n_calendar=n_calendar,
+            input_length=input_length,
+            horizon=horizon,
+            n_outputs=self.n_outputs,
+            season_length=season_length,
+        )
+        self.scaler = Scaler(n_regions)
+        self.val_metrics, self.test_metrics = _metrics("val"), _metrics("test")
+        self.by_gradient = any(weight.requires_grad for weight in self.network.parameters())
+        self.automatic_optimization = self.by_gradient  # else there is no optimiser to step
+
+    def forward(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
+        """Forecast in standard deviations of the training part."""
+        history = self.scaler.transform(window.history)
+        if self.channels == "joint":
+            scaled = self._normalised(history, window.history_calendar, window.future_calendar)
+        else:
+            batch, _, regions = history.shape
+            single = history.transpose(1, 2).reshape(batch * regions, -1, 1)
+            calendars = (
+                calendar.repeat_interleave(regions, 0) for calendar in (window.history_calendar, window.future_calendar)
+            )
+            scaled = self._normalised(single, *calendars).unflatten(0, (batch, regions)).squeeze(3).transpose(1, 2)
+        return scaled.sort(-1).values if self.n_outputs > 1 else scaled
+
+    @torch.no_grad()
+    def forecast(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
+        """Forecast in the trace's own units; the middle output is the point forecast (or median)."""
+        real = self.scaler.inverse(self(window))
+        return real.clamp_min(0) if self.nonnegative else real
+
+    def point(self, window: Window) -> Float[Tensor, "batch horizon regions"]:
+        """The point forecast in the trace's own units."""
+        return self.forecast(window)[..., self.n_outputs // 2]
+
+    def setup(self, stage: str) -> None:
+        """Fit the scaler on the training part, unless a checkpoint brought its own."""
+        if stage == "fit" and not self.scaler.fitted:
+            self.scaler.fit(self.trainer.datamodule.train_values)  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        """Fit a closed form at once; one epoch then suffices, for its validation and checkpoint."""
+        if self.by_gradient:
+            return
+        self.trainer.fit_loop.max_epochs = 1
+        if hasattr(self.network, "solve"):
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.network.solve(self._pairs(data.train_dataloader()), self._pairs(data.val_dataloader()))
+
+    def training_step(self, window: Window, batch_index: int) -> Tensor | None:
+        """One gradient step's loss."""
+        if not self.by_gradient:
+            return None
+        loss = self._loss(window)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(window.history))
+        return loss
+
+    def validation_step(self, window: Window, batch_index: int) -> None:
+        """Validation loss and metrics."""
+        self.log("val/loss", self._loss(window), prog_bar=True, batch_size=len(window.history))
+        self._measure(self.val_metrics, window)
+
+    def test_step(self, window: Window, batch_index: int) -> None:
+        """Test metrics."""
+        self._measure(self.test_metrics, window)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics over all validation windows."""
+        self._log_metrics(self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics over all test windows."""
+        self._log_metrics(self.test_metrics)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """AdamW, or nothing for a network without gradients."""
+        if not self.by_gradient:
+            return []
+        return [torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient's norm. Here, not in the trainer, which refuses to clip for closed forms."""
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Describe the module, so that the file alone rebuilds it."""
+        checkpoint["spec"] = self.spec
+
+    def _normalised(self, history: Tensor, history_calendar: Tensor, future_calendar: Tensor) -> Tensor:
+        if not self.instance_norm:
+            return self.network(history, history_calendar, future_calendar)
+        mean = history.mean(1, keepdim=True)
+        std = history.std(1, keepdim=True, correction=0) + 1e-5
+        scaled = self.network((history - mean) / std, history_calendar, future_calendar)
+        return scaled * std.unsqueeze(-1) + mean.unsqueeze(-1)
+
+    def _pairs(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+        """What a closed form is fitted on: (history, future) in the units and channels that the network sees."""
+        for window in loader:
+            history, future = (self.scaler.transform(part.to(self.device)) for part in (window.history, window.future))
+            if self.channels == "independent":
+                history, future = (part.transpose(1, 2).flatten(0, 1).unsqueeze(-1) for part in (history, future))
+            if self.instance_norm:
+                mean, std = history.mean(1, keepdim=True), history.std(1, keepdim=True, correction=0) + 1e-5
+                history, future = (history - mean) / std, (future - mean) / std
+            yield history, future
+
+    def _loss(self, window: Window) -> Tensor:
+        return self.loss(self(window), self.scaler.transform(window.future).unsqueeze(-1))
+
+    def _measure(self, metrics: nn.ModuleDict, window: Window) -> None:
+        scaled = self(window)[..., self.n_outputs // 2]
+        target = self.scaler.transform(window.future)
+        metrics["scaled"].update(scaled.contiguous(), target.contiguous())
+        metrics["real"].update(self.point(window).contiguous(), window.future.contiguous())
+
+    def _log_metrics(self, metrics: nn.ModuleDict) -> None:
+        for collection in metrics.values():
+            self.log_dict(collection.compute())
+            collection.reset()
+
+
+def _metrics(part: str) -> nn.ModuleDict:
+    """MSE, MAE and WAPE in scaled and in real units, exact over all windows whatever the batch size."""
+    return nn.ModuleDict(
+        {
+            unit: MetricCollection(
+                {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "wape": WeightedMeanAbsolutePercentageError()},
+                prefix=f"{part}/{unit}_",
+            )
+            for unit in ("scaled", "real")
+        }
+    )

@@ -1,0 +1,93 @@
+"""Ridge regression from the history to the horizon: the number to beat."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sliceoff.errors import InputError
+
+
+class Linear(nn.Module):
+    """A linear map from a window's history, all channels together, to its future; fitted in closed form by `solve`.
+
+    Args:
+        penalties: ridge penalties to choose from, relative to the mean squared input; the validation part decides.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_calendar: int,
+        input_length: int,
+        horizon: int,
+        n_outputs: int,
+        season_length: int,
+        *,
+        penalties: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+    ):
+        super().__init__()
+        if not penalties or min(penalties) <= 0:
+            raise InputError(f"predictor.network.penalties={list(penalties)} must be numbers above zero")
+        self.penalties = tuple(penalties)
+        self.n_channels, self.n_outputs, self.horizon = n_channels, n_outputs, horizon
+        self.register_buffer("weight", torch.zeros(input_length * n_channels, horizon * n_channels))
+        self.register_buffer("bias", torch.zeros(horizon * n_channels))
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch input_length channels"],
+        history_calendar: Float[Tensor, "batch input_length calendar"],
+        future_calendar: Float[Tensor, "batch horizon calendar"],
+    ) -> Float[Tensor, "batch horizon channels outputs"]:
+        """Forecast, in scaled units."""
+        flat = history.flatten(1) @ self.weight + self.bias
+        return flat.unflatten(1, (self.horizon, self.n_channels)).unsqueeze(-1).expand(-1, -1, -1, self.n_outputs)
+
+    @torch.no_grad()
+    def solve(self, train: Iterable[tuple[Tensor, Tensor]], validation: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Fit on batches of (history (batch, input_length, channels), future (batch, horizon, channels)).
+
+        Only moments are kept, so memory does not grow with the number of windows.
+        """
+        seen, unseen = _moments(train), _moments(validation)
+        centred = seen.xx - torch.outer(seen.x, seen.x)
+        target = seen.xy - torch.outer(seen.x, seen.y)
+        scale = centred.diagonal().mean().clamp_min(1e-12)
+        eye = torch.eye(len(centred), dtype=centred.dtype, device=centred.device)
+        fits = [torch.linalg.solve(centred + penalty * scale * eye, target) for penalty in self.penalties]
+        weight = min(fits, key=lambda fit: float(_error(unseen, fit, seen.y - seen.x @ fit)))
+        self.weight.copy_(weight)
+        self.bias.copy_(seen.y - seen.x @ weight)
+
+
+class _Moments(NamedTuple):
+    """Means over all windows, in double precision."""
+
+    x: Tensor
+    y: Tensor
+    xx: Tensor
+    xy: Tensor
+    yy: Tensor
+
+
+def _moments(batches: Iterable[tuple[Tensor, Tensor]]) -> _Moments:
+    count, sums = 0, None
+    for history, future in batches:
+        x, y = history.flatten(1).double(), future.flatten(1).double()
+        terms = (x.sum(0), y.sum(0), x.T @ x, x.T @ y, (y * y).sum(0))
+        sums = terms if sums is None else tuple(a + b for a, b in zip(sums, terms, strict=True))
+        count += len(x)
+    assert sums is not None, "no windows"
+    return _Moments(*(term / count for term in sums))
+
+
+def _error(data: _Moments, weight: Tensor, bias: Tensor) -> Tensor:
+    """Mean squared error of `x weight + bias`, from the moments alone."""
+    fitted = (weight * (data.xx @ weight)).sum(0) + 2 * bias * (data.x @ weight) + bias**2
+    return (data.yy - 2 * (weight * data.xy).sum(0) - 2 * bias * data.y + fitted).mean()
