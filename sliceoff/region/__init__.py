@@ -2,12 +2,15 @@
 
 from sliceoff.region.allocation import Allocator as Allocator
 from sliceoff.region.allocation import check_allocation as check_allocation
+from sliceoff.region.bounds import upper_bound as upper_bound
 from sliceoff.region.environment import RegionEnvironment as RegionEnvironment
 from sliceoff.region.environment import utilisation as utilisation
 from sliceoff.region.observation import Observation as Observation
 from sliceoff.region.observation import observe as observe
 from sliceoff.region.observation import region_features as region_features
 from sliceoff.region.observation import user_features as user_features
+from sliceoff.region.optimum import Optimum as Optimum
+from sliceoff.region.optimum import optimum as optimum
 from sliceoff.region.rules import Equal as Equal
 from sliceoff.region.rules import Greedy as Greedy
 from sliceoff.region.rules import Proportional as Proportional

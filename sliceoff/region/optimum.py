@@ -9,6 +9,7 @@ one pattern per slot and VM.
 
 import time
 from collections.abc import Sequence
+from math import fsum
 from typing import NamedTuple
 
 import mip
@@ -178,7 +179,7 @@ class _Program:
     @property
     def revenue(self) -> float:
         """Of the plan found."""
-        return sum(
+        return fsum(
             pattern.revenue for slot in range(len(self._choices)) for _, pattern, _ in self._chosen_patterns(slot)
         )
 

@@ -1,0 +1,158 @@
+"""An upper bound on the revenue that any allocator could earn, all tasks known: any size, any horizon, whole batches.
+
+Relaxed: tasks may overtake each other, be split over VMs, and be served in part. What stays is the bandwidth of every
+slot and the VMs' time. Let `lambda` be a price for a slot's bandwidth and `mu(t)` one for VM time. A task that starts
+`s` after its slot did then costs `lambda w / (B s)` for its upload, which is over by then, and the integral of `mu`
+over its execution. By weak duality no plan earns more than
+
+    sum_slots lambda + integral n(t) mu(t) dt + sum_tasks max(0, revenue - min_s cost(s)),
+
+whatever the prices; n(t) counts the VMs that are free of the first slot's backlog. `mu` is constant over each of
+`resolution` cells per slot, the least cost over s is found exactly, and the prices by subgradient descent.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sliceoff.errors import InputError
+from sliceoff.region.scenario import Scenario
+from sliceoff.region.serve import bandwidth_work, execution_work
+from sliceoff.region.state import RegionState, Tasks
+
+# Sums of many terms in single precision must not fall below the truth.
+_ROUNDING = 1e-5
+
+
+class _Horizon(NamedTuple):
+    """A relaxed instance; times in cells."""
+
+    revenue: Float[Tensor, "batch slots users"]  # 0 where nobody asks
+    work: Float[Tensor, "batch slots users"]  # cells of the whole bandwidth
+    execution: Float[Tensor, "batch slots users"]
+    free: Float[Tensor, "batch cells"]  # VM time in each cell
+    per_slot: int  # cells
+    deadline: float
+
+
+def upper_bound(
+    scenario: Scenario, states: Sequence[RegionState], *, resolution: int = 2, iterations: int = 60
+) -> Float[Tensor, " batch"]:
+    """Revenue over consecutive slots that no allocation exceeds, each row on its own.
+
+    Args:
+        states: (batch,) regions at the start of each slot. Of the backlogs only the first slot's are read; later ones
+            are what a plan makes them. Tasks, bandwidth and VMs are each slot's own.
+        resolution: price cells per slot; more is tighter and slower.
+        iterations: of the descent; any number gives a valid bound.
+
+    Raises:
+        InputError: `region.queue` is not `lindley`; the paper's plain sum lets a VM do two things at once.
+    """
+    if scenario.queue != "lindley":
+        raise InputError(f"the bound is for region.queue=lindley, not {scenario.queue}")
+    horizon = _relax(scenario, states, resolution)
+    everything = horizon.revenue.sum((-2, -1))
+    # Prices are in units of a slot's revenue; all of it would buy all bandwidth or all VM time at price 1.
+    unit = (everything / len(states)).clamp_min(torch.finfo(everything.dtype).tiny).unsqueeze(-1)
+    supply = horizon.free.mean(-1, keepdim=True).clamp_min(1e-6) * resolution
+    price = torch.full((everything.shape[0], len(states)), 0.1, device=unit.device, dtype=unit.dtype)
+    rate = torch.full_like(horizon.free, 0.1)
+    best = everything
+    for aim in torch.logspace(-1, -3, iterations).tolist():
+        price.requires_grad_()
+        rate.requires_grad_()
+        value = _dual(horizon, price * unit, rate * unit / supply) / unit.squeeze(-1)
+        down = torch.autograd.grad(value.sum(), (price, rate))
+        value = value.detach()
+        best = torch.minimum(best, value * unit.squeeze(-1))
+        # Polyak's step, row by row, towards a value a little below the best so far.
+        gap = value - (1 - aim) * best / unit.squeeze(-1)
+        steepness = (down[0] ** 2).sum(-1) + (down[1] ** 2).sum(-1)
+        step = (gap / steepness.clamp_min(1e-12)).unsqueeze(-1)
+        price, rate = ((x.detach() - step * part).clamp_min(0) for x, part in zip((price, rate), down, strict=True))
+    return torch.minimum(best * (1 + _ROUNDING), everything)
+
+
+def _relax(scenario: Scenario, states: Sequence[RegionState], resolution: int) -> _Horizon:
+    cell_s = scenario.short_slot_s / resolution
+    deadline = scenario.deadline_s / cell_s
+    slots = len(states)
+    window = ceil(deadline)  # cells that a slot's tasks may touch, the last one perhaps in part
+    tasks = Tasks(*(torch.stack(parts, -2) for parts in zip(*(state.tasks for state in states), strict=True)))
+    bandwidth = torch.stack([state.bandwidth_hz for state in states], -1).unsqueeze(-1)
+    n_vms = torch.stack([state.n_vms for state in states], -1)
+    backlog = (states[0].backlog_s / cell_s).unsqueeze(-1)
+    # A VM works in a cell if it is rented in any slot whose tasks may run there, and is free of its backlog.
+    begin = torch.arange((slots - 1) * resolution + window, device=backlog.device)
+    slot_begin = resolution * torch.arange(slots, device=backlog.device).unsqueeze(-1)
+    reaches = (slot_begin <= begin) & (begin < slot_begin + deadline)
+    rented = torch.where(reaches, n_vms.unsqueeze(-1), 0).amax(-2)
+    exists = torch.arange(backlog.shape[-2], device=backlog.device).unsqueeze(-1) < rented.unsqueeze(-2)
+    free = ((begin + 1 - backlog).clamp(0, 1) * exists).sum(-2)
+    asked = tasks.present & (bandwidth > 0)
+    some = asked.flatten(0, -2).any(0)  # columns of users that anybody uses
+    return _Horizon(
+        revenue=torch.where(asked, scenario.price * tasks.priority, 0)[..., some],
+        work=torch.where(asked, bandwidth_work(scenario, tasks) / bandwidth / cell_s, 1)[..., some],
+        execution=torch.where(asked, execution_work(scenario, tasks) / cell_s, 1)[..., some],
+        free=free,
+        per_slot=resolution,
+        deadline=deadline,
+    )
+
+
+def _dual(
+    horizon: _Horizon, price: Float[Tensor, "batch slots"], rate: Float[Tensor, "batch cells"]
+) -> Float[Tensor, " batch"]:
+    """The bound at these prices: `price` for a slot's bandwidth, `rate` for a VM and cell."""
+    slots = price.shape[-1]
+    window = rate.shape[-1] - (slots - 1) * horizon.per_slot
+    rates = rate.unfold(-1, window, horizon.per_slot)  # batch slots window
+    paid = torch.nn.functional.pad(rates.cumsum(-1), (1, 0))  # for VM time, from the slot's start to each cell's
+    with torch.no_grad():
+        start = _best_start(horizon, price, rates, paid)
+    upload = price.unsqueeze(-1) * horizon.work / start
+    cost = upload + _integral(paid, rates, start + horizon.execution) - _integral(paid, rates, start)
+    possible = horizon.work + horizon.execution <= horizon.deadline
+    surplus = torch.where(possible, (horizon.revenue - cost).clamp_min(0), 0)
+    return price.sum(-1) + (horizon.free * rate).sum(-1) + surplus.sum((-2, -1))
+
+
+def _best_start(horizon: _Horizon, price: Tensor, rates: Tensor, paid: Tensor) -> Float[Tensor, "batch slots users"]:
+    """Cheapest start of every task: the least of `lambda w / s` plus the price of its VM time.
+
+    Within a cell the second term has one kink, where the task's end passes into the next cell; left and right of it the
+    cost is convex, `a / s + slope * s`, with its least value at `sqrt(a / slope)` or at an end.
+    """
+    window = rates.shape[-1]
+    latest = (horizon.deadline - horizon.execution).clamp_min(1e-6)
+    offset = horizon.execution.floor()
+    kink = 1 - (horizon.execution - offset)
+    bandwidth = price.unsqueeze(-1) * horizon.work
+    best_cost = torch.full_like(latest, torch.inf)
+    best = latest.clone()
+    ahead = torch.nn.functional.pad(rates, (0, window + 2))  # beyond the deadline; never reached, as starts are clipped
+    for cell in range(window):
+        here = rates[..., cell : cell + 1]
+        for part, (left, right) in enumerate(((torch.zeros_like(kink), kink), (kink, torch.ones_like(kink)))):
+            at_end = ahead.gather(-1, (cell + part + offset).long().clamp_max(2 * window))
+            slope = at_end - here
+            low = (cell + left).clamp_min(1e-6)
+            start = torch.where(slope > 0, (bandwidth / slope.clamp_min(1e-30)).sqrt(), torch.inf)
+            start = torch.minimum(torch.maximum(start, low), torch.minimum(cell + right, latest))
+            cost = bandwidth / start + _integral(paid, rates, start + horizon.execution) - _integral(paid, rates, start)
+            better = (low <= latest) & (cost < best_cost)
+            best, best_cost = torch.where(better, start, best), torch.where(better, cost, best_cost)
+    return best
+
+
+def _integral(paid: Tensor, rates: Tensor, until: Float[Tensor, "batch slots users"]) -> Tensor:
+    """Price of VM time from the slot's start to `until`, in cells."""
+    cell = until.floor().clamp(0, rates.shape[-1] - 1)
+    index = cell.long()
+    return paid.gather(-1, index) + rates.gather(-1, index) * (until - cell)

@@ -1,0 +1,233 @@
+"""The exact optimum against brute force written differently, and the bound against the optimum."""
+
+from itertools import permutations
+
+import mip
+import pytest
+import torch
+
+from sliceoff.errors import InputError
+from sliceoff.region import (
+    Equal,
+    Greedy,
+    RegionEnvironment,
+    RegionState,
+    Scenario,
+    Tasks,
+    bandwidth_work,
+    bounds,
+    execution_work,
+    optimum,
+    upper_bound,
+)
+
+
+def instance(*, users, vms, slots, seed, bandwidth_hz, **options):
+    """A region of scarce resources, with backlog, and its states over the slots."""
+    scenario = Scenario(max_users=users, max_vms=vms, **options)
+    region = RegionEnvironment(
+        scenario, users * 0.9, 1, seed, bandwidth_hz=bandwidth_hz, n_vms=vms, dtype=torch.float64
+    )
+    for _ in range(2):
+        region.step(Greedy().allocate(scenario, region.state))
+    saved, states = region.state_dict(), []
+    for _ in range(slots):
+        states.append(region.state)
+        region.step(Equal().allocate(scenario, region.state))
+    region.load_state_dict(saved)
+    return scenario, region, states
+
+
+def numbers(scenario, state):
+    present = state.tasks.present[0]
+    works = (bandwidth_work(scenario, state.tasks) / state.bandwidth_hz)[0, present].tolist()
+    executions = execution_work(scenario, state.tasks)[0, present].tolist()
+    values = (scenario.price * state.tasks.priority)[0, present].tolist()
+    return works, executions, values
+
+
+def best_single_slot(scenario, state):
+    """Over all ways to split users over VMs, by dynamic programming over subsets; least bandwidth of each subset."""
+    works, executions, values = numbers(scenario, state)
+    n = len(works)
+    time = [sum(executions[j] for j in range(n) if s >> j & 1) for s in range(1 << n)]
+    need = [0.0] * (1 << n)
+    for s in range(1, 1 << n):
+        start = scenario.deadline_s - time[s]
+        first = [need[s ^ 1 << j] + works[j] / start for j in range(n) if s >> j & 1] if start > 0 else []
+        need[s] = min(first, default=float("inf"))
+    total = [0.0] + [float("inf")] * ((1 << n) - 1)
+    for backlog in state.backlog_s[0, : int(state.n_vms)].tolist():
+        before = list(total)
+        for s in range(1, 1 << n):
+            part = s
+            while part:
+                if scenario.deadline_s - time[part] >= backlog:
+                    total[s] = min(total[s], before[s ^ part] + need[part])
+                part = (part - 1) & s
+    return max(sum(values[j] for j in range(n) if s >> j & 1) for s in range(1 << n) if total[s] <= 1)
+
+
+def best_two_slots_one_vm(scenario, first, second):
+    """Every ordered choice of tasks in both slots; the first slot ends as late as the second one's work allows."""
+    deadline, slot = scenario.deadline_s, scenario.short_slot_s
+    backlog = first.backlog_s.item()
+
+    def choices(state, end_of):
+        works, executions, values = numbers(scenario, state)
+        for size in range(len(works) + 1):
+            for order in permutations(range(len(works)), size):
+                yield end_of, [works[j] for j in order], [executions[j] for j in order], sum(values[j] for j in order)
+
+    def feasible(works, executions, end, earliest):
+        if not works:
+            return True
+        start, need = end, 0.0
+        for work, execution in zip(reversed(works), reversed(executions), strict=True):
+            start -= execution
+            if start <= 0:
+                return False
+            need += work / start
+        return need <= 1 and start >= earliest
+
+    best = 0.0
+    seconds = [
+        (sum(executions), value)
+        for _, works, executions, value in choices(second, deadline)
+        if feasible(works, executions, deadline, max(0.0, backlog - slot))
+    ]
+    for _, works, executions, value in choices(first, deadline):
+        for used, more in seconds:
+            latest = min(deadline, slot + deadline - used if used else deadline)
+            if value + more > best and feasible(works, executions, latest, backlog):
+                best = value + more
+    return best
+
+
+@pytest.mark.parametrize("solver", [mip.HIGHS, mip.CBC])
+@pytest.mark.parametrize("seed", range(4))
+def test_single_slot_optimum(seed, solver):
+    scenario, _, states = instance(users=7, vms=3, slots=1, seed=seed, bandwidth_hz=2.5e6)
+    assert (states[0].backlog_s > 0).any()
+    found = optimum(scenario, states, solver=solver)
+    assert found.proven
+    assert found.revenue == pytest.approx(best_single_slot(scenario, states[0]), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_slot_optimum_of_one_vm(seed):
+    scenario, _, states = instance(users=4, vms=1, slots=2, seed=seed, bandwidth_hz=1.5e6, vm_hz=2.5e9)
+    found = optimum(scenario, states)
+    assert found.proven
+    assert found.revenue == pytest.approx(best_two_slots_one_vm(scenario, *states), abs=1e-9)
+
+
+@pytest.mark.parametrize(("slots", "users", "vms"), [(1, 8, 3), (2, 6, 2), (3, 5, 2)])
+@pytest.mark.parametrize("seed", range(2))
+def test_greedy_at_most_optimum_at_most_bound_and_the_plan_earns_it(slots, users, vms, seed):
+    scenario, region, states = instance(users=users, vms=vms, slots=slots, seed=seed, bandwidth_hz=2e6)
+    saved = region.state_dict()
+    greedy = sum(region.step(Greedy().allocate(scenario, region.state))[1].revenue.sum().item() for _ in states)
+    found = optimum(scenario, states)
+    region.load_state_dict(saved)
+    earned = sum(region.step(allocation)[1].revenue.sum().item() for allocation in found.plan)
+    assert earned == pytest.approx(found.revenue)
+    assert greedy <= found.revenue + 1e-9
+    for resolution in (1, 2, 5):
+        assert upper_bound(scenario, states, resolution=resolution).item() >= found.revenue - 1e-9
+
+
+@pytest.mark.parametrize("deadline_s", [0.4, 0.8, 1.0, 1.3])
+def test_bound_holds_at_any_prices(deadline_s):
+    """Weak duality itself, where the descent would not go."""
+    scenario, _, states = instance(users=6, vms=2, slots=2, seed=1, bandwidth_hz=2e6, deadline_s=deadline_s)
+    best = optimum(scenario, states).revenue
+    generator = torch.Generator().manual_seed(0)
+    lowest = float("inf")
+    for resolution in (1, 3):
+        relaxed = bounds._relax(scenario, states, resolution)
+        for _ in range(60):
+            price, rate = (
+                torch.rand(1, n, generator=generator, dtype=torch.float64) ** 4 for n in (2, relaxed.free.shape[-1])
+            )
+            lowest = min(lowest, bounds._dual(relaxed, price, rate).item())
+    assert lowest >= best - 1e-9
+
+
+def test_best_start_is_the_least_cost_of_a_fine_grid():
+    scenario, _, states = instance(users=8, vms=2, slots=2, seed=3, bandwidth_hz=4e6)
+    relaxed = bounds._relax(scenario, states, 3)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        price = torch.rand(1, 2, generator=generator, dtype=torch.float64)
+        rate = torch.rand(relaxed.free.shape, generator=generator, dtype=torch.float64)
+        rates = rate.unfold(-1, 6, 3)
+        paid = torch.nn.functional.pad(rates.cumsum(-1), (1, 0))
+
+        def cost(start, price=price, rates=rates, paid=paid):
+            time = bounds._integral(paid, rates, start + relaxed.execution) - bounds._integral(paid, rates, start)
+            return price.unsqueeze(-1) * relaxed.work / start + time
+
+        found = cost(bounds._best_start(relaxed, price, rates, paid))
+        latest = relaxed.deadline - relaxed.execution
+        for part in torch.linspace(1e-4, 1, 500, dtype=torch.float64):
+            assert (found <= cost(latest * part) + 1e-9).all()
+
+
+def test_bound_is_close_where_it_matters():
+    # 60 % of the rent that Eq. 17 asks: greedy leaves little to be earned above it.
+    scenario = Scenario()
+    region = RegionEnvironment(scenario, 20.0, 24, 5, bandwidth_hz=13e6, n_vms=7)
+    states, earned = [], torch.zeros(24)
+    for _ in range(20):
+        states.append(region.state)
+        _, outcome = region.step(Greedy().allocate(scenario, region.state))
+        earned += outcome.revenue.sum(-1)
+    bound = upper_bound(scenario, states)
+    assert (earned <= bound).all()
+    assert 0.97 < (earned.sum() / bound.sum()).item() < 1
+
+
+def test_bound_with_nothing_to_earn():
+    scenario = Scenario(max_users=4, max_vms=2)
+    region = RegionEnvironment(scenario, [0.0, 3.0], 2, 0, bandwidth_hz=torch.tensor([1e6, 0.0]), n_vms=1)
+    assert upper_bound(scenario, [region.reset()]).tolist() == [0.0, 0.0]
+
+
+def test_vms_that_come_and_go():
+    """The second slot rents one VM more than the first, or one less, which still finishes what it has."""
+    scenario, _, (first, second) = instance(users=5, vms=3, slots=2, seed=2, bandwidth_hz=2e6)
+    for counts in ((3, 1), (1, 3)):
+        states = [state._replace(n_vms=torch.tensor([n])) for state, n in zip((first, second), counts, strict=True)]
+        found = optimum(scenario, states)
+        region = RegionEnvironment(scenario, 4.5, 1, 2, bandwidth_hz=2e6, n_vms=3, dtype=torch.float64)
+        for _ in range(2):
+            region.step(Greedy().allocate(scenario, region.state))
+        earned = 0.0
+        for n, allocation in zip(counts, found.plan, strict=True):
+            region.rent(2e6, n)
+            earned += region.step(allocation)[1].revenue.sum().item()
+        assert earned == pytest.approx(found.revenue)
+        assert upper_bound(scenario, states).item() >= found.revenue - 1e-9
+
+
+def test_refused():
+    paper, _, states = instance(users=4, vms=2, slots=1, seed=0, bandwidth_hz=2e6, queue="paper")
+    for bound in (optimum, upper_bound):
+        with pytest.raises(InputError, match="lindley"):
+            bound(paper, states)
+    region = RegionEnvironment(Scenario(), 20.0, 2, 0, bandwidth_hz=2e6, n_vms=2)
+    with pytest.raises(InputError, match="one region"):
+        optimum(Scenario(), [region.reset()])
+    crowd = RegionEnvironment(Scenario(), 40.0, 1, 0, bandwidth_hz=2e6, n_vms=2)
+    with pytest.raises(InputError, match="up to 12 tasks"):
+        optimum(Scenario(), [crowd.reset()])
+
+
+def test_no_tasks():
+    tasks = Tasks(*(torch.ones(1, 3) for _ in range(4)), present=torch.zeros(1, 3, dtype=torch.bool))
+    state = RegionState(tasks, torch.zeros(1, 2), torch.tensor([1e6]), torch.tensor([2]))
+    found = optimum(Scenario(), [state])
+    assert found.revenue == 0
+    assert found.proven
+    assert found.plan[0].share.sum() == 0
