@@ -14,3 +14,4 @@ from sliceoff.data.synthetic import synthetic_trace as synthetic_trace
 from sliceoff.data.trace import Trace as Trace
 from sliceoff.data.windows import Window as Window
 from sliceoff.data.windows import Windows as Windows
+from sliceoff.data.windows import as_gathered as as_gathered

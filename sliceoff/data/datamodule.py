@@ -1,37 +1,44 @@
-"""Windows of history for training, and the held-out end for the loop."""
+"""A trace in time order: windows to train, validate and test on, and the held-out end for the loop."""
 
+import warnings
 from collections.abc import Sequence
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from jaxtyping import Float
+from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from sliceoff.data.calendar import N_CALENDAR, calendar_features
+from sliceoff.data.calendar import DAY_S, N_CALENDAR, calendar_features
 from sliceoff.data.trace import Trace
-from sliceoff.data.windows import Window, Windows
+from sliceoff.data.windows import EpochShuffle, Window, Windows, as_gathered
 from sliceoff.errors import InputError
-
-_DAY_S = 86_400
 
 
 class TrafficDataModule(pl.LightningDataModule):
-    """Splits a trace in time order into training, validation and held-out end, and serves windows of each.
+    """Split a trace in time order into training part, validation part and held-out end, and serve windows of each.
 
-    A validation or test window's history may reach back over the border; what it forecasts never does. Shuffling draws
-    from torch's global generator, which the `RandomState` callback keeps in checkpoints.
+    The history of a validation or held-out window may reach back over its part's border; the steps it forecasts never
+    leave the part. Batches are `Window`s in the trace's units: scaling is the model's, fitted on `train_values`.
+
+    Attributes:
+        trace: the whole trace.
+        input_length, horizon, n_regions, n_calendar: sizes of a `Window`.
+        season_length: steps per day, at least 1.
+        heldout_start, heldout_end: the held-out end is `trace.values[heldout_start:heldout_end]`.
 
     Args:
         trace: the traffic.
         input_length: steps of history in a window.
         horizon: steps forecast.
-        split: training, validation and held-out part: shares of the trace (floats) or steps (ints).
-        batch_size: windows per batch.
+        split: training, validation and held-out part, each a share of the trace (floats that sum to 1) or a number of
+            steps (ints; what they leave over at the end is not used).
+        batch_size: windows per batch; the last batch of an epoch may be smaller and is never dropped.
+        seed: of the training windows' order.
 
     Raises:
-        InputError: the trace is too short for the windows, or the split makes no sense.
+        InputError: an argument is out of range, or the trace is too short for the windows.
     """
 
     def __init__(
@@ -41,71 +48,84 @@ class TrafficDataModule(pl.LightningDataModule):
         horizon: int,
         split: Sequence[float | int] = (0.7, 0.1, 0.2),
         batch_size: int = 32,
+        seed: int = 0,
     ):
         super().__init__()
         for name, value in (("input_length", input_length), ("horizon", horizon), ("batch_size", batch_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"windows.{name}={value!r} must be a whole number above zero")
-        self.trace, self.input_length, self.horizon, self.batch_size = trace, input_length, horizon, batch_size
-        train, validation, heldout = _steps(split, len(trace.times))
-        self._train_end, self._heldout_end = train, train + validation + heldout
-        self.heldout_start = train + validation
-        self.n_regions, self.n_calendar = len(trace.regions), N_CALENDAR
-        self.season_length = max(1, round(_DAY_S / trace.step_s))
+        length = len(trace.times)
+        train, validation, heldout = split_lengths(split, length)
         for part, steps, needed, rule in (
-            ("training", train, input_length + horizon, "input_length + horizon"),
-            ("validation", validation, horizon, "horizon"),
-            ("held-out", heldout, horizon, "horizon"),
+            ("training", train, input_length + horizon, "windows.input_length + windows.horizon"),
+            ("validation", validation, horizon, "windows.horizon"),
+            ("held-out", heldout, horizon, "windows.horizon"),
         ):
             if steps < needed:
                 raise InputError(
-                    f"the {part} part has {steps} of the trace's {len(trace.times)} steps, but windows need {needed} "
-                    f"({rule}); lower windows.horizon={horizon} or windows.input_length={input_length}, "
-                    f"or give a longer trace"
+                    f"the {part} part has {steps} of the trace's {length} steps, but a window needs {needed} of it "
+                    f"({rule}); lower windows.input_length={input_length} or windows.horizon={horizon}, "
+                    f"change windows.split, or give a longer trace"
                 )
+        self.trace, self.input_length, self.horizon, self.batch_size = trace, input_length, horizon, batch_size
+        self.n_regions, self.n_calendar = len(trace.regions), N_CALENDAR
+        self.season_length = max(1, round(DAY_S / trace.step_s))
+        self.heldout_start, self.heldout_end = train + validation, train + validation + heldout
+        self._train_end, self._seed = train, seed
         self._values = torch.from_numpy(trace.values).float()
-        beyond = trace.times_at(0, len(trace.times) + horizon)
-        self._calendar = torch.from_numpy(calendar_features(beyond))
+        self._calendar = torch.from_numpy(calendar_features(trace.times_at(0, length + horizon)))
 
     @property
     def train_values(self) -> Float[Tensor, "time regions"]:
         """The training part: all that scaling, prices and demand may be fitted on."""
         return self._values[: self._train_end]
 
-    def windows(self, part: str) -> Windows:
-        """The windows of a part: `train`, `validation` or `heldout`."""
-        first, end = {
-            "train": (self.input_length, self._train_end),
-            "validation": (max(self._train_end, self.input_length), self.heldout_start),
-            "heldout": (max(self.heldout_start, self.input_length), self._heldout_end),
-        }[part]
-        return Windows(self._values, self._calendar, first, end - self.horizon, self.input_length, self.horizon)
+    @property
+    def train_windows(self) -> Windows:
+        """Windows that lie in the training part altogether."""
+        return self._windows(self.input_length, self._train_end)
 
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled training windows."""
-        return self._loader("train", shuffle=True)
+    @property
+    def validation_windows(self) -> Windows:
+        """Windows that forecast within the validation part."""
+        return self._windows(self._train_end, self.heldout_start)
 
-    def val_dataloader(self) -> DataLoader:
+    @property
+    def heldout_windows(self) -> Windows:
+        """Windows that forecast within the held-out end."""
+        return self._windows(self.heldout_start, self.heldout_end)
+
+    def train_dataloader(self) -> DataLoader[Window]:
+        """Training windows in an order drawn anew every epoch, from `seed` and the epoch's number."""
+        windows = self.train_windows
+        return self._loader(windows, EpochShuffle(len(windows), self._seed))
+
+    def val_dataloader(self) -> DataLoader[Window]:
         """Validation windows, all of them, in time order."""
-        return self._loader("validation")
+        return self._loader(self.validation_windows)
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[Window]:
         """Held-out windows, all of them, in time order."""
-        return self._loader("heldout")
+        return self._loader(self.heldout_windows)
+
+    def predict_dataloader(self) -> list[Window]:
+        """The one window that forecasts beyond the trace's end."""
+        return [self.history_until(len(self._values))]
 
     def history_until(self, index: int) -> Window:
-        """The window that forecasts from the trace's step `index` on, a batch of one; its `future` is all zeros.
+        """The window that forecasts from the trace's step `index` on, as a batch of one.
 
-        `index` may be the trace's length: a forecast beyond the data.
+        Its `future` is zeros, whether or not the trace knows better, so that nothing can look ahead; its
+        `future_calendar` is real. `index` may be the trace's length: a forecast beyond the data.
 
         Raises:
-            InputError: there are fewer than `input_length` steps before `index`.
+            InputError: there are fewer than `input_length` steps before `index`, or it lies beyond the trace's end.
         """
-        start = index - self.input_length
-        if start < 0 or index > len(self._values):
+        start, length = index - self.input_length, len(self._values)
+        if start < 0 or index > length:
             raise InputError(
-                f"a forecast from step {index} needs windows.input_length={self.input_length} steps of history "
-                f"within the trace's {len(self._values)}; lower it or give a longer trace"
+                f"a forecast from step {index} needs windows.input_length={self.input_length} steps before it within "
+                f"the trace's {length}; forecast from {self.input_length} to {length}, or lower windows.input_length"
             )
         past, future = slice(start, index), slice(index, index + self.horizon)
         return Window(
@@ -115,27 +135,38 @@ class TrafficDataModule(pl.LightningDataModule):
             self._calendar[future].unsqueeze(0),
         )
 
-    def _loader(self, part: str, shuffle: bool = False) -> DataLoader:
-        return DataLoader(self.windows(part), batch_size=self.batch_size, shuffle=shuffle, collate_fn=_gathered)
+    def _windows(self, start: int, end: int) -> Windows:
+        """Windows that forecast within the steps `start` to `end`."""
+        return Windows(self._values, self._calendar, start, end - self.horizon, self.input_length, self.horizon)
+
+    def _loader(self, windows: Windows, order: Sampler[int] | None = None) -> DataLoader[Window]:
+        # A batch is one gather from memory; worker processes, which Lightning would advise, could only slow it down.
+        warnings.filterwarnings("ignore", ".*does not have many workers", PossibleUserWarning)
+        return DataLoader(windows, batch_size=self.batch_size, sampler=order, collate_fn=as_gathered)
 
 
-def _gathered(batch: Window) -> Window:
-    """The dataset gathers whole batches itself; nothing is left to collate."""
-    return batch
+def split_lengths(split: Sequence[float | int], length: int) -> tuple[int, int, int]:
+    """Steps in the training, validation and held-out part of a trace of `length` steps.
 
+    Args:
+        split: three shares that sum to 1 (the held-out end gets what rounding leaves), or three numbers of steps.
+        length: steps in the trace.
 
-def _steps(split: Sequence[float | int], length: int) -> tuple[int, int, int]:
-    if len(split) != 3 or any(isinstance(part, bool) or not part > 0 for part in split):
-        raise InputError(f"windows.split={list(split)} must be three numbers above zero, such as [0.7, 0.1, 0.2]")
+    Raises:
+        InputError: the split makes no sense, or asks for more steps than there are.
+    """
+    shown = f"windows.split={list(split)}"
+    if len(split) != 3 or any(isinstance(part, bool | str) or not part > 0 for part in split):
+        raise InputError(f"{shown} must be three numbers above zero, such as [0.7, 0.1, 0.2] or [8640, 2880, 2880]")
     if all(isinstance(part, int) for part in split):
         train, validation, heldout = (int(part) for part in split)
-    else:
-        if abs(sum(split) - 1) > 1e-6:
-            raise InputError(f"windows.split={list(split)} sums to {sum(split):g}; shares of the trace must sum to 1")
-        train, validation = (int(np.floor(length * share + 1e-9)) for share in split[:2])
-        heldout = length - train - validation
-    if train + validation + heldout > length:
-        raise InputError(
-            f"windows.split={list(split)} asks for {train + validation + heldout} steps; the trace has {length}"
-        )
-    return train, validation, heldout
+        if train + validation + heldout > length:
+            raise InputError(
+                f"{shown} asks for {train + validation + heldout} steps, but the trace has {length}; "
+                f"lower them, or give shares that sum to 1"
+            )
+        return train, validation, heldout
+    if abs(sum(split) - 1) > 1e-6:
+        raise InputError(f"{shown} sums to {sum(split):g}; shares must sum to 1, numbers of steps be whole")
+    train, validation = (int(length * share + 1e-9) for share in split[:2])  # 0.7 * 1000 is 700, rounding or not
+    return train, validation, length - train - validation

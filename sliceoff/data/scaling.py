@@ -33,7 +33,9 @@ class Scaler(nn.Module):
             ValueError: `values` has no rows, or another number of regions.
         """
         if len(values) == 0 or values.shape[1] != len(self.mean):
-            raise ValueError(f"cannot fit {len(self.mean)} regions' statistics to values of shape {tuple(values.shape)}")
+            raise ValueError(
+                f"cannot fit {len(self.mean)} regions' statistics to values of shape {tuple(values.shape)}"
+            )
         values = values.double()
         std = values.std(0, correction=0)
         rounding = values.abs().amax(0) * torch.finfo(torch.float32).eps

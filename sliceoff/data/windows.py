@@ -1,16 +1,16 @@
 """Windows over a trace, as views: an index each, gathered a whole batch at a time from one tensor."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 
 class Window(NamedTuple):
-    """A batch of windows in real units."""
+    """A batch of windows in the trace's own units, float32."""
 
     history: Float[Tensor, "batch input_length regions"]
     history_calendar: Float[Tensor, "batch input_length calendar"]
@@ -19,26 +19,29 @@ class Window(NamedTuple):
 
 
 class Windows(Dataset[Window]):
-    """The windows whose first forecast step is `first`, `first + 1`, ..., `last`.
+    """The windows whose forecast starts at the steps `first`, `first + 1`, ..., `last` of a trace.
 
-    Memory does not grow with their number: a batch is one gather from `values`.
+    Memory does not grow with their number: a batch is one gather from `values`. A `DataLoader` hands all of a batch's
+    indices to `__getitems__`, so give it `collate_fn=as_gathered`.
 
     Args:
-        values: (time, regions), the whole trace.
-        calendar: (time, calendar).
+        values: the whole trace.
+        calendar: its calendar features.
+        first, last: the window at `first` needs `input_length` steps before it, the one at `last` `horizon` from it on.
     """
 
     def __init__(
         self,
         values: Float[Tensor, "time regions"],
-        calendar: Float[Tensor, "time calendar"],
+        calendar: Float[Tensor, "time_and_beyond calendar"],
         first: int,
         last: int,
         input_length: int,
         horizon: int,
     ):
-        self._values, self._calendar, self._first = values, calendar, first
-        self._length = last - first + 1
+        if not input_length <= first <= last + 1 <= len(values) - horizon + 1:
+            raise ValueError(f"windows at {first}..{last} leave the trace's {len(values)} steps")
+        self._values, self._calendar, self._first, self._length = values, calendar, first, last - first + 1
         self._input_length = input_length
         self._offsets = torch.arange(-input_length, horizon)
 
@@ -47,14 +50,48 @@ class Windows(Dataset[Window]):
 
     def __getitem__(self, index: int) -> Window:
         """One window, as a batch of one."""
+        if not 0 <= index < self._length:
+            raise IndexError(f"window {index} of {self._length}")
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> Window:
-        """A batch; called by the DataLoader with all its indices at once."""
+        """The windows at `indices`, as one batch."""
         return self.gather(self._first + torch.as_tensor(indices))
 
     def gather(self, origins: Int[Tensor, " batch"]) -> Window:
         """The windows whose forecasts start at the trace's steps `origins`."""
-        rows = origins.unsqueeze(-1) + self._offsets
+        rows = origins.unsqueeze(-1) + self._offsets  # (batch, input_length + horizon)
         values, calendar, cut = self._values[rows], self._calendar[rows], self._input_length
         return Window(values[:, :cut], calendar[:, :cut], values[:, cut:], calendar[:, cut:])
+
+
+class EpochShuffle(Sampler[int]):
+    """A fresh order every epoch, drawn from (seed, epoch) alone.
+
+    Lightning calls `set_epoch` before every epoch, also after a resume; so a resumed run sees the order an
+    uninterrupted one would have seen, whatever else has drawn random numbers.
+
+    Args:
+        length: number of windows.
+        seed: of all orders.
+    """
+
+    def __init__(self, length: int, seed: int):
+        self._length, self._seed, self._epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        # The factor keeps (seed, epoch) = (0, 1) and (1, 0) apart.
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self._epoch) % 2**63)
+        yield from torch.randperm(self._length, generator=generator).tolist()
+
+
+def as_gathered(batch: Any) -> Any:
+    """A `collate_fn` for `Windows`, which gathers whole batches itself: nothing is left to collate."""
+    return batch

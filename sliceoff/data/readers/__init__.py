@@ -1,0 +1,8 @@
+"""Readers: a file becomes a `Trace`, or one clear error. Each option is explained at `sliceoff.data.grid.Policy`."""
+
+from sliceoff.data.readers.long import read_long_csv as read_long_csv
+from sliceoff.data.readers.long import read_long_parquet as read_long_parquet
+from sliceoff.data.readers.milan import read_milan as read_milan
+from sliceoff.data.readers.npz import read_npz as read_npz
+from sliceoff.data.readers.wide import read_wide_csv as read_wide_csv
+from sliceoff.data.readers.wide import read_wide_parquet as read_wide_parquet

@@ -1,0 +1,132 @@
+"""A CSV or Parquet file as a table that is read lazily, columns as needed, every row with its line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars
+
+from sliceoff.data.checks import Source, check_columns
+from sliceoff.data.times import find_time_column
+from sliceoff.errors import InputError, near_miss
+
+_LINE = "\x00line"  # no file's column is called so
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's columns, not read yet."""
+
+    path: Path
+    unit: str
+    frame: polars.LazyFrame
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns."""
+        return [name for name in self.frame.collect_schema().names() if name != _LINE]
+
+    def time_column(self, name: str | None) -> str:
+        """The column called `name`, or the one that looks like times.
+
+        Raises:
+            InputError: there is none.
+        """
+        if name is not None:
+            check_columns(self.path, self.columns, [name], "data.time_column")
+            return name
+        head = self._collected(self.frame.select(polars.exclude(_LINE)).head(1))
+        if (found := find_time_column(head)) is None:
+            raise InputError(
+                f"{self.path} has no column that looks like times (it has {', '.join(self.columns[:12])}); "
+                f"set data.time_column"
+            )
+        return found
+
+    def read(self, columns: Sequence[str]) -> tuple[Source, polars.DataFrame]:
+        """These columns; lines on which all of them are empty are skipped.
+
+        Raises:
+            InputError: the file is not what it should be, or has no rows.
+        """
+        frame = self.frame.select(_LINE, *columns).filter(~polars.all_horizontal(polars.col(columns).is_null()))
+        table = self._collected(frame)
+        if table.height == 0:
+            raise InputError(f"{self.path} is empty but for its header; give a file with data")
+        return Source(self.path, table[_LINE].to_numpy().astype(np.int64), self.unit), table.drop(_LINE)
+
+    def _collected(self, frame: polars.LazyFrame) -> polars.DataFrame:
+        try:
+            return frame.collect()
+        except (polars.exceptions.PolarsError, OSError) as error:
+            raise InputError(f"{self.path} cannot be read: {one_line(error)}; mend the file") from None
+
+
+def scan_csv(path: str | Path) -> Table:
+    """Open a CSV with a header; cells are separated by commas, semicolons or tabs, whichever the header has most of.
+
+    All cells stay text, so that one that is no number can be named by its line.
+
+    Raises:
+        InputError: the file is missing, empty or not UTF-8 text.
+    """
+    file = existing(path)
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            number, header = next(((n, line) for n, line in enumerate(lines, 1) if line.strip()), (0, ""))
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is no UTF-8 text; save it as CSV in UTF-8, or read it as what it is") from None
+    if not header:
+        raise InputError(f"{file} is empty; give a file with data")
+    separator = max(",;\t", key=header.count)
+    try:
+        frame = polars.scan_csv(
+            file, separator=separator, infer_schema=False, row_index_name=_LINE, row_index_offset=number + 1
+        )
+        names = frame.collect_schema().names()
+    except polars.exceptions.PolarsError as error:
+        raise InputError(f"{file} cannot be read: {one_line(error)}; mend the file") from None
+    twice = next((name for name in names if "_duplicated_" in name), None)
+    if twice is not None:
+        raise InputError(
+            f"{file}, line {number}: two columns are called '{twice.split('_duplicated_')[0]}'; rename one"
+        )
+    return Table(file, "line", frame.rename(str.strip))
+
+
+def scan_parquet(path: str | Path) -> Table:
+    """Open a Parquet file; messages count its rows from 1.
+
+    Raises:
+        InputError: the file is missing, empty or no Parquet.
+    """
+    file = existing(path)
+    try:
+        frame = polars.scan_parquet(file).with_row_index(_LINE, offset=1)
+        frame.collect_schema()
+    except (polars.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{file} is no Parquet file ({one_line(error)}); give one, or use data=wide_csv") from None
+    return Table(file, "row", frame)
+
+
+def existing(path: str | Path) -> Path:
+    """The path of a file with something in it.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; set data.path to a file in it")
+    if not path.is_file():
+        beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise InputError(f"there is no file {path}{near_miss(path.name, beside)}; set data.path")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; give a file with data")
+    return path
+
+
+def one_line(error: BaseException) -> str:
+    """The start of an error's message, on one line."""
+    return " ".join(str(error).split())[:160]
