@@ -1,0 +1,11 @@
+"""The learning allocator: TD3 with dual distillation (Eqs. 20-28, Algorithm 3), its networks and decoders."""
+
+from sliceoff.allocator.agents import Agents as Agents
+from sliceoff.allocator.allocator import LearningAllocator as LearningAllocator
+from sliceoff.allocator.decoder import Packing as Packing
+from sliceoff.allocator.decoder import Paper as Paper
+from sliceoff.allocator.networks import MLPNetwork as MLPNetwork
+from sliceoff.allocator.networks import SetNetwork as SetNetwork
+from sliceoff.allocator.perspectives import Perspectives as Perspectives
+from sliceoff.allocator.replay import Ring as Ring
+from sliceoff.allocator.replay import Transition as Transition

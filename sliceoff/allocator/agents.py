@@ -1,0 +1,180 @@
+"""One or two agents that learn from batches: Algorithm 3's inner loop. Knows nothing of regions."""
+
+import copy
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sliceoff.allocator import distillation, td3
+from sliceoff.allocator.networks import Network
+from sliceoff.allocator.replay import Transition
+from sliceoff.errors import InputError
+from sliceoff.region import Observation
+
+Policy = Literal["hybrid", "current", "peer"]
+
+
+class Agents(nn.Module):
+    """Networks, target networks and the two updates, `update_critics` and `update_actors`, of all agents at once.
+
+    The current agent has index 0, its peer index 1. With one agent there is nothing to distil.
+
+    Args:
+        network: called with `n_agents=, n_critics=`; see `sliceoff.allocator.networks`.
+        n_agents: 2, or 1 for a single agent.
+        n_critics: 2, the twins, or 1.
+        gamma: discount per step.
+        tau: part of the online network that enters the target at each soft update.
+        policy_delay: updates of the critics per update of actors and targets.
+        target_policy_noise, target_noise_clip: sigma and c in Eq. 23.
+        distillation: weight of Eq. 26 in the actors' loss; 0 leaves the agents alone.
+        confidence: alpha in Eq. 26; 0 weighs every state alike.
+        exponent_clip: upper bound of the exponent in Eq. 26.
+
+    Raises:
+        InputError: names the argument at fault.
+    """
+
+    xi_spread: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        network: Callable[..., Network],
+        *,
+        n_agents: int = 2,
+        n_critics: int = 2,
+        gamma: float | int = 0.99,
+        tau: float | int = 0.005,
+        policy_delay: int = 2,
+        target_policy_noise: float | int = 0.2,
+        target_noise_clip: float | int = 0.5,
+        distillation: float | int = 1.0,
+        confidence: float | int = 1.0,
+        exponent_clip: float | int = 2.0,
+    ):
+        super().__init__()
+        if n_agents not in (1, 2):
+            raise InputError(f"allocator.n_agents={n_agents}: one agent, or two that distil from each other")
+        for name, value, low, high in (
+            ("n_critics", n_critics, 1, None),
+            ("gamma", gamma, 0, 1),
+            ("tau", tau, 0, 1),
+            ("policy_delay", policy_delay, 1, None),
+            ("target_policy_noise", target_policy_noise, 0, None),
+            ("target_noise_clip", target_noise_clip, 0, None),
+            ("distillation", distillation, 0, None),
+            ("confidence", confidence, 0, None),
+        ):
+            if value < low or (high is not None and value > high):
+                limits = f"at least {low}" if high is None else f"between {low} and {high}"
+                raise InputError(f"allocator.{name}={value} must be {limits}")
+        self.n_agents = n_agents
+        self.n_critics = n_critics
+        self.gamma = gamma
+        self.tau = tau
+        self.policy_delay = policy_delay
+        self.target_policy_noise = target_policy_noise
+        self.target_noise_clip = target_noise_clip
+        self.distillation = distillation
+        self.confidence = confidence
+        self.exponent_clip = exponent_clip
+        self.network = network(n_agents=n_agents, n_critics=n_critics)
+        self.target = copy.deepcopy(self.network).requires_grad_(False)
+        self.register_buffer("xi_spread", torch.zeros(n_agents))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def act(self, observation: Observation, policy: Policy = "hybrid") -> Float[Tensor, "batch users actions"]:
+        """The deployed policy's action, without noise or gradient; `observation` has one row per region.
+
+        Agents stand for each other where there is only one.
+        """
+        with torch.no_grad():
+            everyone = Observation(*(x.expand(self.n_agents, *x.shape) for x in observation))
+            actions = self.network.actor(everyone)
+            current, peer = actions[0], actions[-1]
+            if policy == "current":
+                return current
+            if policy == "peer":
+                return peer
+            value = distillation.state_value(self.network.critic(everyone, actions, self.n_critics))
+            return distillation.hybrid_action(current, peer, distillation.advantage(value[-1], value[0]))
+
+    def update_critics(
+        self,
+        batch: Transition,
+        noise: Float[Tensor, "agents batch users actions"],
+        optimizer: Optimizer,
+    ) -> dict[str, Tensor]:
+        """Algorithm 3, lines 9-11.
+
+        Args:
+            noise: standard normal, for Eq. 23.
+
+        Returns:
+            Numbers to log, detached.
+        """
+        with torch.no_grad():
+            next_action = td3.smoothed_target_action(
+                self.target.actor(batch.next_observation), noise, self.target_policy_noise, self.target_noise_clip
+            )
+            next_values = self.target.critic(batch.next_observation, next_action, self.n_critics)
+            target = td3.clipped_double_q_target(batch.reward, batch.terminated, next_values, self.gamma)
+        values = self.network.critic(batch.observation, batch.action, self.n_critics)
+        loss = td3.critic_loss(values, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        self.updates += 1
+        values = values.detach()
+        return {
+            "critic_loss": loss.detach(),
+            "q": values.mean(),
+            "twin_gap": (values[0] - values[-1]).abs().mean(),
+        }
+
+    def update_actors(self, batch: Transition, optimizer: Optimizer) -> dict[str, Tensor]:
+        """Algorithm 3, lines 13-16: one step down Eqs. 25 and 26 together, then the soft update of all targets.
+
+        Returns:
+            Numbers to log, detached.
+        """
+        observation = batch.observation
+        action = self.network.actor(observation)
+        values = self.network.critic(observation, action, self.n_critics)
+        policy_loss = td3.actor_loss(values[0])
+        loss, logged = policy_loss, {"actor_loss": policy_loss.detach()}
+        if self.n_agents > 1:
+            distilled, told = self._distil(observation, action, distillation.state_value(values))
+            loss, logged = loss + self.distillation * distilled, logged | told
+        optimizer.zero_grad()
+        loss.backward(inputs=list(self.network.actor.parameters()))
+        optimizer.step()
+        td3.soft_update(self.target.parameters(), self.network.parameters(), self.tau)
+        return logged
+
+    def _distil(
+        self,
+        observation: Observation,
+        action: Float[Tensor, "agents batch users actions"],
+        value: Float[Tensor, "agents batch"],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 26 for both agents, each in the states that its peer met and with what its peer does there."""
+        met, peer_action, peer_value = Observation(*(x.flip(0) for x in observation)), action.flip(0), value.flip(0)
+        own_action = self.network.actor(met)
+        with torch.no_grad():
+            own_value = distillation.state_value(self.network.critic(met, own_action, self.n_critics))
+            xi = distillation.advantage(peer_value, own_value)
+            self.xi_spread.copy_(distillation.running_spread(self.xi_spread, xi))
+            weight = distillation.confidence(xi, self.xi_spread, self.confidence, self.exponent_clip)
+        loss = distillation.distillation_loss(own_action, peer_action, weight, met.present)
+        return loss, {
+            "distillation_loss": loss.detach(),
+            "distillation_weight": weight.mean(),
+            "xi_mean": xi.mean(),
+            "xi_std": xi.std(),
+        }

@@ -1,0 +1,351 @@
+"""The learning allocator as a LightningModule: Algorithm 3 with its replay loop inside."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sliceoff import checkpoint
+from sliceoff.allocator import td3
+from sliceoff.allocator.agents import Agents, Policy
+from sliceoff.allocator.networks import Network
+from sliceoff.allocator.perspectives import Perspectives
+from sliceoff.allocator.replay import Ring, Transition
+from sliceoff.errors import InputError
+from sliceoff.region import (
+    Allocation,
+    Greedy,
+    Observation,
+    Outcome,
+    RegionEnvironment,
+    RegionState,
+    Scenario,
+    observe,
+    region_features,
+    user_features,
+)
+from sliceoff.region import Allocator as AllocatorProtocol
+
+# Offsets of the seed, so that no two uses share draws.
+_TRAINING, _VALIDATION = 0, 1_000_003
+_SATURATED = 0.99
+
+
+class LearningAllocator(pl.LightningModule):
+    """One or two agents that learn to allocate, each in regions of its own, and distil from each other.
+
+    One `training_step` is one turn of the replay loop: `env_steps` steps in all regions into the ring, then
+    `gradient_steps` updates of all agents. Every `slots_per_rental` slots all regions get a new traffic level and a new
+    rental (`Perspectives`), so that one policy serves whatever is rented. Before `learning_starts` transitions the
+    agents only act.
+
+    The reward (22) is what the slot earns. With `reward="lost"` it is that less what all tasks on offer would have
+    earned: no action changes the difference, so the best policy and xi stay the same, while most of the reward's
+    variance is gone. Either is counted in tasks of mean priority, times `reward_scale`.
+
+    `trainer.fit(allocator)` needs no data. A checkpoint holds ring, regions and generator besides the weights: on the
+    CPU a resumed run goes on bit for bit. `sliceoff.checkpoint.load` needs the file alone.
+
+    Args:
+        scenario: the regions' constants, or a mapping of them.
+        mean_users: (periods, regions) users per short slot in the training part of the trace.
+        bandwidth_options_hz, vm_options: what may be rented.
+        network, decoder: see `sliceoff.allocator.networks` and `.decoder`; called with what they need.
+        observation: `full`, or `paper`, which leaves out backlogs and channels.
+        policy: who acts in `allocate`: the current agent, its peer, or per state whoever is worth more there.
+        n_copies: regions per agent.
+        exploration_noise: standard deviation of the noise on actions.
+        buffer_size: transitions kept per agent, a multiple of `n_copies`.
+        batch_size: transitions per agent and update.
+        capacity: range of what is rented over what is needed.
+        steps_per_epoch: training steps per epoch.
+        validation_copies, validation_slots: regions and slots of each evaluation.
+        agents: further arguments of `Agents`.
+
+    Raises:
+        InputError: names the argument at fault.
+    """
+
+    automatic_optimization = False
+
+    def __init__(
+        self,
+        scenario: Scenario | Mapping[str, Any],
+        mean_users: Float[Tensor, "periods regions"],
+        bandwidth_options_hz: Sequence[float | int],
+        vm_options: Sequence[int],
+        network: Callable[..., Network],
+        decoder: Callable[..., nn.Module],
+        *,
+        observation: str = "full",
+        policy: str = "hybrid",
+        reward: str = "lost",
+        reward_scale: float | int = 0.1,
+        learning_rate: float | int = 1e-3,
+        batch_size: int = 128,
+        buffer_size: int = 16384,
+        learning_starts: int = 1024,
+        exploration_noise: float | int = 0.3,
+        n_copies: int = 32,
+        env_steps: int = 8,
+        gradient_steps: int = 16,
+        slots_per_rental: int = 20,
+        capacity: Sequence[float | int] = (0.7, 3.0),
+        steps_per_epoch: int = 10,
+        validation_copies: int = 64,
+        validation_slots: int = 20,
+        seed: int = 0,
+        **agents: Any,
+    ):
+        super().__init__()
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "agents", "__class__")}
+        scenario = scenario if isinstance(scenario, Scenario) else Scenario(**scenario)
+        self.spec = checkpoint.describe(type(self), {**arguments, **agents, "scenario": dataclasses.asdict(scenario)})
+        for name, value, options in (
+            ("observation", observation, ("full", "paper")),
+            ("policy", policy, ("hybrid", "current", "peer")),
+            ("reward", reward, ("revenue", "lost")),
+        ):
+            if value not in options:
+                raise InputError(f"allocator.{name}={value!r} is not one of {', '.join(options)}")
+        counts = ("batch_size", "buffer_size", "n_copies", "env_steps", "slots_per_rental", "steps_per_epoch")
+        for name in (*counts, "validation_copies", "validation_slots", "learning_rate", "reward_scale"):
+            if arguments[name] <= 0:
+                raise InputError(f"allocator.{name}={arguments[name]} is not above zero")
+        for name in ("gradient_steps", "learning_starts", "exploration_noise"):
+            if arguments[name] < 0:
+                raise InputError(f"allocator.{name}={arguments[name]} is below zero")
+        if buffer_size < max(n_copies, learning_starts):
+            raise InputError(
+                f"allocator.buffer_size={buffer_size} is below n_copies={n_copies} or learning_starts={learning_starts}"
+            )
+        self.scenario = scenario
+        self.observation: Literal["full", "paper"] = observation  # type: ignore[assignment]  # checked above
+        self.policy: Policy = policy  # type: ignore[assignment]
+        self.reward = reward
+        self.reward_scale = reward_scale
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.buffer_size = buffer_size
+        self.learning_starts = learning_starts
+        self.exploration_noise = exploration_noise
+        self.n_copies = n_copies
+        self.env_steps = env_steps
+        self.gradient_steps = gradient_steps
+        self.slots_per_rental = slots_per_rental
+        self.steps_per_epoch = steps_per_epoch
+        self.validation_copies = validation_copies
+        self.validation_slots = validation_slots
+        self.seed = seed
+        self.decoder = decoder()
+        self.agents = Agents(
+            lambda **counted: network(
+                region_features=region_features(scenario, self.observation),
+                user_features=user_features(self.observation),
+                n_users=scenario.max_users,
+                n_actions=self.decoder.n_actions,
+                **counted,
+            ),
+            **agents,
+        )
+        self._perspectives = Perspectives(scenario, mean_users, bandwidth_options_hz, vm_options, capacity)
+        self._experience: Experience | None = None
+        self._saved_experience: Mapping[str, Any] | None = None
+        self._greedy_revenue: float | None = None
+
+    # Deployment
+
+    @torch.no_grad()
+    def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
+        """Allocate by the deployed policy; deterministic."""
+        device = state.bandwidth_hz.device
+        observation = Observation(*(x.to(self.device) for x in observe(scenario, state, self.observation)))
+        return self.decoder(scenario, state, self.agents.act(observation, self.policy).to(device))
+
+    # Training
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One Adam for all actors, one for all critics."""
+        network = self.agents.network
+        return [
+            torch.optim.Adam(part.parameters(), lr=self.learning_rate, foreach=True)
+            for part in (network.actor, network.critic)
+        ]
+
+    def train_dataloader(self) -> range:
+        """The replay loop brings its own data."""
+        return range(self.steps_per_epoch)
+
+    def val_dataloader(self) -> range:
+        """One step is one whole evaluation."""
+        return range(1)
+
+    def on_train_start(self) -> None:
+        """Make the regions and the ring, or take them from the checkpoint."""
+        self._experience = Experience(
+            environment=RegionEnvironment(
+                self.scenario,
+                mean_users=0.0,
+                n_copies=self.agents.n_agents * self.n_copies,
+                seed=self.seed + _TRAINING,
+                device=self.device,
+            ),
+            ring=Ring(self.buffer_size),
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+        if self._saved_experience is not None:
+            self._experience.load_state_dict(self._saved_experience, self.device)
+            self._saved_experience = None
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """One turn: act, then learn."""
+        experience = self._experience
+        assert experience is not None
+        logged = self._act(experience)
+        if experience.ring.size >= self.learning_starts:
+            logged |= self._learn(experience)
+        logged["env_steps"] = float(experience.environment.steps * experience.environment.n_copies)
+        logged["updates"] = self.agents.updates.float()
+        self.log_dict({f"train/{name}": value for name, value in logged.items()}, batch_size=1)
+
+    def _act(self, experience: "Experience") -> dict[str, Any]:
+        """`env_steps` steps of every agent in its own regions."""
+        environment, agents = experience.environment, self.agents.n_agents
+        revenue = torch.zeros(agents, device=self.device)
+        saturated = torch.zeros((), device=self.device)
+        for _ in range(self.env_steps):
+            if environment.steps % self.slots_per_rental == 0:
+                mean_users, bandwidth_hz, n_vms = self._perspectives.draw(environment.n_copies, experience.generator)
+                environment.mean_users = mean_users
+                environment.rent(bandwidth_hz, n_vms)
+            state = environment.state
+            seen = self._observed(state)
+            with torch.no_grad():
+                action = self.agents.network.actor(seen)
+                action = td3.explore(action, self._noise(action.shape, experience.generator), self.exploration_noise)
+            # What comes next is seen under the same rental: a rental is worth what it earns while it lasts.
+            following, outcome = environment.step(self.decoder(self.scenario, state, action.flatten(0, 1)))
+            reward = self._reward(state, outcome).unflatten(0, (agents, -1))
+            experience.ring.add(
+                Transition.of(
+                    seen, action, reward, torch.zeros_like(reward, dtype=torch.bool), self._observed(following)
+                )
+            )
+            revenue += outcome.revenue.sum(-1).unflatten(0, (agents, -1)).mean(-1)
+            saturated += saturated_share(action, seen)
+        return {
+            "revenue_current": revenue[0] / self.env_steps,
+            "revenue_peer": revenue[-1] / self.env_steps,
+            "saturated": saturated / self.env_steps,
+        }
+
+    def _learn(self, experience: "Experience") -> dict[str, Tensor]:
+        """`gradient_steps` updates of all agents."""
+        actor_optimizer, critic_optimizer = cast(list[torch.optim.Optimizer], self.optimizers())
+        logged: dict[str, Tensor] = {}
+        done = int(self.agents.updates)
+        for update in range(done + 1, done + self.gradient_steps + 1):
+            batch = experience.ring.sample(self.batch_size, experience.generator)
+            noise = self._noise(batch.action.shape, experience.generator)
+            logged |= self.agents.update_critics(batch, noise, critic_optimizer)
+            if td3.actor_is_due(update, self.agents.policy_delay):
+                logged |= self.agents.update_actors(batch, actor_optimizer)
+        return logged
+
+    def _observed(self, state: RegionState) -> Observation:
+        """What the agents see, (agents, copies, ...)."""
+        seen = observe(self.scenario, state, self.observation)
+        return Observation(*(x.unflatten(0, (self.agents.n_agents, -1)) for x in seen))
+
+    def _noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(self.device)
+
+    def _reward(self, state: RegionState, outcome: Outcome) -> Float[Tensor, " rows"]:
+        """Eq. 22, in tasks of mean priority times `reward_scale`."""
+        earned = outcome.revenue.sum(-1)
+        if self.reward == "lost":
+            earned = earned - self.scenario.price * (state.tasks.priority * state.tasks.present).sum(-1)
+        mean_priority = sum(self.scenario.priorities) / len(self.scenario.priorities)
+        return earned * (self.reward_scale / (self.scenario.price * mean_priority))
+
+    # Evaluation
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Revenue per region and slot of every policy, without noise, in regions of their own; the same every time."""
+        if self._greedy_revenue is None:
+            self._greedy_revenue = self.evaluate(Greedy())
+        chosen, earned = self.policy, {}
+        for policy in ("hybrid", "current", "peer"):
+            self.policy = policy
+            earned[policy] = self.evaluate(self)
+        self.policy = chosen
+        self.log_dict({f"val/revenue_{policy}": value for policy, value in earned.items()}, batch_size=1)
+        self.log("val/revenue", earned[chosen], batch_size=1, prog_bar=True)
+        self.log("val/above_greedy", earned[chosen] / self._greedy_revenue - 1, batch_size=1, prog_bar=True)
+
+    def evaluate(self, allocator: AllocatorProtocol) -> float:
+        """Revenue per region and slot of any allocator; all face the same tasks, traffic and rentals."""
+        seed = self.seed + _VALIDATION
+        mean_users, bandwidth_hz, n_vms = self._perspectives.draw(
+            self.validation_copies, torch.Generator().manual_seed(seed)
+        )
+        environment = RegionEnvironment(
+            self.scenario,
+            mean_users,
+            self.validation_copies,
+            seed,
+            bandwidth_hz=bandwidth_hz,
+            n_vms=n_vms,
+            device=self.device,
+        )
+        revenue = torch.zeros((), device=self.device)
+        state = environment.reset()
+        for _ in range(self.validation_slots):
+            state, outcome = environment.step(allocator.allocate(self.scenario, state))
+            revenue += outcome.revenue.sum()
+        return float(revenue) / (self.validation_copies * self.validation_slots)
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the module, and what the replay loop needs to go on."""
+        checkpoint["spec"] = self.spec
+        if self._experience is not None:
+            checkpoint["experience"] = self._experience.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the replay loop's state until training starts."""
+        self._saved_experience = checkpoint.get("experience")
+
+
+@dataclasses.dataclass
+class Experience:
+    """What the replay loop carries from turn to turn, besides the agents."""
+
+    environment: RegionEnvironment
+    ring: Ring
+    generator: torch.Generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and ints alone."""
+        return {
+            "environment": self.environment.state_dict(),
+            "ring": self.ring.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from there."""
+        self.environment.load_state_dict(state["environment"])
+        self.ring.load_state_dict(state["ring"], device)
+        self.generator.set_state(state["generator"])
+
+
+def saturated_share(action: Float[Tensor, "agents batch users actions"], observation: Observation) -> Float[Tensor, ""]:
+    """Part of the present users' actions that lie at a bound."""
+    at_bound = (action.abs() > _SATURATED).float().mean(-1)
+    return (at_bound * observation.present).sum() / observation.present.sum().clamp_min(1)

@@ -1,0 +1,69 @@
+"""What an agent trains on: traffic levels and rentals, drawn at random so that one policy serves any of them."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sliceoff.errors import InputError
+from sliceoff.region import RegionEnvironment, Scenario, bandwidth_work, execution_work
+
+
+class Perspectives:
+    """Draws a traffic level from the trace, then a rental of about the size that such traffic needs.
+
+    The need is the bandwidth that uploads the mean traffic's tasks within a deadline, and the VMs that execute them
+    within a slot. What is rented is the need times a number between `capacity`'s bounds (evenly in its logarithm), for
+    either resource apart, moved to the nearest offer.
+
+    Args:
+        mean_users: (periods, regions) users per short slot.
+        bandwidth_options_hz, vm_options: what may be rented.
+        capacity: (low, high); below 1 the region is overloaded.
+
+    Raises:
+        InputError: names the argument at fault.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        mean_users: Float[Tensor, "periods regions"],
+        bandwidth_options_hz: Sequence[float | int],
+        vm_options: Sequence[int],
+        capacity: Sequence[float | int],
+    ):
+        low, high = capacity
+        if not 0 < low <= high:
+            raise InputError(f"allocator.capacity={list(capacity)} is not a pair 0 < low <= high")
+        if not bandwidth_options_hz or not vm_options:
+            raise InputError("allocator: nothing to rent; the offers must name at least one bandwidth and one VM count")
+        if mean_users.numel() == 0:
+            raise InputError("allocator.mean_users is empty; the trace's training part must hold some traffic")
+        self._traffic = mean_users.flatten().double().clamp(max=scenario.max_users)
+        self._bandwidth = torch.tensor(bandwidth_options_hz, dtype=torch.float64)
+        self._vms = torch.tensor(vm_options, dtype=torch.float64)
+        self._capacity = torch.tensor([low, high], dtype=torch.float64).log()
+        tasks = RegionEnvironment(scenario, mean_users=0.0, n_copies=64, seed=0).state.tasks
+        self._bandwidth_per_user = bandwidth_work(scenario, tasks).double().mean() / scenario.deadline_s
+        self._vms_per_user = execution_work(scenario, tasks).double().mean() / scenario.short_slot_s
+
+    def draw(
+        self, count: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"], Int[Tensor, " count"]]:
+        """Draw `count` triples of mean users, bandwidth [Hz] and number of VMs."""
+        traffic = self._traffic[torch.randint(len(self._traffic), (count,), generator=generator)]
+        uniform = torch.rand(2, count, generator=generator, dtype=torch.float64)
+        bandwidth, vms = torch.lerp(self._capacity[0], self._capacity[1], uniform).exp() * traffic
+        return (
+            traffic,
+            nearest(self._bandwidth, bandwidth * self._bandwidth_per_user).float(),
+            nearest(self._vms, vms * self._vms_per_user).long(),
+        )
+
+
+def nearest(options: Float[Tensor, " options"], wanted: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
+    """For each wanted size the option of the least ratio to it."""
+    distance = (options.log() - wanted.clamp_min(1e-9).log().unsqueeze(-1)).abs()
+    return options[distance.argmin(-1)]

@@ -1,0 +1,106 @@
+"""Replay: a preallocated ring of transitions per agent."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sliceoff.region import Observation
+
+
+class Transition(NamedTuple):
+    """What an agent saw, did and got; leading shape (agents, rows)."""
+
+    region: Float[Tensor, "agents rows region_features"]
+    users: Float[Tensor, "agents rows users user_features"]
+    present: Bool[Tensor, "agents rows users"]
+    action: Float[Tensor, "agents rows users actions"]
+    reward: Float[Tensor, "agents rows"]
+    terminated: Bool[Tensor, "agents rows"]
+    next_region: Float[Tensor, "agents rows region_features"]
+    next_users: Float[Tensor, "agents rows users user_features"]
+    next_present: Bool[Tensor, "agents rows users"]
+
+    @classmethod
+    def of(
+        cls,
+        observation: Observation,
+        action: Tensor,
+        reward: Tensor,
+        terminated: Tensor,
+        next_observation: Observation,
+    ) -> "Transition":
+        """From the two observations as such."""
+        return cls(*observation, action, reward, terminated, *next_observation)
+
+    @property
+    def observation(self) -> Observation:
+        """The state acted in."""
+        return Observation(self.region, self.users, self.present)
+
+    @property
+    def next_observation(self) -> Observation:
+        """The state that followed."""
+        return Observation(self.next_region, self.next_users, self.next_present)
+
+
+class Ring:
+    """The last `buffer_size` transitions of every agent, in tensors allocated at the first `add`.
+
+    Args:
+        buffer_size: transitions kept per agent.
+    """
+
+    def __init__(self, buffer_size: int):
+        self.buffer_size = buffer_size
+        self.size = 0
+        self._next = 0
+        self._storage: Transition | None = None
+
+    def add(self, rows: Transition) -> None:
+        """Append rows, over the oldest ones once the ring is full. At most `buffer_size` rows at a time."""
+        count = rows.reward.shape[1]
+        if self._storage is None:
+            self._storage = Transition(
+                *(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in rows)
+            )
+        place = (torch.arange(count) + self._next) % self.buffer_size
+        for stored, new in zip(self._storage, rows, strict=True):
+            stored[:, place] = new
+        self._next = (self._next + count) % self.buffer_size
+        self.size = min(self.size + count, self.buffer_size)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Transition:
+        """Draw `batch_size` transitions per agent, with replacement."""
+        assert self._storage is not None, "nothing was added yet"
+        agents, device = self._storage.reward.shape[0], self._storage.reward.device
+        row = torch.randint(self.size, (agents, batch_size), generator=generator, device=generator.device).to(device)
+        # One index over both axes: a single gather per field.
+        row = (row + torch.arange(agents, device=device).unsqueeze(-1) * self.buffer_size).flatten()
+        return Transition(
+            *(field.flatten(0, 1).index_select(0, row).unflatten(0, (agents, batch_size)) for field in self._storage)
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and ints, of the filled part alone."""
+        fields = {} if self._storage is None else self._storage._asdict()
+        return {
+            "size": self.size,
+            "next": self._next,
+            "fields": {name: field[:, : self.size].clone() for name, field in fields.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        """Go on from `state_dict`, of a ring with the same `buffer_size`."""
+        self.size, self._next = state["size"], state["next"]
+        if not state["fields"]:
+            self._storage = None
+            return
+        filled = Transition(**{name: field.to(device) for name, field in state["fields"].items()})
+        self._storage = Transition(
+            *(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in filled)
+        )
+        for stored, old in zip(self._storage, filled, strict=True):
+            stored[:, : self.size] = old

@@ -1,0 +1,123 @@
+"""C4 and C5 for whatever a network may say, Eq. 21 by hand, and what the packing is good for."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sliceoff.allocator import Packing, Paper
+from sliceoff.allocator.decoder import pack, placement
+from sliceoff.errors import InputError
+from sliceoff.region import Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation
+
+SCENARIO = Scenario(max_users=9, max_vms=6)
+
+
+def state_of(present, n_vms, bandwidth_hz=10e6, backlog_s=0.0, scenario=SCENARIO, seed=0):
+    present = torch.as_tensor(present, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(seed)
+    tasks = RegionEnvironment(scenario, mean_users=5.0, n_copies=len(present), seed=seed).state.tasks
+    backlog = torch.rand(len(present), scenario.max_vms, generator=generator) * backlog_s
+    n_vms = torch.as_tensor(n_vms).expand(len(present)).clone()
+    return RegionState(
+        Tasks(*tasks[:-1], present), backlog, torch.full((len(present),), float(bandwidth_hz)), n_vms.long()
+    )
+
+
+raw = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1, width=32))
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data(), decoder=st.sampled_from([Paper(), Packing(stride=2, worth_range=3.0)]))
+def test_every_action_meets_c4_and_c5(data, decoder):
+    users = SCENARIO.max_users
+    present = [data.draw(st.lists(st.booleans(), min_size=users, max_size=users)) for _ in range(2)]
+    action = torch.tensor(data.draw(st.lists(raw, min_size=4 * users, max_size=4 * users))).view(2, users, 2)
+    state = state_of(
+        present,
+        [data.draw(st.integers(1, SCENARIO.max_vms)) for _ in range(2)],
+        bandwidth_hz=data.draw(st.sampled_from([0.0, 1.0, 1e6, 80e6])),
+        backlog_s=data.draw(st.sampled_from([0.0, 0.5, 3.0])),
+        seed=data.draw(st.integers(0, 3)),
+    )
+    allocation = decoder(SCENARIO, state, action)
+    check_allocation(state, allocation)
+    assert (allocation.share[~state.tasks.present] == 0).all()
+
+
+def test_paper_by_hand():
+    state = state_of([[True, True, True, False] + [False] * 5], 4)
+    action = torch.zeros(1, 9, 2)
+    action[0, :4, 0] = torch.tensor([-1.0, 0.0, 1.0, 1.0])  # x = 0, 1/2, 1; the fourth user is absent
+    action[0, :4, 1] = torch.tensor([-1.0, -0.01, 1.0, 0.0])  # floor(4 x) = 0, 1, 4 -> 3
+    share, vm = Paper()(SCENARIO, state, action)
+    assert share[0, :4].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 0])
+    assert vm[0, :3].tolist() == [0, 1, 3]
+
+
+def test_paper_shares_equally_where_all_are_zero():
+    state = state_of([[True, True] + [False] * 7], 2)
+    share, _ = Paper()(SCENARIO, state, -torch.ones(1, 9, 2))
+    assert share[0].tolist() == [0.5, 0.5] + [0.0] * 7
+
+
+def test_pack_by_hand():
+    """Deadline 1, two VMs, the second free from 0.7 on.
+
+    Task 0 (upload 0.1, run 0.5) fits VM 0 only: starts 0.5, share 0.2. Task 1 (0.14, 0.3) must start by 0.7 on VM 1:
+    share 0.2. Task 2 (0.12, 0.3) starts on VM 0 by 0.5 - 0.3 = 0.2: share 0.6, exactly what is left. Task 3 finds none.
+    """
+    share, vm = pack(
+        torch.tensor([0.1, 0.14, 0.1199, 0.01]),
+        torch.tensor([0.5, 0.3, 0.3, 0.01]),
+        torch.ones(4, dtype=torch.bool),
+        torch.tensor([0.0, 0.699]),
+        1.0,
+    )
+    assert share.tolist() == pytest.approx([0.2, 0.2, 0.5995, 0.0], abs=1e-5)
+    assert vm.tolist() == [0, 1, 0, 0]
+
+
+def test_placement_needs_the_least_bandwidth_of_all_orders_of_two():
+    bandwidth, execution = torch.tensor([[0.2, 0.1]]), torch.tensor([[0.05, 0.1]])
+    first = int(placement(bandwidth, execution).argmax())
+    totals = []
+    for order in ([0, 1], [1, 0]):
+        share, _ = pack(
+            bandwidth[:, order], execution[:, order], torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 1), 1.0
+        )
+        totals.append(share.sum().item())
+    assert totals[first] < totals[1 - first]
+
+
+def revenue(scenario, allocate, bandwidth_hz, n_vms, slots=15):
+    environment = RegionEnvironment(scenario, 20.0, n_copies=24, seed=5, bandwidth_hz=bandwidth_hz, n_vms=n_vms)
+    state, earned = environment.reset(), 0.0
+    for _ in range(slots):
+        state, outcome = environment.step(allocate(state))
+        earned += float(outcome.revenue.sum())
+    return earned
+
+
+@pytest.mark.parametrize(("bandwidth_hz", "n_vms"), [(10e6, 5), (5e6, 2)])
+def test_packing_at_action_zero_beats_greedy(bandwidth_hz, n_vms):
+    scenario, decoder = Scenario(), Packing(stride=1)
+    packed = revenue(scenario, lambda s: decoder(scenario, s, torch.zeros(24, 50, 2)), bandwidth_hz, n_vms)
+    greedy = revenue(scenario, lambda s: Greedy().allocate(scenario, s), bandwidth_hz, n_vms)
+    assert packed > 1.005 * greedy
+
+
+def test_worthless_tasks_are_left_out_and_worthier_ones_come_first():
+    state = state_of([[True] * 9], 1, bandwidth_hz=5e6)
+    action = torch.zeros(1, 9, 2)
+    action[0, :, 0] = -1.0
+    action[0, 4, 0] = 1.0
+    share, _ = Packing(worth_range=2.0)(SCENARIO, state, action)
+    assert share[0, 4] == pytest.approx(1.0)
+    assert (share[0].nonzero() == 4).all()
+
+
+@pytest.mark.parametrize("wrong", [{"stride": 0}, {"worth_range": -1.0}, {"tilt_range": 0.5}])
+def test_wrong_options_are_named(wrong):
+    with pytest.raises(InputError, match=f"decoder.{next(iter(wrong))}"):
+        Packing(**wrong)

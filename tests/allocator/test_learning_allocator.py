@@ -1,0 +1,175 @@
+"""The LightningModule: learns, resumes bit for bit, rebuilds from its file, says what is wrong."""
+
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from sliceoff import checkpoint
+from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, SetNetwork
+from sliceoff.errors import InputError
+from sliceoff.region import Equal, RegionEnvironment, Scenario, check_allocation
+
+SCENARIO = Scenario(max_users=12, max_vms=8)
+SMALL = {
+    "network": partial(SetNetwork, width=8),
+    "decoder": partial(Packing, stride=4),
+    "n_copies": 4,
+    "env_steps": 4,
+    "gradient_steps": 3,
+    "batch_size": 16,
+    "buffer_size": 40,
+    "learning_starts": 16,
+    "slots_per_rental": 6,
+    "steps_per_epoch": 2,
+    "validation_copies": 3,
+    "validation_slots": 2,
+}
+
+
+def build(**options):
+    torch.manual_seed(0)
+    traffic = torch.linspace(2, 8, 20).view(10, 2)
+    return LearningAllocator(SCENARIO, traffic, [5e6, 10e6, 20e6], [2, 4, 8], **{**SMALL, **options})
+
+
+def fit(allocator, epochs, directory=None, resume=None):
+    callbacks = [pl.callbacks.ModelCheckpoint(directory, save_last=True)] if directory else []
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        callbacks=callbacks,
+        enable_checkpointing=bool(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=directory,
+    )
+    trainer.fit(allocator, ckpt_path=resume, weights_only=None if resume is None else True)
+    return trainer
+
+
+def state(copies=5, scenario=SCENARIO):
+    environment = RegionEnvironment(scenario, 6.0, copies, seed=3, bandwidth_hz=8e6, n_vms=3)
+    return environment.reset()
+
+
+def equal(left, right):
+    """Deep equality of containers of tensors and numbers."""
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(equal(a, b) for a, b in zip(left, right, strict=True))
+    return left == right
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_resumed_run_goes_on_bit_for_bit(tmp_path):
+    whole = fit(build(), 5, tmp_path / "whole")
+    fit(build(), 2, tmp_path / "part")
+    torch.rand(100)  # global random state must not matter
+    resumed = fit(build(), 5, tmp_path / "part", resume=tmp_path / "part" / "last.ckpt")
+    one, other = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "part"))
+    for key in ("state_dict", "optimizer_states", "experience"):
+        assert equal(one[key], other[key]), key
+    assert whole.callback_metrics["val/revenue"] == resumed.callback_metrics["val/revenue"]
+    # Ring went round, both agents learned: the comparison was of something.
+    assert one["experience"]["ring"]["size"] == 40
+    assert int(one["state_dict"]["agents.updates"]) > 20
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "kind", [{}, {"network": partial(MLPNetwork, hidden=[8]), "decoder": partial(Paper), "n_agents": 1}]
+)
+def test_checkpoint_rebuilds_the_allocator_from_the_file_alone(tmp_path, kind):
+    allocator = build(**kind)
+    fit(allocator, 1, tmp_path)
+    loaded = checkpoint.load(tmp_path / "last.ckpt", expect=LearningAllocator)
+    for ours, theirs in zip(allocator.allocate(SCENARIO, state()), loaded.allocate(SCENARIO, state()), strict=True):
+        assert torch.equal(ours, theirs)
+    assert loaded.scenario == SCENARIO
+
+
+def test_allocate_is_deterministic_valid_and_needs_no_training():
+    allocator = build(decoder=partial(Packing, stride=1))
+    first, second = (allocator.allocate(SCENARIO, state()) for _ in range(2))
+    check_allocation(state(), first)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_set_network_allocates_for_more_users_than_it_was_built_for():
+    wide = Scenario(max_users=30, max_vms=8)
+    allocation = build().allocate(wide, state(scenario=wide))
+    check_allocation(state(scenario=wide), allocation)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_learns_to_beat_equal_on_held_out_seeds(tmp_path):
+    allocator = build(gradient_steps=4, steps_per_epoch=5, validation_copies=24, validation_slots=10)
+    fit(allocator, 2, tmp_path)
+    assert allocator.evaluate(allocator) > 1.1 * allocator.evaluate(Equal())
+
+
+def test_lost_reward_differs_from_revenue_by_what_was_on_offer():
+    allocators = [build(reward=kind, reward_scale=1.0) for kind in ("revenue", "lost")]
+    environment = RegionEnvironment(SCENARIO, 6.0, 3, seed=0, bandwidth_hz=5e6, n_vms=2)
+    before = environment.reset()
+    _, outcome = environment.step(allocators[0].allocate(SCENARIO, before))
+    revenue, lost = (allocator._reward(before, outcome) for allocator in allocators)
+    offered = (before.tasks.priority * before.tasks.present).sum(-1) / 2  # mean priority 2
+    torch.testing.assert_close(revenue - lost, offered)
+    assert (lost <= 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_logs_what_a_researcher_watches(tmp_path):
+    names = set(fit(build(), 3, tmp_path).callback_metrics)
+    wanted = (
+        "revenue_current revenue_peer q twin_gap xi_mean xi_std distillation_weight saturated critic_loss actor_loss"
+    )
+    assert {f"train/{name}" for name in wanted.split()} <= names
+    assert {"val/revenue", "val/revenue_hybrid", "val/revenue_current", "val/revenue_peer", "val/above_greedy"} <= names
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"policy": "best"},
+        {"observation": "all"},
+        {"batch_size": 0},
+        {"buffer_size": 3},
+        {"capacity": (2.0, 1.0)},
+        {"gamma": 2.0},
+        {"learning_rate": 0.0},
+    ],
+)
+def test_wrong_options_are_named(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        build(**wrong)
+
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "allocator"
+
+
+@pytest.mark.parametrize("name", ["dual", "td3", "ddpg", "paper_dual"])
+def test_configs_build(name):
+    with initialize_config_dir(str(CONFIGS.parent), version_base="1.3"):
+        cfg = compose("main", overrides=[f"allocator={name}"])
+    allocator = instantiate(
+        cfg.allocator,
+        _convert_="all",
+        scenario=SCENARIO,
+        mean_users=torch.ones(3, 2),
+        bandwidth_options_hz=[5e6],
+        vm_options=[4],
+    )
+    check_allocation(state(), allocator.allocate(SCENARIO, state()))
+    assert isinstance(checkpoint.build(allocator.spec), LearningAllocator)
