@@ -116,29 +116,24 @@ def scale_back(problem: ChoiceProblem, choice: Choice) -> Choice | None:
 def polish(problem: ChoiceProblem, choice: Choice) -> Choice:
     """Improve a choice that keeps the rows, by single changes that keep them too, the largest gain first."""
     choice = tuple(index.copy() for index in choice)
-    used = problem.use(choice)
+    used, limits = problem.use(choice), problem.limits + problem.slack
     while True:
-        gains = [
-            block.cost - take(block.cost, index)[:, None] for block, index in zip(problem.blocks, choice, strict=True)
-        ]
+        moves: list[tuple[float, int, int]] = []
+        for place, (block, index) in enumerate(zip(problem.blocks, choice, strict=True)):
+            room = (limits - used)[:, None, None]
+            fits = (block.use - _column(block.use, index) <= room).all(0)
+            gain = np.where(fits, block.cost - take(block.cost, index)[:, None], 0.0).min(-1)
+            moves += [(float(gain[region]), place, int(region)) for region in np.flatnonzero(gain < -_TOLERANCE)]
         changed = False
-        order = sorted(
-            (
-                (gain[region].min(), place, region)
-                for place, gain in enumerate(gains)
-                for region in np.flatnonzero((gain < -1e-12).any(1))
-            ),
-        )
-        for _, place, region in order:
-            block, index = problem.blocks[place], choice[place]
-            use = block.use[:, region]
-            after = used[:, None] + use - use[:, index[region], None]
-            fits = (after <= (problem.limits + problem.slack)[:, None]).all(0)
-            gain = np.where(fits, gains[place][region], 0.0)
+        for _, place, region in sorted(moves):
+            block, now = problem.blocks[place], choice[place][region]
+            use, cost = block.use[:, region], block.cost[region]
+            after = used[:, None] + use - use[:, now, None]
+            gain = np.where((after <= limits[:, None]).all(0), cost - cost[now], 0.0)
             option = int(gain.argmin())
-            if gain[option] < -1e-12:
+            if gain[option] < -_TOLERANCE:
                 used, changed = after[:, option], True
-                index[region] = option
+                choice[place][region] = option
         if not changed:
             return choice
 

@@ -5,30 +5,66 @@ column of its own, because python-mip's HiGHS binding scans the whole matrix for
 each with 1000 regions, against 10).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import mip
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from sliceoff.slicing.choice import ChoiceProblem
+from sliceoff.slicing.choice import Choice, ChoiceProblem
+from sliceoff.slicing.presolve import presolve
 from sliceoff.slicing.problem import RentProblem
 from sliceoff.slicing.solver import Solution, Solver, SolverMissing, Status
 
 
-class ChoiceProgram:
-    """`min cost` over shares of options: one option per region and block, under the rows.
+class ExactProgram:
+    """One option per region and block at the least cost, under the rows, in binaries.
 
         min   sum_i sum_k cost_i^k x_i^k
         s.t.  sum_k x_i^k = 1                      for every region i and block          (C2, C3)
               sum_i sum_k use_i^k x_i^k <= limit   for every coupling row
-              x binary, or 0 <= x <= 1
+              x binary
 
     Demand is in the costs: an option below it costs its shortfall. With binaries that says the same as the rows (17),
-    and the relaxation is tighter.
+    and the relaxation is tighter. `presolve` comes first: what it rules out is fixed at zero, and where it proves its
+    own choice optimal (always where no row binds) the solver is not asked.
 
     Args:
-        solver: its `integer` decides between binaries and the relaxation.
+        solver: with `integer=True`.
+    """
+
+    def __init__(self, solver: Solver):
+        self._solver = solver
+        self._model: mip.Model | None = None
+
+    def solve(self, problem: ChoiceProblem) -> tuple[Status, Choice | None]:
+        """Solve for this period.
+
+        Returns:
+            The status, and the best choice known that keeps the rows, whatever the status; None where there is none.
+        """
+        known = presolve(problem)
+        if known.closed(self._solver.gap):
+            return Status.OPTIMAL, known.incumbent
+        try:
+            if self._model is None:
+                self._model, self._core = _open(self._solver, problem)
+            self._core.update(problem, known.open)
+        except SolverMissing:
+            return Status.SOLVER_MISSING, known.incumbent
+        solution = self._solver.solve(self._model)
+        if solution.values is None:
+            return solution.status, known.incumbent
+        choice: Choice = tuple(share.argmax(-1) for share in self._core.read(solution.values))
+        better = problem.holds(choice) and problem.cost(choice).sum() < known.cost
+        return solution.status, choice if better else known.incumbent
+
+
+class ShareProgram:
+    """The relaxation of `ExactProgram`, 0 <= x <= 1.
+
+    Args:
+        solver: with `integer=False`.
     """
 
     def __init__(self, solver: Solver):
@@ -39,7 +75,7 @@ class ChoiceProgram:
         """Solve for this period.
 
         Returns:
-            The solution, and the values (regions, options) of every block where there are any.
+            The solution, and the shares (regions, options) of every block where there are any.
         """
         try:
             if self._model is None:
@@ -67,7 +103,7 @@ class CoverProgram:
         self._model: mip.Model | None = None
 
     def solve(self, problem: RentProblem) -> tuple[Solution, list[np.ndarray] | None]:
-        """Solve for this period; as `ChoiceProgram.solve`."""
+        """Solve for this period; as `ShareProgram.solve`."""
         linear = problem.linear_problem()
         try:
             if self._model is None:
@@ -105,6 +141,7 @@ class _Core:
     def __init__(self, model: mip.Model, problem: ChoiceProblem, integer: bool):
         kind = mip.BINARY if integer else mip.CONTINUOUS
         self._costs = [block.cost.copy() for block in problem.blocks]
+        self._open = [np.ones(block.cost.shape, dtype=bool) for block in problem.blocks]
         self._limits = problem.limits.copy()
         self.columns = [
             [[model.add_var(lb=0.0, ub=1.0, obj=cost, var_type=kind) for cost in row] for row in block.cost.tolist()]
@@ -127,12 +164,19 @@ class _Core:
             for number, limit in enumerate(problem.limits)
         ]
 
-    def update(self, problem: ChoiceProblem) -> None:
-        """Write the costs and limits that differ from the last solve's."""
-        for columns, old, block in zip(self.columns, self._costs, problem.blocks, strict=True):
-            for region, option in zip(*(axis.tolist() for axis in np.nonzero(old != block.cost)), strict=True):
-                columns[region][option].obj = float(block.cost[region, option])
-            old[:] = block.cost
+    def update(self, problem: ChoiceProblem, left: Sequence[Bool[np.ndarray, "regions options"]] | None = None) -> None:
+        """Write what differs from the last solve's: costs, limits, and which options are `left` (all if not given).
+
+        Costs of options that are not left stay as they are.
+        """
+        for place, (columns, block) in enumerate(zip(self.columns, problem.blocks, strict=True)):
+            now = np.ones(block.cost.shape, dtype=bool) if left is None else left[place]
+            opened, costs = self._open[place], self._costs[place]
+            for region, option in _places(opened != now):
+                columns[region][option].ub = float(now[region, option])
+            for region, option in _places((costs != block.cost) & now):
+                columns[region][option].obj = costs[region, option] = float(block.cost[region, option])
+            opened[:] = now
         for number in np.flatnonzero(self._limits != problem.limits).tolist():
             self._rows[number].rhs = float(problem.limits[number])
         self._limits[:] = problem.limits
@@ -153,3 +197,7 @@ def _open(solver: Solver, problem: ChoiceProblem) -> tuple[mip.Model, _Core]:
 
 def _weighted(weights: Sequence[float], columns: Sequence[mip.Var]) -> mip.LinExpr:
     return mip.xsum(weight * column for weight, column in zip(weights, columns, strict=True))
+
+
+def _places(where: Bool[np.ndarray, "regions options"]) -> Iterator[tuple[int, int]]:
+    return zip(*(axis.tolist() for axis in np.nonzero(where)), strict=True)

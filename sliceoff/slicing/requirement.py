@@ -13,7 +13,7 @@ from sliceoff.slicing.checks import Number, fraction, not_negative, optional
 from sliceoff.slicing.demand import TaskStatistics, bandwidth_demand, pair_capacity, vm_demand
 from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.problem import MHZ, PairProblem, Problem, RentProblem, dearest
-from sliceoff.slicing.program import ChoiceProgram, CoverProgram
+from sliceoff.slicing.program import CoverProgram, ShareProgram
 from sliceoff.slicing.rental import SlicingRequest, offer_costs
 from sliceoff.slicing.solver import Solution, Solver
 
@@ -155,12 +155,12 @@ class JointKappa:
 
     def relaxation(self, solver: Solver) -> Relaxation:
         """The pairs' own relaxation."""
-        return _PairRelaxation(ChoiceProgram(solver))
+        return _PairRelaxation(ShareProgram(solver))
 
 
 @dataclass(frozen=True)
 class _PairRelaxation:
-    program: ChoiceProgram
+    program: ShareProgram
 
     def solve(self, problem: PairProblem) -> tuple[Solution, list[np.ndarray] | None]:
         return self.program.solve(problem.choice_problem())

@@ -15,8 +15,9 @@ from sliceoff.region import Scenario
 from sliceoff.slicing.checks import Number, count, not_negative
 from sliceoff.slicing.choice import Choice, ChoiceProblem, cheapest, scale_back
 from sliceoff.slicing.offers import Offers
+from sliceoff.slicing.presolve import at_prices, shadow_prices
 from sliceoff.slicing.problem import Problem, smallest
-from sliceoff.slicing.program import ChoiceProgram
+from sliceoff.slicing.program import ExactProgram
 from sliceoff.slicing.rental import Rental, SlicingRequest, rental
 from sliceoff.slicing.requirement import Requirement, requirement
 from sliceoff.slicing.rounding import best_of, draw, round_up
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 SCALED_BACK = "scaled back to the coupling rows"
 SMALLEST = "smallest offers"
 NO_AGGREGATE = "aggregate demand given up"
+INCUMBENT = "best choice known, not proved"
 RULE = "cheapest offers that cover"
 
 
@@ -104,30 +106,31 @@ class Exact:
         aggregate_margin: Number | None = None,
         solver: str = "HIGHS",
         time_limit_s: Number = 10.0,
-        gap: Number = 1e-6,
+        gap: Number = 1e-4,
     ):
         self._offers, self._requirement = offers, requirement(scenario, kappa, z, aggregate_margin)
-        self._program = ChoiceProgram(Solver(solver, time_limit_s, integer=True, gap=gap))
+        self._program = ExactProgram(Solver(solver, time_limit_s, integer=True, gap=gap))
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the forecast."""
         start = time.perf_counter()
         rent = self._requirement.problem(self._offers, request.forecast, request)
         problem, fallback = rent.choice_problem(), ""
-        solution, shares = self._program.solve(problem)
-        if solution.status is Status.INFEASIBLE and (looser := rent.without_aggregate()) is not None:
+        status, choice = self._program.solve(problem)
+        if choice is None and (looser := rent.without_aggregate()) is not None:
             problem, fallback = looser.choice_problem(), NO_AGGREGATE
-            solution, shares = self._program.solve(problem)
-        if shares is not None:
-            choice: Choice = tuple(share.argmax(-1) for share in shares)
-        else:
-            choice, fallback = _last_resort(rent, problem, solution.status)
+            status, choice = self._program.solve(problem)
+        if choice is None:
+            choice, fallback = _last_resort(rent, problem, status)
+        elif status is not Status.OPTIMAL:
+            log.warning("slicing: %s; renting the best choice known", status)
+            fallback = fallback or INCUMBENT
         return rental(
             self._offers,
             *rent.offers_of(choice),
             previous=request.previous,
             uncovered=rent.uncovered(choice),
-            status=solution.status,
+            status=status,
             fallback=fallback,
             seconds=time.perf_counter() - start,
         )
@@ -198,9 +201,10 @@ class LpRounding:
     ) -> tuple[Choice | None, bool]:
         generator = np.random.default_rng((self._seed, period))
         draws: Choice = tuple(draw(share, self._n_draws, generator) for share in shares)
+        # What covers at the rows' shadow prices: dearer than the cheapest that covers, but easier on a row that binds.
+        covers = at_prices(problem, shadow_prices(problem))
         repaired: Choice = tuple(
-            round_up(index, short, cover)
-            for index, short, cover in zip(draws, rent.falls_short(), cheapest(problem), strict=True)
+            round_up(index, short, cover) for index, short, cover in zip(draws, rent.falls_short(), covers, strict=True)
         )
         return best_of(problem, draws, repaired)
 

@@ -1,6 +1,8 @@
 import itertools
 from pathlib import Path
 
+import mip
+import mip.highs
 import numpy as np
 import pytest
 import torch
@@ -239,19 +241,36 @@ def test_an_aggregate_row_that_cannot_hold_is_given_up(offers, scenario, ask, so
         assert consistent(market, rental)
 
 
-@pytest.mark.parametrize("slicer", [Exact, LpRounding])
-def test_without_a_solver_the_loop_goes_on(offers, scenario, ask, monkeypatch, slicer, caplog):
-    import mip.highs
-
+def test_without_a_solver_rounding_becomes_the_rule(offers, scenario, ask, monkeypatch, caplog):
     monkeypatch.setattr(mip.highs, "has_highs", False)
     market = offers(4, bandwidth_inventory_mhz_per_region=10)
-    rental = slicer(market, scenario, **PLAN, solver="HIGHS").rent(ask([5.0, 20.0, 30.0, 40.0]))
+    rental = LpRounding(market, scenario, **PLAN, solver="HIGHS").rent(ask([5.0, 20.0, 30.0, 40.0]))
     assert rental.status == Status.SOLVER_MISSING
     assert rental.fallback == "cheapest offers that cover, scaled back to the coupling rows"
     assert "solver missing" in caplog.text
     rule = Cheapest(market, scenario, **PLAN).rent(ask([5.0, 20.0, 30.0, 40.0]))
     assert rental.bandwidth_index.tolist() == rule.bandwidth_index.tolist()
     assert consistent(market, rental)
+
+
+def crash(*_, **__):
+    raise mip.InterfacingError("crashed")
+
+
+@pytest.mark.parametrize("trouble", [Status.SOLVER_MISSING, Status.SOLVER_ERROR])
+def test_without_a_solver_exact_takes_the_best_known(offers, scenario, ask, monkeypatch, caplog, trouble):
+    if trouble is Status.SOLVER_MISSING:
+        monkeypatch.setattr(mip.highs, "has_highs", False)
+    else:
+        monkeypatch.setattr(mip.Model, "optimize", crash)
+    users = np.random.default_rng(0).uniform(5, 40, 12)
+    market, asked = offers(12), ask(users)
+    best = Exact(market, scenario, **PLAN, aggregate_margin=0.7, solver="HIGHS").rent(asked)
+    assert best.status == trouble
+    assert best.fallback == "best choice known, not proved"
+    assert str(trouble) in caplog.text
+    assert consistent(market, best)
+    assert not best.uncovered.any()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from sliceoff.errors import InputError
 from sliceoff.slicing import FixedKappa
 from sliceoff.slicing.choice import Block, ChoiceProblem
-from sliceoff.slicing.program import ChoiceProgram, CoverProgram
+from sliceoff.slicing.program import CoverProgram, ExactProgram, ShareProgram
 from sliceoff.slicing.solver import Solver, SolverMissing, Status
 
 
@@ -60,7 +60,7 @@ def test_a_missing_solver_is_told(monkeypatch):
     monkeypatch.setattr(mip.highs, "has_highs", False)
     with pytest.raises(SolverMissing, match="HIGHS"):
         Solver("HIGHS", 1.0, integer=True).open()
-    asked = ChoiceProgram(Solver("HIGHS", 1.0, integer=True))
+    asked = ShareProgram(Solver("HIGHS", 1.0, integer=False))
     solution, shares = asked.solve(ChoiceProblem([Block(np.ones((1, 2)), np.zeros((0, 1, 2)))], np.zeros(0)))
     assert (solution.status, shares) == (Status.SOLVER_MISSING, None)
 
@@ -97,17 +97,16 @@ def random_problem(random, regions, limit=None):
     return ChoiceProblem(blocks, np.array([least * 1.6 if limit is None else limit]))
 
 
-@pytest.mark.parametrize("integer", [False, True])
-def test_a_kept_model_solves_as_a_new_one(solver, integer):
+def test_a_kept_model_solves_as_a_new_one(solver):
     """Costs and limits change; bounds and bases of the solve before must not leak into the next."""
     random = np.random.default_rng(0)
-    kept = ChoiceProgram(Solver(solver, 10.0, integer=integer))
+    kept = ShareProgram(Solver(solver, 10.0, integer=False))
     first = random_problem(random, 5)
     for turn in range(6):
         costs = random.uniform(1, 10, (2, 5, 4))
         blocks = [Block(cost, block.use) for cost, block in zip(costs, first.blocks, strict=True)]
         asked = ChoiceProblem(blocks, first.limits * (0.3 if turn == 2 else 1 + 0.1 * turn))
-        fresh = ChoiceProgram(Solver(solver, 10.0, integer=integer))
+        fresh = ShareProgram(Solver(solver, 10.0, integer=False))
         (again, shares), (new, _) = kept.solve(asked), fresh.solve(asked)
         assert again.status == new.status == (Status.INFEASIBLE if turn == 2 else Status.OPTIMAL)
         if turn == 2:
@@ -131,14 +130,48 @@ def test_a_kept_cover_program_solves_as_a_new_one(solver, offers, scenario, ask)
         assert all(share.min() > -1e-7 for share in shares)
 
 
-def test_both_solvers_agree():
-    random = np.random.default_rng(2)
-    for _ in range(5):
-        asked = random_problem(random, 6)
-        values = [
-            ChoiceProgram(Solver(name, 10.0, integer=True)).solve(asked)[0].objective for name in ("CBC", "HIGHS")
-        ]
-        assert values[0] == pytest.approx(values[1], rel=1e-5)
+def printed(problem, solver):
+    """The binary program as printed, without presolve, in a model of its own."""
+    asked = Solver(solver, 20.0, integer=True, gap=1e-9)
+    model = asked.open()
+    columns = [
+        [[model.add_var(var_type=mip.BINARY, obj=float(cost)) for cost in row] for row in block.cost]
+        for block in problem.blocks
+    ]
+    for rows in columns:
+        for row in rows:
+            model.add_constr(mip.xsum(row) == 1)
+    for number, limit in enumerate(problem.limits):
+        used = (
+            float(weight) * column
+            for rows, block in zip(columns, problem.blocks, strict=True)
+            for row, weights in zip(rows, block.use[number], strict=True)
+            for column, weight in zip(row, weights, strict=True)
+        )
+        model.add_constr(mip.xsum(used) <= float(limit))
+    return asked.solve(model)
+
+
+def test_the_exact_program_is_the_printed_one(solver):
+    """One kept model with presolve against a fresh one without, over problems that bind more and less."""
+    random = np.random.default_rng(3)
+    asked_solver = Solver(solver, 20.0, integer=True, gap=1e-9)
+    kept, uses, asked_solves = ExactProgram(asked_solver), None, 0
+    for turn in range(12):
+        uses = uses or [np.cumsum(random.uniform(1, 3, (3, 8, 5)), axis=-1) for _ in range(2)]
+        blocks = [Block(random.uniform(1, 10, (8, 5)), use) for use in uses]
+        least = sum(use[:, :, 0].sum(-1) for use in uses)
+        asked = ChoiceProblem(blocks, least * (0.9 if turn == 5 else random.uniform(1.1, 2.5)))
+        before = asked_solver.seconds
+        (status, choice), best = kept.solve(asked), printed(asked, solver)
+        asked_solves += asked_solver.seconds > before
+        assert status == best.status == (Status.INFEASIBLE if turn == 5 else Status.OPTIMAL)
+        if turn == 5:
+            assert choice is None
+            continue
+        assert bool(asked.holds(choice))
+        assert asked.cost(choice).sum() == pytest.approx(best.objective, rel=1e-6)
+    assert asked_solves >= 6  # presolve alone does not do
 
 
 @pytest.mark.parametrize(

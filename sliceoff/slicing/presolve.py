@@ -1,0 +1,113 @@
+"""What Lagrangian prices on the coupling rows tell before a solver is asked.
+
+With a price on every row the regions separate again: the best choice at these prices is read off, is close to optimal,
+and bounds the optimum from below. Options that the bound rules out need not be looked at (reduced-cost fixing).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from sliceoff.slicing.choice import Choice, ChoiceProblem, cheapest, polish, scale_back, take
+
+_SWEEPS, _STEPS = 4, 40
+
+
+@dataclass(frozen=True)
+class Presolved:
+    """What is known without a solver.
+
+    Args:
+        prices: (rows,) [money per unit of the row], zero where a row does not bind.
+        bound: no choice that keeps the rows costs less.
+        incumbent: a choice that keeps the rows, None where none was found.
+        cost: the incumbent's, infinite where there is none.
+        open: per block (regions, options), the options that a better choice than the incumbent may have.
+    """
+
+    prices: Float[np.ndarray, " rows"]
+    bound: float
+    incumbent: Choice | None
+    cost: float
+    open: tuple[np.ndarray, ...]
+
+    def closed(self, gap: float) -> bool:
+        """Whether the incumbent is proved to be within the relative `gap` of the optimum."""
+        return self.incumbent is not None and self.cost - self.bound <= gap * abs(self.cost)
+
+
+def presolve(problem: ChoiceProblem) -> Presolved:
+    """Price the rows, and find a bound, a choice and the options left."""
+    choice = cheapest(problem)
+    prices = np.zeros(len(problem.limits))
+    if not problem.holds(choice):
+        prices = shadow_prices(problem)
+        choice = at_prices(problem, prices)
+        kept = choice if problem.holds(choice) else scale_back(problem, choice)
+        incumbent = None if kept is None else polish(problem, kept)
+    else:
+        incumbent = choice
+    cost = np.inf if incumbent is None else float(problem.cost(incumbent).sum())
+    reduced = [table - table.min(-1, keepdims=True) for table in _priced(problem, prices)]
+    bound = _bound(problem, prices)
+    room = cost - bound + 1e-9 * max(1.0, abs(bound))
+    return Presolved(prices, bound, incumbent, cost, tuple(table <= room for table in reduced))
+
+
+def shadow_prices(problem: ChoiceProblem) -> Float[np.ndarray, " rows"]:
+    """Prices at which the cheapest choice keeps the rows as nearly as prices can make it: dual ascent, row by row.
+
+    A row that no price can keep gets the price at which the search stops.
+    """
+    prices = np.zeros(len(problem.limits))
+    for _ in range(_SWEEPS):
+        before = prices.copy()
+        for row in range(len(prices)):
+            prices[row] = _price_of(problem, prices, row)
+        if np.allclose(prices, before, rtol=1e-9, atol=0):
+            break
+    return prices
+
+
+def at_prices(problem: ChoiceProblem, prices: Float[np.ndarray, " rows"]) -> Choice:
+    """The cheapest options with the rows' prices on top."""
+    return tuple(table.argmin(-1) for table in _priced(problem, prices))
+
+
+def _price_of(problem: ChoiceProblem, prices: Float[np.ndarray, " rows"], row: int) -> float:
+    """The smallest price at which this row holds, the other prices as they are; by bisection."""
+    others = prices.copy()
+    others[row] = 0.0
+    tables, uses = _priced(problem, others), [block.use[row] for block in problem.blocks]
+    limit = problem.limits[row] + problem.slack[row]
+
+    def holds(price: float) -> bool:
+        return bool(
+            sum(take(use, (table + price * use).argmin(-1)).sum() for table, use in zip(tables, uses, strict=True))
+            <= limit
+        )
+
+    if holds(0.0):
+        return 0.0
+    spread = max(float(np.ptp(use, axis=-1).max()) for use in uses)
+    high = max(float(np.ptp(table, axis=-1).max()) for table in tables) / max(spread, 1e-12) + 1e-12
+    for _ in range(_STEPS):
+        if holds(high):
+            break
+        high *= 4
+    low = 0.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _priced(problem: ChoiceProblem, prices: Float[np.ndarray, " rows"]) -> list[np.ndarray]:
+    """Costs with the rows' prices on top, (regions, options) per block."""
+    return [block.cost + np.tensordot(prices, block.use, axes=1) for block in problem.blocks]
+
+
+def _bound(problem: ChoiceProblem, prices: Float[np.ndarray, " rows"]) -> float:
+    """The Lagrangian lower bound at these prices."""
+    return float(sum(table.min(-1).sum() for table in _priced(problem, prices)) - prices @ problem.limits)
