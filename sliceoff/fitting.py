@@ -18,7 +18,7 @@ def fit(
     *,
     trainer: Callable[..., pl.Trainer],
     callbacks: Sequence[Callback | partial],
-    logger: Logger,
+    logger: Sequence[Logger],
     checkpoints: Path,
     datamodule: pl.LightningDataModule | None = None,
     resume: bool = False,
@@ -39,7 +39,7 @@ def fit(
     made = [callback(dirpath=checkpoints) if isinstance(callback, partial) else callback for callback in callbacks]
     engine = trainer(
         callbacks=[RandomState(), *made, Interruption(last)],
-        logger=logger,
+        logger=list(logger),
         default_root_dir=checkpoints.parent,
     )
     handler = signal.getsignal(signal.SIGINT)

@@ -4,6 +4,7 @@
 Hydra config: everything below gets plain arguments.
 """
 
+import logging
 import os
 import platform
 import sys
@@ -18,11 +19,13 @@ from typing import Any, NoReturn
 import hydra
 import lightning.pytorch as pl
 import polars
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sliceoff import checkpoint
 from sliceoff.data import Trace, TrafficDataModule
@@ -149,8 +152,8 @@ class Parts:
         self.__dict__.pop("stacks", None)
         return fitted
 
-    def logger(self, name: str, directory: RunDirectory):
-        """The experiment logger for one part of the run."""
+    def logger(self, name: str, directory: RunDirectory) -> list[Logger]:
+        """The experiment loggers of one part of the run."""
         return self._build("logger")(name=name, directory=directory.path)
 
     def _slicer(self, key: str) -> Slicer:
@@ -194,6 +197,10 @@ class Parts:
             if isinstance(cause, TypeError | ImportError | AttributeError | None):
                 raise InputError(f"{key}: {' '.join(str(cause or error).split())}") from error
             raise cause from None
+        except MissingMandatoryValue as error:
+            raise InputError(f"{error.full_key} has no value; set {error.full_key}=...") from error
+        except OmegaConfBaseException as error:
+            raise InputError(f"{key}: {' '.join(str(error).split())}") from error
         except TypeError as error:
             if "unexpected keyword" in str(error) or "missing" in str(error):
                 raise InputError(f"{key}: {error}") from error
@@ -209,6 +216,8 @@ def run(cfg: DictConfig) -> RunResult:
     """
     started = time.perf_counter()
     directory = _directory(cfg)
+    torch.set_num_threads(cfg.threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = Parts(cfg)
     try:
@@ -256,8 +265,6 @@ def explain(error: Exception, overrides: list[str]) -> str:
         key = unknown.lstrip("+~").partition("=")[0]
         hint = near_miss(key, _known_keys(overrides, key)) or "; `--help` lists the groups, `--cfg job` every key"
         return f"{unknown}: there is no config key '{key}'{hint}"
-    if "full_key" in text or "Missing mandatory value" in text:
-        return f"the config is incomplete or wrong: {text}"
     return text
 
 

@@ -9,7 +9,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ["WANDB_MODE"] = "offline"
-install_import_hook(["sliceoff", "callbacks"], "beartype.beartype")
+install_import_hook(["sliceoff", "callbacks"], "typecheck.checked")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FAST = ("debug=fast", "data.days=21")
+FAST = ("debug=fast", "data.days=21", "job.periods=3", "job.slots_per_period=4")
 
 
 def trace_csv(path: Path, rows: int = 400, cell=None) -> Path:
@@ -64,7 +64,13 @@ def test_same_seed_same_summary_and_the_saved_config_repeats_the_run(cli):
 def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
     path = trace_csv(tmp_path / "mine.csv")
     ended = cli(
-        "debug=fast", "data=wide_csv", f"data.path={path}", "predictor=linear", "slicer=exact", "allocator=greedy"
+        "debug=fast",
+        "job.periods=3",
+        "data=wide_csv",
+        f"data.path={path}",
+        "predictor=linear",
+        "slicer=exact",
+        "allocator=greedy",
     )
     assert ended.code == 0, ended.err
 
