@@ -4,14 +4,14 @@ With a price on every row the regions separate again: the best choice at these p
 and bounds the optimum from below. Options that the bound rules out need not be looked at (reduced-cost fixing).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from sliceoff.slicing.choice import Choice, ChoiceProblem, cheapest, polish, scale_back, take
 
-_SWEEPS, _STEPS = 4, 40
+_SWEEPS, _STEPS, _MOST_VALUES = 4, 40, 100
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,41 @@ def presolve(problem: ChoiceProblem) -> Presolved:
     bound = _bound(problem, prices)
     room = cost - bound + 1e-9 * max(1.0, abs(bound))
     return Presolved(prices, bound, incumbent, cost, tuple(table <= room for table in reduced))
+
+
+def row_steps(problem: ChoiceProblem) -> Float[np.ndarray, " rows"]:
+    """The step in which each row's total use can change, zero where there is none; it depends on the uses alone.
+
+    Sizes on offer are round numbers, so totals are too: 30 MHz of 5 MHz steps cannot be 28.
+    """
+    steps = np.zeros(len(problem.limits))
+    for row in range(len(steps)):
+        above_least = [block.use[row] - block.use[row].min(-1, keepdims=True) for block in problem.blocks]
+        steps[row] = _common_divisor(np.unique(np.concatenate([np.unique(table) for table in above_least])))
+    return steps
+
+
+def rounded_down(problem: ChoiceProblem, steps: Float[np.ndarray, " rows"]) -> ChoiceProblem:
+    """The same problem with limits at totals that can be reached, which tightens every bound."""
+    least = np.array(
+        [sum(block.use[row].min(-1).sum() for block in problem.blocks) for row in range(len(problem.limits))]
+    )
+    room = problem.limits + problem.slack - least
+    reached = least + np.floor(room / np.where(steps > 0, steps, 1.0)) * steps
+    return replace(problem, limits=np.where(steps > 0, np.minimum(reached, problem.limits), problem.limits))
+
+
+def _common_divisor(values: Float[np.ndarray, " values"]) -> float:
+    """The largest number of which all values are multiples, zero where it would be too small to mean anything."""
+    largest = float(values.max(initial=0.0))
+    if len(values) > _MOST_VALUES or largest == 0:
+        return 0.0
+    step = 0.0
+    for value in values.tolist():
+        while value > 1e-9 * largest:
+            step, value = value, step % value if step else 0.0
+            value = 0.0 if step - value < 1e-9 * largest else value
+    return step if step > 1e-4 * largest else 0.0
 
 
 def shadow_prices(problem: ChoiceProblem) -> Float[np.ndarray, " rows"]:

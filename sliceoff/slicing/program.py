@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sliceoff.slicing.choice import Choice, ChoiceProblem
-from sliceoff.slicing.presolve import presolve
+from sliceoff.slicing.presolve import presolve, rounded_down, row_steps
 from sliceoff.slicing.problem import RentProblem
 from sliceoff.slicing.solver import Solution, Solver, SolverMissing, Status
 
@@ -36,6 +36,7 @@ class ExactProgram:
     def __init__(self, solver: Solver):
         self._solver = solver
         self._model: mip.Model | None = None
+        self._steps: np.ndarray | None = None  # of the rows; prices and demands do not change them
 
     def solve(self, problem: ChoiceProblem) -> tuple[Status, Choice | None]:
         """Solve for this period.
@@ -43,6 +44,9 @@ class ExactProgram:
         Returns:
             The status, and the best choice known that keeps the rows, whatever the status; None where there is none.
         """
+        if self._steps is None:
+            self._steps = row_steps(problem)
+        problem = rounded_down(problem, self._steps)
         known = presolve(problem)
         if known.closed(self._solver.gap):
             return Status.OPTIMAL, known.incumbent

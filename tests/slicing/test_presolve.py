@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sliceoff.slicing.choice import Block, ChoiceProblem, take
-from sliceoff.slicing.presolve import at_prices, presolve, shadow_prices
+from sliceoff.slicing.presolve import at_prices, presolve, rounded_down, row_steps, shadow_prices
 
 
 @settings(max_examples=80, deadline=None)
@@ -52,3 +52,27 @@ def test_large_problems_are_nearly_closed():
         assert known.cost - known.bound < 5
         assert np.mean([open_.mean() for open_ in known.open]) < 0.5
         assert all(take(open_, index).all() for open_, index in zip(known.open, known.incumbent, strict=True))
+
+
+def test_limits_round_to_what_can_be_reached():
+    use = np.array([[[5.0, 10.0, 20.0], [5.0, 15.0, 30.0]], [[1.0, 2.7182, 3.1415], [1.0, 1.4142, 2.2361]]])
+    asked = ChoiceProblem([Block(np.ones((2, 3)), use)], np.array([38.0, 5.0]))
+    steps = row_steps(asked)
+    assert steps.tolist() == [pytest.approx(5.0), 0.0]
+    assert rounded_down(asked, steps).limits.tolist() == pytest.approx([35.0, 5.0])
+    exactly = ChoiceProblem(asked.blocks, np.array([35.0, 5.0]))
+    assert rounded_down(exactly, steps).limits.tolist() == pytest.approx([35.0, 5.0])
+    # An aggregate demand is a limit from below.
+    below = ChoiceProblem([Block(np.ones((2, 3)), -use[:1])], np.array([-38.0]))
+    assert rounded_down(below, row_steps(below)).limits.tolist() == pytest.approx([-40.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), tight=st.floats(-0.1, 1.1))
+def test_rounded_limits_lose_no_choice(seed, tight):
+    random = np.random.default_rng(seed)
+    blocks = [Block(random.uniform(0, 10, (3, 3)), 2.5 * random.integers(1, 6, (2, 3, 3))) for _ in range(2)]
+    least = sum(block.use.min(-1).sum(-1) for block in blocks)
+    most = sum(block.use.max(-1).sum(-1) for block in blocks)
+    asked = ChoiceProblem(blocks, least + tight * (most - least))
+    assert brute_force(rounded_down(asked, row_steps(asked))) == brute_force(asked)
