@@ -43,8 +43,7 @@ class Simulate:
             parts.fit("predictor", directory, "predictor")
         if is_trained(parts.allocator) and not parts.has_checkpoint("allocator"):
             parts.fit("allocator", directory, "allocator")
-        end = len(windows.trace.times)
-        start = windows.heldout_start
+        start, end = windows.heldout_start, windows.heldout_end
         periods = range(start, end if self.periods is None else min(start + self.periods, end))
 
         stacks = parts.stacks

@@ -140,9 +140,17 @@ class Forecaster(pl.LightningModule):
         """Test metrics."""
         self._measure(self.test_metrics, window)
 
+    def on_validation_epoch_start(self) -> None:
+        """Start the metrics anew."""
+        _reset(self.val_metrics)
+
     def on_validation_epoch_end(self) -> None:
         """Log the metrics over all validation windows."""
         self._log_metrics(self.val_metrics)
+
+    def on_test_epoch_start(self) -> None:
+        """Start the metrics anew."""
+        _reset(self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics over all test windows."""
@@ -193,7 +201,12 @@ class Forecaster(pl.LightningModule):
     def _log_metrics(self, metrics: nn.ModuleDict) -> None:
         for collection in metrics.values():
             self.log_dict(collection.compute())
-            collection.reset()
+
+
+def _reset(metrics: nn.ModuleDict) -> None:
+    """Before an epoch, not after it: an evaluation in inference mode leaves sums that a later fit cannot add to."""
+    for collection in metrics.values():
+        collection.reset()
 
 
 def _metrics(part: str) -> nn.ModuleDict:

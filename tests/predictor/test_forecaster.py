@@ -1,0 +1,164 @@
+"""Networks and the module around them: shapes, scaling, metrics, checkpoints, no look-ahead."""
+
+from functools import partial
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sliceoff import checkpoint
+from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
+from sliceoff.errors import InputError
+from sliceoff.predictor import Forecaster, Informer, LastValue, Linear, QuantileLoss, SeasonalNaive
+from sliceoff.predictor.informer import Distil, Heads
+
+NETWORKS = {
+    "informer": partial(Informer, d_model=8, n_heads=2, d_ff=8, label_length=6, factor=1.0),
+    "linear": Linear,
+    "seasonal_naive": SeasonalNaive,
+    "last_value": LastValue,
+}
+DATA = {"n_regions": 4, "n_calendar": 4, "input_length": 30, "horizon": 6, "season_length": 24}
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return TrafficDataModule(synthetic_trace(days=21), input_length=30, horizon=6, batch_size=16)
+
+
+def trainer(path, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    return pl.Trainer(
+        accelerator="cpu", default_root_dir=path, **{"max_epochs": 1, "enable_checkpointing": False, **quiet, **options}
+    )
+
+
+@pytest.mark.parametrize("channels", ["independent", "joint"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_fits_forecasts_and_round_trips_through_its_checkpoint(tmp_path, windows, name, channels):
+    torch.manual_seed(0)
+    forecaster = Forecaster(NETWORKS[name], **DATA, channels=channels)
+    engine = trainer(tmp_path)
+    engine.fit(forecaster, windows)
+    window = windows.history_until(windows.heldout_start)
+    forecast = forecaster.eval().forecast(window)
+    assert forecast.shape == (1, 6, 4, 1)
+    assert (forecast >= 0).all()
+    engine.save_checkpoint(tmp_path / "best.ckpt")
+    loaded = checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster)
+    assert torch.equal(loaded.forecast(window), forecast)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("instance_norm", [False, True])
+def test_the_same_input_gives_the_same_forecast_and_the_future_changes_nothing(windows, name, instance_norm):
+    forecaster = Forecaster(NETWORKS[name], **DATA, instance_norm=instance_norm).eval()
+    forecaster.scaler.fit(windows.train_values)
+    window = windows.heldout_windows[0]
+    first = forecaster.forecast(window)
+    assert torch.equal(forecaster.forecast(window._replace(future=torch.rand_like(window.future) * 1e6)), first)
+
+
+def test_the_naive_forecasts_by_hand(windows):
+    window = windows.validation_windows[3]
+    for network, place in ((LastValue, [-1] * 6), (SeasonalNaive, range(-24, -18))):
+        forecaster = Forecaster(network, **DATA).eval()
+        forecaster.scaler.fit(windows.train_values)
+        torch.testing.assert_close(forecaster.point(window), window.history[:, list(place)], rtol=1e-4, atol=1e-2)
+
+
+def test_ridge_finds_a_linear_law_and_its_penalty_is_chosen_on_the_validation_part(tmp_path):
+    rng = np.random.default_rng(0)
+    values = np.zeros((600, 1))
+    values[:2, 0] = rng.standard_normal(2)
+    for step in range(2, 600):
+        values[step, 0] = 1.5 * values[step - 1, 0] - 0.9 * values[step - 2, 0] + 0.01 * rng.standard_normal()
+    times = np.datetime64("2024-01-01T00:00:00", "s") + np.arange(600) * np.timedelta64(3600, "s")
+    data = TrafficDataModule(Trace(values, times, ("a",), 3600), input_length=4, horizon=1, batch_size=50)
+    forecaster = Forecaster(Linear, 1, 4, 4, 1, 24, nonnegative=False)
+    trainer(tmp_path).fit(forecaster, data)
+    weight = forecaster.network.weight.flatten()
+    assert weight[-1].item() == pytest.approx(1.5, abs=0.15)
+    assert weight[-2].item() == pytest.approx(-0.9, abs=0.25)
+
+
+def test_the_scaler_never_sees_validation_or_test(tmp_path, windows):
+    trace = windows.trace
+    changed = Trace(trace.values.copy(), trace.times, trace.regions, trace.step_s)
+    changed.values[len(windows.train_values) :] *= 1000
+    scalers = []
+    for data in (windows, TrafficDataModule(changed, input_length=30, horizon=6)):
+        forecaster = Forecaster(LastValue, **DATA)
+        trainer(tmp_path).fit(forecaster, data)
+        scalers.append(forecaster.scaler)
+    assert torch.equal(scalers[0].mean, scalers[1].mean)
+    assert torch.equal(scalers[0].std, scalers[1].std)
+
+
+def test_metrics_do_not_depend_on_the_batch_size(tmp_path, windows):
+    results = []
+    for batch_size in (7, 1000):
+        data = TrafficDataModule(windows.trace, input_length=30, horizon=6, batch_size=batch_size)
+        forecaster = Forecaster(SeasonalNaive, **DATA)
+        forecaster.scaler.fit(data.train_values)
+        results.append(trainer(tmp_path).test(forecaster, data, verbose=False)[0])
+    assert results[0] == pytest.approx(results[1], rel=1e-4)
+    # WAPE by hand, in real units.
+    whole = data.heldout_windows.__getitems__(range(len(data.heldout_windows)))
+    naive = whole.history[:, -24:-18]
+    wape = ((naive - whole.future).abs().sum() / whole.future.abs().sum()).item()
+    assert results[1]["test/real_wape"] == pytest.approx(wape, rel=1e-3)
+
+
+def test_informer_learns(tmp_path, windows):
+    torch.manual_seed(0)
+    forecaster = Forecaster(NETWORKS["informer"], **DATA, learning_rate=5e-3)
+    engine = trainer(tmp_path)
+    forecaster.scaler.fit(windows.train_values)
+    before = engine.validate(forecaster, windows, verbose=False)[0]["val/scaled_mse"]
+    engine = trainer(tmp_path, max_epochs=3)
+    engine.fit(forecaster, windows)
+    assert engine.callback_metrics["val/scaled_mse"] < 0.6 * before
+
+
+def test_quantiles_never_cross_and_the_pinball_loss_is_right_by_hand(windows):
+    loss = partial(QuantileLoss, levels=(0.1, 0.5, 0.9))
+    forecaster = Forecaster(NETWORKS["informer"], **DATA, loss=loss).eval()
+    forecaster.scaler.fit(windows.train_values)
+    forecast = forecaster.forecast(windows.heldout_windows.__getitems__(range(8)))
+    assert forecast.shape[-1] == 3
+    assert (forecast.diff(dim=-1) >= 0).all()
+    value = loss()(torch.tensor([[[[1.0, 2.0, 4.0]]]]), torch.tensor([[[[3.0]]]]))
+    assert value.item() == pytest.approx((0.1 * 2 + 0.5 * 1 + 0.1 * 1) / 3)
+
+
+def test_heads_are_merged_in_time_order():
+    heads = Heads(d_model=6, n_heads=3)
+    heads.out = nn.Identity()
+    x = torch.randn(2, 5, 6)
+    _, _, value = heads.split(x, x)
+    torch.testing.assert_close(heads.merge(value), heads.value(x))
+
+
+@pytest.mark.parametrize(("length", "halved"), [(96, 48), (97, 49), (2, 1), (1, 1)])
+def test_distilling_halves(length, halved):
+    assert Distil(4)(torch.randn(1, length, 4)).shape == (1, halved, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": "both"}, "channels"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"network": partial(Informer, d_model=10, n_heads=3)}, "n_heads"),
+        ({"loss": partial(QuantileLoss, levels=(0.1, 0.9))}, "median"),
+        ({"loss": partial(QuantileLoss, levels=(0.9, 0.5, 0.1))}, "rise"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    if "channels" in options:
+        pytest.skip("Literal arguments are checked by the tests' type checker first")
+    with pytest.raises(InputError, match=message):
+        Forecaster(**{"network": LastValue, **DATA, **options})
