@@ -56,7 +56,7 @@ class ExactProgram:
             self._core.update(problem, known.open)
         except SolverMissing:
             return Status.SOLVER_MISSING, known.incumbent
-        solution = self._solver.solve(self._model)
+        solution = self._solver.solve(self._model, self._core.flat)
         if solution.values is None:
             return solution.status, known.incumbent
         choice: Choice = tuple(share.argmax(-1) for share in self._core.read(solution.values))
@@ -87,7 +87,7 @@ class ShareProgram:
             self._core.update(problem)
         except SolverMissing:
             return Solution(Status.SOLVER_MISSING), None
-        solution = self._solver.solve(self._model)
+        solution = self._solver.solve(self._model, self._core.flat)
         return solution, None if solution.values is None else self._core.read(solution.values)
 
 
@@ -122,7 +122,7 @@ class CoverProgram:
             for need, short, amount, price in zip(needs, shorts, demand.tolist(), penalty.tolist(), strict=True):
                 need.lb = amount
                 short.obj = price
-        solution = self._solver.solve(self._model)
+        solution = self._solver.solve(self._model, self._core.flat)
         return solution, None if solution.values is None else self._core.read(solution.values)
 
     def _add_cover(
@@ -151,6 +151,7 @@ class _Core:
             [[model.add_var(lb=0.0, ub=1.0, obj=cost, var_type=kind) for cost in row] for row in block.cost.tolist()]
             for block in problem.blocks
         ]
+        self.flat = [column for columns in self.columns for row in columns for column in row]
         for columns in self.columns:
             for row in columns:
                 model.add_constr(mip.xsum(row) == 1)

@@ -32,16 +32,15 @@ def round_up(
     return np.where(take(short, choice), cover, choice)
 
 
-def best_of(problem: ChoiceProblem, draws: Choice, repaired: Choice) -> tuple[Choice | None, bool]:
-    """The cheapest draw that keeps the rows, repaired or as drawn, improved by single changes.
+def best_of(problem: ChoiceProblem, candidates: Choice) -> tuple[Choice | None, bool]:
+    """The cheapest candidate that keeps the rows, improved by single changes.
 
     Args:
-        draws, repaired: per block (draws, regions).
+        candidates: per block (candidates, regions).
 
     Returns:
         The choice, None where even scaling back finds none; and whether it had to be scaled back.
     """
-    candidates: Choice = tuple(np.concatenate(pair) for pair in zip(repaired, draws, strict=True))
     holds = problem.holds(candidates)
     if holds.any():
         cost = np.where(holds, problem.cost(candidates).sum(-1), np.inf)

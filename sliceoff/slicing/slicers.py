@@ -139,10 +139,13 @@ class Exact:
 class LpRounding:
     """Algorithm 2: the linear program (18), then one offer per region and resource drawn with its shares.
 
-    The cheapest of `n_draws` draws that keeps the rows is taken, each tried as drawn and rounded up to cover, and then
-    improved by single changes. Theorem 2 holds for a plain draw: E[rent] is the LP's value, E[capacity] at least the
-    demand, and the total falls short of it by a part delta with a probability of at most exp(-2 delta^2 D^2 / sum
-    Delta_i^2); no such bound holds for a single region.
+    Every draw is tried as drawn and with short regions rounded up to what covers at the rows' shadow prices; last, that
+    repair is carried through in every region. The cheapest that keeps the rows is taken and improved by single changes.
+    With the repair, the draws themselves hardly matter (`benchmarks/slicing.py`).
+
+    Theorem 2 holds for a plain draw: E[rent] is the LP's value, E[capacity] at least the demand, and the total falls
+    short of it by a part delta with a probability of at most exp(-2 delta^2 D^2 / sum Delta_i^2). No such bound holds for
+    a single region, hence the repair.
 
     Args:
         kappa, z, aggregate_margin, solver, time_limit_s: as for `Exact`.
@@ -203,10 +206,11 @@ class LpRounding:
         draws: Choice = tuple(draw(share, self._n_draws, generator) for share in shares)
         # What covers at the rows' shadow prices: dearer than the cheapest that covers, but easier on a row that binds.
         covers = at_prices(problem, shadow_prices(problem))
-        repaired: Choice = tuple(
-            round_up(index, short, cover) for index, short, cover in zip(draws, rent.falls_short(), covers, strict=True)
+        candidates: Choice = tuple(
+            np.concatenate([index, round_up(index, short, cover), cover[None]])
+            for index, short, cover in zip(draws, rent.falls_short(), covers, strict=True)
         )
-        return best_of(problem, draws, repaired)
+        return best_of(problem, candidates)
 
 
 def _by_rule(

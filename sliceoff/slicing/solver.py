@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -44,7 +44,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Solution:
-    """A solve's outcome; `values` (one per column) and `objective` only where the solver has a feasible point."""
+    """A solve's outcome; `values` (of the columns asked for) and `objective` only where there is a feasible point."""
 
     status: Status
     values: np.ndarray | None = None
@@ -89,8 +89,8 @@ class Solver:
         model.threads = 1
         return model
 
-    def solve(self, model: mip.Model) -> Solution:
-        """Solve `model` as it stands. Never raises: what went wrong is in the status."""
+    def solve(self, model: mip.Model, columns: Sequence[mip.Var]) -> Solution:
+        """Solve `model` as it stands and read `columns`. Never raises: what went wrong is in the status."""
         # HiGHS's clock runs on from solve to solve, so its limit has to move along.
         spent = self.seconds if self.name == "HIGHS" else 0.0
         start = time.perf_counter()
@@ -105,7 +105,7 @@ class Solver:
                     return Solution(status)
                 if abs(model.objective_value) > _INFINITE:  # CBC calls such an LP optimal
                     return Solution(Status.UNBOUNDED)
-                values = np.array([column.x for column in model.vars], dtype=float)
+                values = np.array([column.x for column in columns], dtype=float)
                 return Solution(status, values, float(model.objective_value))
         except (mip.MipBaseException, mip.InterfacingError, TypeError, ValueError, MemoryError):
             return Solution(Status.SOLVER_ERROR)
