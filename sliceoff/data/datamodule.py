@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from sliceoff.data.calendar import DAY_S, N_CALENDAR, calendar_features
 from sliceoff.data.trace import Trace
@@ -98,19 +99,19 @@ class TrafficDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Window]:
         """Training windows in an order drawn anew every epoch, from `seed` and the epoch's number."""
         windows = self.train_windows
-        return self._loader(windows, EpochShuffle(len(windows), self._seed))
+        return _in_memory(windows, batch_size=self.batch_size, sampler=EpochShuffle(len(windows), self._seed))
 
     def val_dataloader(self) -> DataLoader[Window]:
         """Validation windows, all of them, in time order."""
-        return self._loader(self.validation_windows)
+        return _in_memory(self.validation_windows, batch_size=self.batch_size)
 
     def test_dataloader(self) -> DataLoader[Window]:
         """Held-out windows, all of them, in time order."""
-        return self._loader(self.heldout_windows)
+        return _in_memory(self.heldout_windows, batch_size=self.batch_size)
 
-    def predict_dataloader(self) -> list[Window]:
+    def predict_dataloader(self) -> DataLoader[Window]:
         """The one window that forecasts beyond the trace's end."""
-        return [self.history_until(len(self._values))]
+        return _in_memory([self.history_until(len(self._values))], batch_size=None)
 
     def history_until(self, index: int) -> Window:
         """The window that forecasts from the trace's step `index` on, as a batch of one.
@@ -139,10 +140,11 @@ class TrafficDataModule(pl.LightningDataModule):
         """Windows that forecast within the steps `start` to `end`."""
         return Windows(self._values, self._calendar, start, end - self.horizon, self.input_length, self.horizon)
 
-    def _loader(self, windows: Windows, order: Sampler[int] | None = None) -> DataLoader[Window]:
-        # A batch is one gather from memory; worker processes, which Lightning would advise, could only slow it down.
-        warnings.filterwarnings("ignore", ".*does not have many workers", PossibleUserWarning)
-        return DataLoader(windows, batch_size=self.batch_size, sampler=order, collate_fn=as_gathered)
+
+def _in_memory(windows: Windows | list[Window], **options: Any) -> DataLoader[Window]:
+    # A batch is one gather from memory; worker processes, which Lightning would advise, could only slow it down.
+    warnings.filterwarnings("ignore", ".*does not have many workers", PossibleUserWarning)
+    return DataLoader(windows, collate_fn=as_gathered, **options)  # type: ignore[arg-type]
 
 
 def split_lengths(split: Sequence[float | int], length: int) -> tuple[int, int, int]:

@@ -1,13 +1,16 @@
-"""The embedded trace: made-up cellular traffic with what makes real traffic hard and learnable."""
+"""The embedded trace: made-up cellular traffic with what makes real traffic learnable, and what makes it hard."""
 
 import numpy as np
+from jaxtyping import Float
 
 from sliceoff.data.trace import Trace
 from sliceoff.errors import InputError
 
 _START = np.datetime64("2024-01-01T00:00:00", "s")  # a Monday
-# Hour of the day at which a kind of region is busiest, and its level at weekends.
-_KINDS = ((11.0, 0.45), (20.5, 1.15), (16.0, 1.3), (14.0, 0.9))  # offices, homes, leisure, mixed
+# Offices, homes, leisure, mixed: the busiest hour of the day, and the level at weekends against workdays.
+_PEAK_HOUR = np.array([11.0, 20.5, 16.0, 14.0])
+_WEEKEND = np.array([0.45, 1.15, 1.3, 0.9])
+_SPACING_M = 500.0
 
 
 def synthetic_trace(
@@ -19,20 +22,25 @@ def synthetic_trace(
     bursts_per_week: float = 1.5,
     drift: float = 0.25,
 ) -> Trace:
-    """Users per region: daily and weekly cycles that differ by region, bursts, drift between neighbours, noise.
+    """Draw users per region, about a thousand each on average.
 
-    Regions lie on a circle and are in turn offices, homes, leisure and mixed. `drift` moves part of each region's users
-    to and from its next neighbour with a slowly changing flow, so that a rise here tells of a fall there. Bursts rise
-    within a step and die out over hours. All randomness comes from `seed`.
+    Regions lie on a circle, 500 m apart, and are in turn offices, homes, leisure and mixed; each has its own level,
+    busiest hour and weekend. On top of these cycles come good and bad days (forgotten over 30 hours), bursts (events:
+    up within a step, half gone every two hours) and drift: part of a region's users move to its next neighbour and
+    back, in a flow that changes over about six hours. Drift moves users and makes none, so a rise here tells of a fall
+    there. So the past hours and the neighbours say more than the same hour yesterday or last week does.
 
     Args:
-        n_regions: regions.
+        n_regions: number of regions.
         days: length.
-        step_s: long slot [s].
-        seed: of all draws.
-        noise: standard deviation of the multiplicative noise.
+        step_s: the long slot [s].
+        seed: of all draws; the same arguments give the same trace.
+        noise: standard deviation of the noise, which no predictor can know, relative to the traffic.
         bursts_per_week: bursts per region and week on average.
-        drift: largest share of a region's users that is with its neighbour.
+        drift: largest share of a region's users that is elsewhere, at most 1.
+
+    Returns:
+        A trace from Monday, 2024-01-01 on; values are not negative.
 
     Raises:
         InputError: an argument is out of range.
@@ -40,58 +48,79 @@ def synthetic_trace(
     for name, value, least in (("n_regions", n_regions, 1), ("days", days, 1), ("step_s", step_s, 1)):
         if value < least:
             raise InputError(f"data.{name}={value} must be at least {least}")
-    for name, share in (("noise", noise), ("bursts_per_week", bursts_per_week), ("drift", drift)):
-        if not 0 <= share < np.inf:
-            raise InputError(f"data.{name}={share} must be at least 0 and finite")
-    rng = np.random.default_rng(seed)
+    for name, size, most in (("noise", noise, 10), ("bursts_per_week", bursts_per_week, 1000), ("drift", drift, 1)):
+        if not 0 <= size <= most:
+            raise InputError(f"data.{name}={size} must lie between 0 and {most}")
     steps = days * 86_400 // step_s
-    hours = np.arange(steps) * step_s / 3600
-    times = _START + np.arange(steps) * np.timedelta64(step_s, "s")
-    weekend = ((hours // 24) % 7 >= 5)[:, None]
-    peak, weekend_level = (np.resize(np.array(column), n_regions) for column in zip(*_KINDS, strict=True))
-    base = rng.uniform(700, 1300, n_regions)
-    peak = peak + rng.uniform(-0.5, 0.5, n_regions)
-    phase = 2 * np.pi * (hours[:, None] - peak) / 24
-    daily = np.exp(1.1 * np.cos(phase) + 0.25 * np.cos(2 * phase))
-    level = base * (0.25 + daily / daily.mean(0)) * np.where(weekend, weekend_level, 1.0)
-    level = level * np.exp(
-        _autoregressive(rng, steps, n_regions, hours=30 * 3600 / step_s, std=0.10)
-    )  # good and bad days
-    level = level + level.mean(0) * _bursts(rng, steps, n_regions, step_s, bursts_per_week)
-    share = drift * np.tanh(_autoregressive(rng, steps, n_regions, hours=6 * 3600 / step_s, std=1.0))
-    moved = share * np.minimum(level, np.roll(level, -1, axis=1)) / 2  # to the next region; negative: from it
-    if n_regions > 1:
-        level = level - moved + np.roll(moved, 1, axis=1)
-    values = level * np.exp(noise * rng.standard_normal(level.shape))
+    if steps < 2:
+        raise InputError(f"data.days={days} holds {steps} step(s) of data.step_s={step_s}; a trace needs at least two")
+    hours = np.arange(steps) * (step_s / 3600)
+    # One stream of draws per ingredient: turning one off leaves the others as they were.
+    levels, days_draws, burst_draws, drift_draws, noise_draws = np.random.default_rng(seed).spawn(5)
+    shape = (steps, n_regions)
+
+    users = _cycles(levels, hours, n_regions)
+    users = users * np.exp(0.10 * _wander(days_draws, shape, hours=30, step_s=step_s))
+    users = users + users.mean(0) * _bursts(burst_draws, shape, bursts_per_week, step_s)
+    flow = drift * np.tanh(_wander(drift_draws, shape, hours=6, step_s=step_s))
+    users = _moved(users, flow)
+    users = users * np.exp(noise * noise_draws.standard_normal(shape))
+
     angle = 2 * np.pi * np.arange(n_regions) / n_regions
+    radius = _SPACING_M / (2 * np.sin(np.pi / n_regions)) if n_regions > 1 else 0.0
     return Trace(
-        values=values,
-        times=times,
+        values=users,
+        times=_START + np.arange(steps) * np.timedelta64(step_s, "s"),
         regions=tuple(f"region_{index}" for index in range(n_regions)),
         step_s=step_s,
-        coordinates=np.stack([np.cos(angle), np.sin(angle)], axis=-1),
+        coordinates=radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1),
     )
 
 
-def _autoregressive(rng: np.random.Generator, steps: int, n_regions: int, hours: float, std: float) -> np.ndarray:
-    """A stationary AR(1) per region that forgets over `hours` steps."""
-    keep = np.exp(-1 / hours)
-    state = std * rng.standard_normal(n_regions)
-    path = np.empty((steps, n_regions))
-    for step, shock in enumerate(std * np.sqrt(1 - keep**2) * rng.standard_normal((steps, n_regions))):
-        state = keep * state + shock
-        path[step] = state
-    return path
+def _cycles(
+    rng: np.random.Generator, hours: Float[np.ndarray, " time"], n_regions: int
+) -> Float[np.ndarray, "time regions"]:
+    """Users by time of day and of week: a peak that differs by kind of region, over a floor that never sleeps."""
+    level = rng.uniform(750, 1250, n_regions)
+    peak = np.resize(_PEAK_HOUR, n_regions) + rng.uniform(-0.5, 0.5, n_regions)
+    phase = 2 * np.pi * (hours[:, None] - peak) / 24
+    daily = np.exp(0.9 * np.cos(phase) + 0.15 * np.cos(2 * phase))
+    weekend = (hours[:, None] // 24) % 7 >= 5
+    return level * (0.2 + 0.8 * daily / daily.mean(0)) * np.where(weekend, np.resize(_WEEKEND, n_regions), 1.0)
 
 
-def _bursts(rng: np.random.Generator, steps: int, n_regions: int, step_s: int, per_week: float) -> np.ndarray:
-    """Bursts relative to the mean level: Poisson in time, each dying out with a half-life of about two hours."""
-    starts = rng.random((steps, n_regions)) < per_week * step_s / 604_800
-    size = np.where(starts, rng.exponential(0.7, starts.shape), 0.0)
-    decay = 0.5 ** (step_s / 7200)
-    level = np.empty_like(size)
-    state = np.zeros(n_regions)
-    for step, jump in enumerate(size):
-        state = decay * state + jump
-        level[step] = state
+def _wander(
+    rng: np.random.Generator, shape: tuple[int, int], hours: float, step_s: int
+) -> Float[np.ndarray, "time regions"]:
+    """A stationary first-order autoregression per region, of variance 1, that forgets over `hours`."""
+    keep = np.exp(-step_s / 3600 / hours)
+    shocks = rng.standard_normal(shape)
+    shocks[1:] *= np.sqrt(1 - keep**2)
+    return _decaying(shocks, keep)
+
+
+def _bursts(
+    rng: np.random.Generator, shape: tuple[int, int], per_week: float, step_s: int
+) -> Float[np.ndarray, "time regions"]:
+    """Bursts relative to the mean level: Poisson in time, 0.3 to 1.5 high, of two hours' half-life."""
+    starts = rng.random(shape) < -np.expm1(-per_week * step_s / 604_800)
+    return _decaying(np.where(starts, rng.uniform(0.3, 1.5, shape), 0.0), keep=0.5 ** (step_s / 7200))
+
+
+def _decaying(jumps: Float[np.ndarray, "time regions"], keep: float) -> Float[np.ndarray, "time regions"]:
+    """`y[t] = keep * y[t - 1] + jumps[t]`."""
+    level = jumps.copy()
+    for step in range(1, len(level)):
+        level[step] += keep * level[step - 1]
     return level
+
+
+def _moved(
+    users: Float[np.ndarray, "time regions"], flow: Float[np.ndarray, "time regions"]
+) -> Float[np.ndarray, "time regions"]:
+    """Move `flow` of the smaller side's half from every region to the next one round (negative: from it).
+
+    Halves, so that a region which loses to both neighbours still keeps some; the sum over regions stays as it was.
+    """
+    moving = flow * np.minimum(users, np.roll(users, -1, axis=1)) / 2
+    return users - moving + np.roll(moving, 1, axis=1)

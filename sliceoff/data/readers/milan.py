@@ -84,7 +84,7 @@ def _sums(file: Path, activity: str, squares: list[int] | None, policy: Policy) 
     """One row per square and time of a file: `square`, `seconds` since 1970, `value` summed over countries."""
     with file.open("rb") as opened:
         width = opened.readline().count(b"\t") + 1
-    if not 4 <= width <= len(_COLUMNS):  # empty cells at the end may be cut off
+    if width != len(_COLUMNS):
         raise InputError(
             f"{file}, line 1: {width} tab-separated cells, but a Milan file has {len(_COLUMNS)}: "
             f"{', '.join(_COLUMNS)}; give the raw files"
@@ -129,11 +129,10 @@ def _explain(file: Path, activity: str) -> None:
     table = polars.read_csv(
         file, separator="\t", has_header=False, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy"
     )
-    table.columns = list(_COLUMNS[: table.width])
+    table.columns = list(_COLUMNS)
     source = Source(file, np.arange(1, table.height + 1))
     for name in (*_COLUMNS[:3], activity):
-        if name in table.columns:
-            numbers(source, table[name])
+        numbers(source, table[name])
 
 
 def _joined(parts: list[tuple[Path, polars.DataFrame]]) -> polars.DataFrame:

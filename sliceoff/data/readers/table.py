@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars
 
-from sliceoff.data.checks import Source, check_columns
+from sliceoff.data.checks import Source, check_columns, first
 from sliceoff.data.times import find_time_column
 from sliceoff.errors import InputError, near_miss
 
@@ -16,11 +16,19 @@ _LINE = "\x00line"  # no file's column is called so
 
 @dataclass(frozen=True)
 class Table:
-    """A file's columns, not read yet."""
+    """A file's columns, not read yet.
+
+    Args:
+        path: the file.
+        unit: what its rows are called in messages, `line` or `row`.
+        frame: all columns, and the rows' numbers.
+        separator: between cells, in a text file.
+    """
 
     path: Path
     unit: str
     frame: polars.LazyFrame
+    separator: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -50,7 +58,11 @@ class Table:
         Raises:
             InputError: the file is not what it should be, or has no rows.
         """
-        frame = self.frame.select(_LINE, *columns).filter(~polars.all_horizontal(polars.col(columns).is_null()))
+        frame = self.frame
+        if self.separator is not None:
+            # Were only some cells read, polars would not notice a line with too many, such as one with decimal commas.
+            frame = self._collected(frame).lazy()
+        frame = frame.select(_LINE, *columns).filter(~polars.all_horizontal(polars.col(columns).is_null()))
         table = self._collected(frame)
         if table.height == 0:
             raise InputError(f"{self.path} is empty but for its header; give a file with data")
@@ -60,6 +72,8 @@ class Table:
         try:
             return frame.collect()
         except (polars.exceptions.PolarsError, OSError) as error:
+            if self.separator is not None:
+                _check_width(self.path, self.separator, len(self.columns))
             raise InputError(f"{self.path} cannot be read: {one_line(error)}; mend the file") from None
 
 
@@ -92,7 +106,7 @@ def scan_csv(path: str | Path) -> Table:
         raise InputError(
             f"{file}, line {number}: two columns are called '{twice.split('_duplicated_')[0]}'; rename one"
         )
-    return Table(file, "line", frame.rename(str.strip))
+    return Table(file, "line", frame.rename(str.strip), separator)
 
 
 def scan_parquet(path: str | Path) -> Table:
@@ -108,6 +122,19 @@ def scan_parquet(path: str | Path) -> Table:
     except (polars.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{file} is no Parquet file ({one_line(error)}); give one, or use data=wide_csv") from None
     return Table(file, "row", frame)
+
+
+def _check_width(file: Path, separator: str, columns: int) -> None:
+    """No line may have more cells than the header has; called when polars could not read the file."""
+    lines = polars.read_csv(
+        file, separator="\x00", has_header=False, quote_char=None, infer_schema=False, encoding="utf8-lossy"
+    ).to_series()
+    cells = 1 + lines.str.replace_all('"[^"]*"', "").str.count_matches(separator, literal=True)
+    if (row := first((cells > columns).fill_null(False).to_numpy())) is not None:
+        raise InputError(
+            f"{file}, line {row + 1}: {cells[row]} cells, but the header has {columns}; mend the line, or quote cells "
+            f"that hold '{separator}'"
+        )
 
 
 def existing(path: str | Path) -> Path:

@@ -1,0 +1,52 @@
+"""A trace is checked when it is made; calendar features follow the calendar."""
+
+import datetime
+
+import numpy as np
+import pytest
+
+from sliceoff.data import Trace, calendar_features
+
+TIMES = np.datetime64("2024-03-04T00:00:00", "s") + np.arange(3) * np.timedelta64(600, "s")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"values": np.zeros((2, 2))}, "values"),
+        ({"values": np.zeros((3, 1))}, "values"),
+        ({"values": np.full((3, 2), np.nan)}, "NaN"),
+        ({"values": np.full((3, 2), np.inf)}, "infinity"),
+        ({"times": TIMES[[0, 2, 1]]}, "one every 600 s"),
+        ({"times": TIMES.astype("datetime64[ns]")}, "datetime64"),
+        ({"step_s": 300}, "one every 300 s"),
+        ({"regions": ("a", "a")}, "same name"),
+    ],
+)
+def test_arguments_must_fit_together(changed, words):
+    good = {"values": np.zeros((3, 2)), "times": TIMES, "regions": ("a", "b"), "step_s": 600}
+    Trace(**good, coordinates=np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=words):
+        Trace(**{**good, **changed})
+
+
+def test_times_go_on_beyond_the_end():
+    trace = Trace(np.zeros((3, 1)), TIMES, ("a",), 600)
+    assert trace.times_at(2, 3).tolist() == [datetime.datetime(2024, 3, 4, 0, minute) for minute in (20, 30, 40)]
+
+
+def test_calendar_features_at_known_times():
+    times = np.array(["2024-03-04T00:00", "2024-03-04T06:00", "2024-03-07T12:00", "2035-03-05T00:00"], "datetime64[m]")
+    monday, morning, thursday_noon, another_monday = calendar_features(times)
+    assert monday == pytest.approx([0, 1, 0, 1], abs=1e-6)
+    assert morning[:2] == pytest.approx([1, 0], abs=1e-6)
+    assert thursday_noon == pytest.approx([0, -1, 0, -1], abs=1e-6)  # the middle of day and week
+    assert another_monday == pytest.approx(monday, abs=1e-6)
+
+
+def test_calendar_features_recur_weekly_also_before_1970():
+    times = np.datetime64("1969-06-01T00:00:00") + np.arange(3 * 168) * np.timedelta64(3600, "s")
+    features = calendar_features(times)
+    assert features.dtype == np.float32
+    assert features[168:] == pytest.approx(features[:-168])
+    assert len(np.unique(features[:168].round(4), axis=0)) == 168
