@@ -1,0 +1,83 @@
+"""Every option of every config group builds, and a class from the user's own package is one line away."""
+
+import numpy as np
+import polars
+import pytest
+from hydra import compose, initialize_config_dir
+
+from sliceoff.run import CONFIGS, Parts
+
+OPTIONS = [
+    (group, file.stem)
+    for group in ("data", "windows", "region", "offers", "predictor", "slicer", "allocator", "rivals", "logger")
+    for file in sorted((CONFIGS / group).glob("*.yaml"))
+]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A small file of every format."""
+    times = np.datetime64("2024-01-01T00:00:00", "s") + np.arange(500) * np.timedelta64(3600, "s")
+    values = 50 + 30 * np.sin(2 * np.pi * np.arange(500) / 24)
+    wide = polars.DataFrame({"time": times, "north": values, "south": values / 2})
+    long = wide.unpivot(index="time", variable_name="region", value_name="value")
+    stamps = (times.astype("datetime64[ms]").astype(np.int64)).tolist()
+    milan = "".join(f"5059\t{t}\t39\t\t\t\t\t{v}\n" for t, v in zip(stamps, values, strict=True))
+    for frame, name in ((wide, "wide"), (long, "long")):
+        frame.write_csv(tmp_path / f"{name}.csv")
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    np.savez(tmp_path / "values.npz", values=wide.select("north", "south").to_numpy(), times=times)
+    (tmp_path / "milan.txt").write_text(milan)
+    return {
+        "wide_csv": tmp_path / "wide.csv",
+        "long_csv": tmp_path / "long.csv",
+        "wide_parquet": tmp_path / "wide.parquet",
+        "long_parquet": tmp_path / "long.parquet",
+        "npz": tmp_path / "values.npz",
+        "milan": tmp_path / "milan.txt",
+    }
+
+
+def composed(*overrides: str):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("main", overrides=list(overrides))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
+def test_every_option_builds(group, option, files, tmp_path):
+    overrides = [f"{group}={option}"]
+    if option in files:
+        overrides += [f"data.path={files[option]}"]
+    if (group, option) == ("windows", "ett"):
+        overrides += ["data.days=800", "data.n_regions=1"]
+    parts = Parts(composed(*overrides))
+    assert len(parts.trace.regions) >= 1
+    assert parts.datamodule.train_values.shape[0] > 0
+    assert parts.stacks[0].name == "main"
+    assert callable(parts._build("logger"))
+
+
+@pytest.mark.parametrize("job", sorted(file.stem for file in (CONFIGS / "job").glob("*.yaml")))
+def test_every_job_builds(job):
+    assert Parts(composed(f"job={job}"))._build("job").name == job
+
+
+@pytest.mark.parametrize("group", ["init", "trainer", "callbacks", "debug", "experiment"])
+def test_every_other_option_composes(group):
+    for file in (CONFIGS / group).glob("*.yaml"):
+        assert composed(f"{group}={file.stem}")
+
+
+def test_a_class_of_the_users_own_package_needs_no_edit_here(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "class Generous:\n"
+        "    def __init__(self, offers, scenario, share):\n"
+        "        self.share = share\n"
+        "    def rent(self, request):\n"
+        "        raise RuntimeError\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = Parts(
+        composed("slicer=cheapest", "slicer._target_=mine.Generous", "~slicer.kappa", "~slicer.z", "+slicer.share=0.5")
+    )
+    assert parts.stacks[0].slicer.share == 0.5

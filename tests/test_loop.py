@@ -1,0 +1,119 @@
+"""Algorithm 1: the money adds up, stacks face the same tasks, and only the oracle sees the future."""
+
+import numpy as np
+import pytest
+import torch
+
+from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
+from sliceoff.loop import Stack, revenue_scale, simulate, users_per_unit
+from sliceoff.predictor import Forecaster, LastValue, SeasonalNaive
+from sliceoff.region import Equal, Greedy, Scenario
+from sliceoff.slicing import Cheapest, Fixed, Offers, Oracle, Reactive
+
+SCENARIO = Scenario(price=0.001, max_users=50, max_vms=32)
+OFFERS = Offers.rising(
+    bandwidth_options_mhz=[5, 10, 15, 20, 30, 40, 60, 80],
+    vm_options=[2, 4, 6, 8, 12, 16, 24, 32],
+    bandwidth_price_per_mhz=1.5,
+    bandwidth_price_scale_mhz=160,
+    vm_price=3.0,
+    vm_price_scale=64,
+    n_regions=4,
+    long_slot_s=3600,
+)
+RULE = {"offers": OFFERS, "scenario": SCENARIO, "kappa": 0.5, "z": 2.0}
+
+
+def windows_of(trace: Trace) -> TrafficDataModule:
+    return TrafficDataModule(trace, input_length=24, horizon=4)
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return windows_of(synthetic_trace(days=21))
+
+
+def stack(windows, slicer, allocator, network=SeasonalNaive):
+    forecaster = Forecaster(network, 4, 4, windows.input_length, windows.horizon, 24).eval()
+    forecaster.scaler.fit(windows.train_values)
+    return Stack("main", forecaster, slicer, allocator)
+
+
+def run(windows, slicer, allocator, periods=4, **options):
+    start = windows.heldout_start
+    settings = {"slots_per_period": 6, "seed": 0, **options}
+    unit = users_per_unit(windows.train_values, 20)
+    return simulate(
+        stack(windows, slicer, allocator),
+        windows,
+        SCENARIO,
+        unit_users=unit,
+        periods=range(start, start + periods),
+        **settings,
+    )
+
+
+def test_users_are_scaled_to_the_mean_asked_for(windows):
+    unit = users_per_unit(windows.train_values, 20)
+    assert (windows.train_values * unit).mean().item() == pytest.approx(20, rel=1e-4)
+
+
+def test_revenue_and_rent_cover_the_same_time():
+    # 20 short slots of 0.5 s stand for an hour: 360 times as much.
+    assert revenue_scale(3600, 20, 0.5) == 360
+
+
+def test_money_and_tasks_add_up(windows):
+    table = run(windows, Cheapest(**RULE), Greedy())
+    assert table["profit"].to_numpy() == pytest.approx((table["revenue"] - table["rent"]).to_numpy())
+    assert (table["tasks"] == table["done"] + table["late"] + table["dropped"]).all()
+    # What a task earns is the price times a priority of 1, 2 or 3, scaled to the hour.
+    earned = table["revenue"] / (revenue_scale(3600, 6, 0.5) * SCENARIO.price)
+    assert ((earned >= table["done"] - 1e-2) & (earned <= 3 * table["done"] + 1e-2)).all()
+    for column in ("bandwidth_utilisation", "vm_utilisation"):
+        assert ((table[column] >= 0) & (table[column] <= 1.05)).all()
+
+
+def test_stacks_face_the_same_tasks_and_a_run_repeats(windows):
+    first = run(windows, Cheapest(**RULE), Greedy())
+    other = run(windows, Fixed(**RULE, users=5.0), Equal())
+    assert first["tasks"].equals(other["tasks"])
+    assert first["users"].equals(other["users"])
+    assert first.equals(run(windows, Cheapest(**RULE), Greedy()))
+    assert not first["tasks"].equals(run(windows, Cheapest(**RULE), Greedy(), seed=1)["tasks"])
+
+
+def test_nothing_but_the_oracle_depends_on_the_future(windows):
+    trace = windows.trace
+    changed = Trace(trace.values.copy(), trace.times, trace.regions, trace.step_s)
+    changed.values[windows.heldout_start] *= 3
+    later = windows_of(changed)
+    for slicer, sees in ((Cheapest, False), (Reactive, False), (Oracle, True)):
+        tables = [run(data, slicer(**RULE), Greedy(), periods=1) for data in (windows, later)]
+        same = all(tables[0][column].equals(tables[1][column]) for column in ("n_vms", "bandwidth_hz"))
+        assert same != sees
+
+
+def test_reactive_rents_for_the_hour_before_as_a_last_value_forecast_does(windows):
+    start = windows.heldout_start
+    unit = users_per_unit(windows.train_values, 20)
+    tables = [
+        simulate(
+            stack(windows, slicer(**RULE), Greedy(), LastValue),
+            windows,
+            SCENARIO,
+            unit_users=unit,
+            periods=range(start, start + 3),
+            slots_per_period=2,
+            seed=0,
+        )
+        for slicer in (Reactive, Cheapest)
+    ]
+    assert tables[0]["rent"].to_numpy() == pytest.approx(tables[1]["rent"].to_numpy())
+
+
+def test_a_long_slot_counts_the_users_it_has(windows):
+    table = run(windows, Cheapest(**RULE), Greedy(), periods=12, slots_per_period=20)
+    expected = np.minimum(table["users"].to_numpy(), SCENARIO.max_users) * 20
+    assert table["tasks"].sum() == pytest.approx(expected.sum(), rel=0.03)
+    assert torch.get_default_dtype() == torch.float32
