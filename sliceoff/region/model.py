@@ -35,7 +35,7 @@ def uplink_rate(
 
 def upload_time(data_bits: Float[Tensor, "*shape"], rate_bps: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Eq. 2: `d / r`; without a rate the task never arrives."""
-    return torch.where(rate_bps > 0, data_bits / rate_bps, torch.inf)
+    return data_bits.clamp_min(torch.finfo(data_bits.dtype).tiny) / rate_bps
 
 
 def execution_time(

@@ -6,7 +6,6 @@ the max-plus algebra, and such maps compose associatively. The paper's plain sum
 term.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from sliceoff.region.model import completion_time
 
-_NEVER = -torch.inf
+# Stands for minus infinity, but may be multiplied by zero and added to itself.
+_NEVER = -1e30
 
 
 class Queued(NamedTuple):
@@ -37,14 +37,17 @@ def paper_wait(ahead_s: Float[Tensor, "*shape"], arrival_s: Float[Tensor, "*shap
 
 
 def max_plus_scan(
-    step: Float[Tensor, "*batch length"], floor: Float[Tensor, "*batch length"]
+    step: Float[Tensor, "*batch length"], floor: Float[Tensor, "*batch length"], longest: int
 ) -> Float[Tensor, "*batch length"]:
     """Running composition of the maps `x -> max(x + step, floor)`, applied to minus infinity.
 
-    A map with `step = -inf` forgets what came before: that is where a segment starts. Work O(length log length).
+    A map with `step = -inf` forgets what came before: that is where a segment starts.
+
+    Args:
+        longest: maps in the longest segment; work O(length log longest).
     """
-    shift, length = 1, step.shape[-1]
-    while shift < length:
+    shift = 1
+    while shift < longest:
         reached = torch.maximum(floor[..., :-shift] + step[..., shift:], floor[..., shift:])
         floor = torch.cat((floor[..., :shift], reached), -1)
         step = torch.cat((step[..., :shift], step[..., :-shift] + step[..., shift:]), -1)
@@ -65,79 +68,89 @@ def fifo(
 ) -> Queued:
     """Run every VM's FIFO queue through one slot.
 
-    Tasks are served in the order of arrival, ties in the order of users. With `late_tasks="drop"` a task that on
-    arrival can no longer meet the deadline is turned away and takes no time.
+    Tasks are served in the order of arrival, ties (to 1e-13 s) in the order of users. With `late_tasks="drop"` a task
+    that on arrival can no longer meet the deadline is turned away and takes no time.
 
     Args:
-        joins: users whose task reaches its VM; the others wait 0 and are not admitted.
+        joins: users whose task reaches its VM, by the deadline; the others wait 0 and are not admitted.
         backlog_s: time until each VM is free of earlier slots' work.
 
     Returns:
         For a task turned away, `wait_s` is what it would have waited.
     """
-    wait = {"lindley": lindley_wait, "paper": paper_wait}[queue]
+    if not vm.shape[-1]:
+        return Queued(torch.zeros_like(arrival_s), joins, backlog_s)
     n_vms = backlog_s.shape[-1]
     # Tasks that never reach theirs queue at one more VM, behind the real ones.
-    vm = torch.where(joins, vm, n_vms)
-    order = _by_vm_and_arrival(vm, arrival_s)
-    vm, arrival_s, execution_s, joins = (x.gather(-1, order) for x in (vm, arrival_s, execution_s, joins))
-    backlog = torch.nn.functional.pad(backlog_s, (0, 1))
-    first = torch.ones_like(joins)
-    first[..., 1:] = vm[..., 1:] != vm[..., :-1]
-    at_start = backlog.gather(-1, vm)
-
-    def completion(ahead: Tensor) -> Tensor:
-        return completion_time(arrival_s, wait(ahead, arrival_s), execution_s)
-
-    def scan(admitted: Tensor) -> tuple[Tensor, Tensor]:
-        """When the VM is free, before and after each task."""
-        step = torch.where(admitted, execution_s, 0)
-        floor = torch.where(admitted, arrival_s + execution_s, _NEVER) if queue == "lindley" else step + _NEVER
-        floor = torch.where(first, torch.maximum(floor, at_start + step), floor)
-        after = max_plus_scan(torch.where(first, _NEVER, step), floor)
-        before = torch.where(first, at_start, after.roll(1, -1))
-        return before, after
-
-    admitted = joins
+    vm = vm.masked_fill(~joins, n_vms)
+    arrival_s = arrival_s.masked_fill(~joins, 0)
+    # One sort by VM and arrival: in double precision the sum holds both.
+    order = (vm.double() * (2 * deadline_s) + arrival_s).argsort(dim=-1, stable=True)
+    vm, arrival_s, execution_s = (x.gather(-1, order) for x in (vm, arrival_s, execution_s))
+    lines = _Lines(vm, arrival_s, execution_s, torch.nn.functional.pad(backlog_s, (0, 1)), queue)
+    admitted = (vm < n_vms).to(backlog_s.dtype)
     if late_tasks == "drop":
-        admitted = _admit(admitted & (completion(at_start) <= deadline_s), scan, completion, vm, backlog, deadline_s)
-    before, after = scan(admitted)
-    busy_until = backlog.scatter_reduce(-1, vm, after, "amax")[..., :n_vms]
-    waited = torch.where(joins, wait(before, arrival_s), 0)
+        admitted = lines.admit(admitted, deadline_s)
+    before, after = lines.scan(admitted)
     return Queued(
-        torch.empty_like(waited).scatter_(-1, order, waited),
-        torch.empty_like(admitted).scatter_(-1, order, admitted),
-        busy_until,
+        torch.zeros_like(before).scatter_(-1, order, lines.wait(before)).masked_fill(~joins, 0),
+        torch.zeros_like(joins).scatter_(-1, order, admitted > 0),
+        lines.backlog_s.scatter_reduce(-1, vm, after, "amax")[..., :n_vms],
     )
 
 
-def _admit(
-    admitted: Tensor,
-    scan: Callable[[Tensor], tuple[Tensor, Tensor]],
-    completion: Callable[[Tensor], Tensor],
-    vm: Tensor,
-    backlog: Tensor,
-    deadline_s: float,
-) -> Tensor:
-    """Turn away, in queue order, whoever is late behind those admitted before.
+class _Lines:
+    """All queues of a batch, one behind the other along the last dimension. Masks are 0.0 or 1.0, which is faster."""
 
-    What stands before a queue's first late task is final, so that task is turned away, and with it all later ones that
-    would be late even if the queue grew no further. Between two rounds at least one task was served out of a slack
-    shorter than the first one's execution, so rounds <= 1 + longest / shortest execution time, however many users.
-    """
-    while True:
-        before, _ = scan(admitted)
-        late = admitted & (completion(before) > deadline_s)
-        if not late.any():
-            return admitted
-        # `before` never falls along a queue: its least value among the late is the one at the first of them.
-        at_first_late = torch.full_like(backlog, torch.inf).scatter_reduce(
-            -1, vm, torch.where(late, before, torch.inf), "amin"
-        )
-        admitted = admitted & ~(late & (completion(at_first_late.gather(-1, vm)) > deadline_s))
+    def __init__(self, vm: Tensor, arrival_s: Tensor, execution_s: Tensor, backlog_s: Tensor, queue: str):
+        self.backlog_s = backlog_s
+        self._vm, self._arrival_s, self._execution_s = vm, arrival_s, execution_s
+        self._paper = queue == "paper"
+        first = torch.ones_like(arrival_s)
+        first[..., 1:] = vm[..., 1:] != vm[..., :-1]
+        self._later = 1 - first
+        self._at_start = backlog_s.gather(-1, vm) * first
+        ones = torch.ones((), dtype=vm.dtype, device=vm.device).expand_as(vm)
+        lengths = torch.zeros_like(backlog_s, dtype=vm.dtype).scatter_add(-1, vm, ones)[..., :-1]
+        self._longest = int(lengths.max())
 
+    def wait(self, before: Tensor) -> Tensor:
+        """Waiting time, given when the VM is free."""
+        return paper_wait(before, self._arrival_s) if self._paper else lindley_wait(before, self._arrival_s)
 
-def _by_vm_and_arrival(vm: Int[Tensor, "*batch users"], arrival_s: Float[Tensor, "*batch users"]) -> Tensor:
-    """Indices that sort by VM, then arrival, then user."""
-    by_arrival = arrival_s.argsort(dim=-1, stable=True)
-    return by_arrival.gather(-1, vm.gather(-1, by_arrival).argsort(dim=-1, stable=True))
+    def scan(self, admitted: Tensor) -> tuple[Tensor, Tensor]:
+        """When the VM is free, before and after each task, if these are `admitted`."""
+        first = 1 - self._later
+        step = self._execution_s * admitted
+        begun = self._at_start + step + self._later * _NEVER
+        if self._paper:
+            floor = begun
+        else:
+            floor = torch.maximum(begun, (self._arrival_s + self._execution_s) * admitted + (1 - admitted) * _NEVER)
+        after = max_plus_scan(step * self._later + first * _NEVER, floor, self._longest)
+        before = self._at_start + self._later * after.roll(1, -1)
+        return before, after
+
+    def admit(self, admitted: Tensor, deadline_s: float) -> Tensor:
+        """Turn away, in queue order, whoever is late behind those admitted before.
+
+        What stands before a queue's first late task is final, so that task is turned away, and with it all later ones
+        that would be late even if the queue grew no further. Between two rounds at least one task was served out of a
+        slack shorter than the first one's execution: rounds <= 2 + longest / shortest execution, however many users.
+        """
+        alone = self.backlog_s.gather(-1, self._vm)
+        admitted = admitted * (self._completion(alone) <= deadline_s)
+        while True:
+            before, _ = self.scan(admitted)
+            late = admitted * (self._completion(before) > deadline_s)
+            if not late.any():
+                return admitted
+            # `before` never falls along a queue: its least value among the late is the one at the first of them.
+            at_first_late = torch.full_like(self.backlog_s, -_NEVER).scatter_reduce(
+                -1, self._vm, before - (1 - late) * _NEVER, "amin"
+            )
+            hopeless = self._completion(at_first_late.gather(-1, self._vm)) > deadline_s
+            admitted = admitted * (1 - late * hopeless)
+
+    def _completion(self, before: Tensor) -> Tensor:
+        return completion_time(self._arrival_s, self.wait(before), self._execution_s)

@@ -52,7 +52,7 @@ class Scenario:
     min_distance_m: float = 10.0
     speed_mps: float | None = None
     vm_hz: float = 4e9
-    price: float = 0.05
+    price: float = 0.001
     queue: Literal["lindley", "paper"] = "lindley"
     late_tasks: Literal["drop", "run"] = "drop"
 
