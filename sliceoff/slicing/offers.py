@@ -50,6 +50,7 @@ class Offers:
         bandwidth_price: (regions, bandwidth_offers) [money per long slot].
         n_vms: (regions, vm_offers), rising along the last axis.
         vm_price: (regions, vm_offers) [money per long slot].
+        long_slot_s: how long a slice is rented.
         budget: the most that the prices of all chosen offers may add up to [money per long slot]; None: no limit.
         bandwidth_inventory_hz: the most that all regions together can rent; None: no limit.
         vm_inventory: the same for VMs.
@@ -64,6 +65,7 @@ class Offers:
     bandwidth_price: Float[Tensor, "regions bandwidth_offers"]
     n_vms: Int[Tensor, "regions vm_offers"]
     vm_price: Float[Tensor, "regions vm_offers"]
+    long_slot_s: Number = _HOUR_S
     budget: Number | None = None
     bandwidth_inventory_hz: Number | None = None
     vm_inventory: Number | None = None
@@ -178,7 +180,7 @@ class Offers:
         )
         if any(size != int(size) for size in vms):
             raise InputError(f"offers.vm_options={list(vms)} holds a part of a VM; give whole numbers")
-        slots = positive("offers.long_slot_s", long_slot_s) / _HOUR_S
+        hours = positive("offers.long_slot_s", long_slot_s) / _HOUR_S
 
         def table(row: Sequence[Number], dtype: torch.dtype = torch.float64) -> Tensor:
             return torch.tensor(row, dtype=dtype).expand(n_regions, -1).clone()
@@ -188,10 +190,11 @@ class Offers:
 
         return cls(
             bandwidth_hz=table([size * 1e6 for size in mhz]),
-            bandwidth_price=table([bandwidth_price(size) * slots for size in mhz]),
+            bandwidth_price=table([bandwidth_price(size) * hours for size in mhz]),
             n_vms=table([int(size) for size in vms], torch.int64),
-            vm_price=table([vm_price(size) * slots for size in vms]),
-            budget=limit("budget_per_region", budget_per_region, slots),
+            vm_price=table([vm_price(size) * hours for size in vms]),
+            long_slot_s=long_slot_s,
+            budget=limit("budget_per_region", budget_per_region, hours),
             bandwidth_inventory_hz=limit("bandwidth_inventory_mhz_per_region", bandwidth_inventory_mhz_per_region, 1e6),
             vm_inventory=limit("vm_inventory_per_region", vm_inventory_per_region, 1.0),
             change_price=change_price,

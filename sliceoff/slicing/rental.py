@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sliceoff.slicing.demand import TaskStatistics
+from sliceoff.slicing.forecast_errors import ForecastErrors
 from sliceoff.slicing.offers import Offers, pick
 from sliceoff.slicing.solver import Status
 
@@ -26,6 +27,7 @@ class Rental:
         seconds: wall time.
         lp_value: the relaxation's optimum [money per long slot], a lower bound on rent and penalised shortfall.
         period: long slots rented before this one.
+        errors: what a slicer that learns from forecast errors has seen so far; the next request hands it back.
     """
 
     bandwidth_index: Int[Tensor, " regions"]
@@ -39,6 +41,7 @@ class Rental:
     seconds: float = 0.0
     lp_value: float | None = None
     period: int = 0
+    errors: ForecastErrors | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def rental(
     fallback: str = "",
     seconds: float = 0.0,
     lp_value: float | None = None,
+    errors: ForecastErrors | None = None,
 ) -> Rental:
     """The rental of these offers."""
     bandwidth_cost, vm_cost = offer_costs(offers, previous)
@@ -106,4 +110,5 @@ def rental(
         seconds=seconds,
         lp_value=lp_value,
         period=0 if previous is None else previous.period + 1,
+        errors=errors,
     )

@@ -144,8 +144,8 @@ class LpRounding:
     With the repair, the draws themselves hardly matter (`benchmarks/slicing.py`).
 
     Theorem 2 holds for a plain draw: E[rent] is the LP's value, E[capacity] at least the demand, and the total falls
-    short of it by a part delta with a probability of at most exp(-2 delta^2 D^2 / sum Delta_i^2). No such bound holds for
-    a single region, hence the repair.
+    short of it by a part delta with a probability of at most exp(-2 delta^2 D^2 / sum Delta_i^2). No such bound holds
+    for a single region, hence the repair.
 
     Args:
         kappa, z, aggregate_margin, solver, time_limit_s: as for `Exact`.

@@ -1,0 +1,140 @@
+"""Renting what earns most, rather than what covers (P1 without the hard deadline of C6)."""
+
+import time
+
+import torch
+
+from sliceoff.errors import InputError
+from sliceoff.region import Allocator, Greedy, Scenario
+from sliceoff.slicing.checks import Number, count
+from sliceoff.slicing.choice import scale_back
+from sliceoff.slicing.demand import TaskStatistics
+from sliceoff.slicing.forecast_errors import ForecastErrors
+from sliceoff.slicing.offers import Offers, pick
+from sliceoff.slicing.problem import PairProblem, smallest
+from sliceoff.slicing.program import ExactProgram
+from sliceoff.slicing.rental import Rental, SlicingRequest, offer_costs, rental
+from sliceoff.slicing.revenue import RevenueTable, measure_revenue
+from sliceoff.slicing.solver import Solver, Status
+
+_MOST_SIZES = 12
+
+
+class Profit:
+    """Rents the pairs of offers with the highest expected revenue less rent, under the coupling rows.
+
+        max  sum_i sum_km (E[revenue_i^km] - rent_i^km) x_i^km    s.t.  sum_km x_i^km = 1, coupling rows, x binary
+
+    The revenue of a pair is measured once, by simulating the region with an allocator, and averaged over scenarios of
+    the users: the forecast with the relative errors of the last week. A region whose tasks turn out larger or smaller than
+    the scenario's is looked up at accordingly smaller or larger sizes.
+
+    `uncovered` marks regions whose slice cannot carry the forecast users for ever.
+
+    Args:
+        allocator: whose revenue is measured; `Greedy` if not given.
+        n_scenarios: numbers of users per region.
+        users_step: of the grid on which revenue is measured, users per short slot.
+        copies, slots: a cell of the grid is the mean over `copies * slots` short slots.
+        seed: of the tasks it is measured on.
+        solver, time_limit_s, gap: as for `Exact`.
+
+    Raises:
+        InputError: an argument is out of range, or an offer has more VMs than `region.max_vms`.
+    """
+
+    def __init__(
+        self,
+        offers: Offers,
+        scenario: Scenario,
+        allocator: Allocator | None = None,
+        n_scenarios: int = 16,
+        users_step: int = 4,
+        copies: int = 4,
+        slots: int = 24,
+        seed: int = 0,
+        solver: str = "HIGHS",
+        time_limit_s: Number = 10.0,
+        gap: Number = 1e-4,
+    ):
+        if int(offers.n_vms.max()) > scenario.max_vms:
+            raise InputError(
+                f"offers.vm_options go up to {int(offers.n_vms.max())}, region.max_vms is {scenario.max_vms}; raise it"
+            )
+        self._offers, self._scenario = offers, scenario
+        self._allocator = Greedy() if allocator is None else allocator
+        self._n_scenarios, self._seed = count("slicer.n_scenarios", n_scenarios), seed
+        self._step = count("slicer.users_step", users_step)
+        self._copies, self._slots = count("slicer.copies", copies), count("slicer.slots", slots)
+        self._program = ExactProgram(Solver(solver, time_limit_s, integer=True, gap=gap))
+        self._table: RevenueTable | None = None
+        self._usual = TaskStatistics.prior(scenario, offers.n_regions)
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the forecast and its errors."""
+        start = time.perf_counter()
+        errors = request.previous.errors if request.previous is not None else None
+        errors = errors or ForecastErrors.none_yet(self._offers.n_regions)
+        errors = errors.observed(request.last, asked_miss=0.5, rate=0.0)
+        profit = self.expected_profit(request, errors)
+        pairs = PairProblem(
+            self._offers, -profit.numpy(), torch.zeros_like(profit).numpy(), torch.zeros(len(profit)).double().numpy()
+        )
+        problem = pairs.choice_problem()
+        status, choice = self._program.solve(problem)
+        fallback = "" if status is Status.OPTIMAL else "best choice known, not proved"
+        if choice is None:
+            best = tuple(block.cost.argmin(-1) for block in problem.blocks)
+            choice, fallback = scale_back(problem, best) or smallest(problem), "scaled back to the coupling rows"
+        bandwidth, vms = pairs.offers_of(choice)
+        capacity = request.statistics.capacity_users(
+            pick(self._offers.bandwidth_hz, bandwidth), pick(self._offers.n_vms, vms), self._scenario.short_slot_s
+        )
+        return rental(
+            self._offers,
+            bandwidth,
+            vms,
+            previous=request.previous,
+            uncovered=capacity < request.forecast,
+            status=status,
+            fallback=fallback,
+            seconds=time.perf_counter() - start,
+            errors=errors.forecasting(request.forecast),
+        )
+
+    def expected_profit(self, request: SlicingRequest, errors: ForecastErrors) -> torch.Tensor:
+        """Expected profit of every pair of offers, (regions, bandwidth_offers, vm_offers) [money per long slot]."""
+        usual, now = self._usual, request.statistics
+        revenue = self.table.expected(
+            self._offers.bandwidth_hz * (usual.bandwidth_mean / now.bandwidth_mean).unsqueeze(-1),
+            self._offers.n_vms * (usual.vm_mean / now.vm_mean).unsqueeze(-1),
+            errors.scenarios(request.forecast, self._n_scenarios),
+        )
+        bandwidth, vms = offer_costs(self._offers, request.previous)
+        scale = self._offers.long_slot_s / self._scenario.short_slot_s
+        return revenue * scale - bandwidth.unsqueeze(2) - vms.unsqueeze(1)
+
+    @property
+    def table(self) -> RevenueTable:
+        """Revenue by slice and users, measured at the first call (seconds)."""
+        if self._table is None:
+            most = self._scenario.max_users
+            self._table = measure_revenue(
+                self._scenario,
+                self._allocator,
+                _grid(self._offers.bandwidth_hz.unique().tolist()),
+                [int(size) for size in _grid(self._offers.n_vms.unique().tolist())],
+                [float(users) for users in range(self._step, most + self._step, self._step)],
+                copies=self._copies,
+                slots=self._slots,
+                seed=self._seed,
+            )
+        return self._table
+
+
+def _grid(sizes: list[float]) -> list[float]:
+    """The sizes on offer, or some of them where there are many."""
+    if len(sizes) <= _MOST_SIZES:
+        return sizes
+    places = torch.linspace(0, len(sizes) - 1, _MOST_SIZES).round().long().unique().tolist()
+    return [sizes[place] for place in places]
