@@ -17,7 +17,9 @@ OPTIONS = [
 @pytest.fixture
 def files(tmp_path):
     """A small file of every format."""
-    times = np.datetime64("2024-01-01T00:00:00", "s") + np.arange(500) * np.timedelta64(3600, "s")
+    times = (np.datetime64("2024-01-01T00:00:00", "ms") + np.arange(500) * np.timedelta64(3600, "s")).astype(
+        "datetime64[ms]"
+    )
     values = 50 + 30 * np.sin(2 * np.pi * np.arange(500) / 24)
     wide = polars.DataFrame({"time": times, "north": values, "south": values / 2})
     long = wide.unpivot(index="time", variable_name="region", value_name="value")
