@@ -17,6 +17,8 @@ from sliceoff.slicing.requirement import FixedKappa as FixedKappa
 from sliceoff.slicing.requirement import JointKappa as JointKappa
 from sliceoff.slicing.revenue import RevenueTable as RevenueTable
 from sliceoff.slicing.revenue import measure_revenue as measure_revenue
+from sliceoff.slicing.risk import Newsvendor as Newsvendor
+from sliceoff.slicing.risk import newsvendor_miss as newsvendor_miss
 from sliceoff.slicing.slicers import Cheapest as Cheapest
 from sliceoff.slicing.slicers import Exact as Exact
 from sliceoff.slicing.slicers import Fixed as Fixed

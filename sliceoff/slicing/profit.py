@@ -26,8 +26,8 @@ class Profit:
         max  sum_i sum_km (E[revenue_i^km] - rent_i^km) x_i^km    s.t.  sum_km x_i^km = 1, coupling rows, x binary
 
     The revenue of a pair is measured once, by simulating the region with an allocator, and averaged over scenarios of
-    the users: the forecast with the relative errors of the last week. A region whose tasks turn out larger or smaller than
-    the scenario's is looked up at accordingly smaller or larger sizes.
+    the users: the forecast with the relative errors of the last week. A region whose tasks turn out larger or smaller
+    than the scenario's is looked up at accordingly smaller or larger sizes.
 
     `uncovered` marks regions whose slice cannot carry the forecast users for ever.
 

@@ -8,7 +8,7 @@ from sliceoff.slicing.choice import Block, ChoiceProblem, take
 from sliceoff.slicing.presolve import at_prices, presolve, rounded_down, row_steps, shadow_prices
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), rows=st.integers(0, 3), tight=st.floats(-0.1, 1.1))
 def test_bound_incumbent_and_fixing_are_right(seed, rows, tight):
     asked = problem(seed, regions=4, options=3, rows=rows, tight=tight)
@@ -67,7 +67,7 @@ def test_limits_round_to_what_can_be_reached():
     assert rounded_down(below, row_steps(below)).limits.tolist() == pytest.approx([-40.0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), tight=st.floats(-0.1, 1.1))
 def test_rounded_limits_lose_no_choice(seed, tight):
     random = np.random.default_rng(seed)

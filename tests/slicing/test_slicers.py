@@ -120,7 +120,7 @@ def test_exact_under_one_row_is_brute_force(offers, scenario, ask, solver):
     assert rental.status == Status.OPTIMAL
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), limits=st.sampled_from(COUPLED), change=st.sampled_from([0.0, 20.0]))
 def test_c1_c3_and_the_rows_hold_for_every_slicer(offers, scenario, ask, seed, limits, change):
     random = np.random.default_rng(seed)

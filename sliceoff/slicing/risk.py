@@ -1,0 +1,72 @@
+"""Renting for a calibrated quantile of the users instead of their forecast."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sliceoff.errors import InputError
+from sliceoff.region import Scenario
+from sliceoff.slicing.checks import Number, fraction, not_negative, optional
+from sliceoff.slicing.demand import TaskStatistics
+from sliceoff.slicing.forecast_errors import ForecastErrors
+from sliceoff.slicing.offers import Offers
+from sliceoff.slicing.rental import Rental, Slicer, SlicingRequest
+
+
+class Newsvendor:
+    """Hands another slicer an upper bound of the users that is exceeded in a chosen part of the long slots.
+
+    The part is the newsvendor's ratio of what a user more costs to what a user served earns, unless given. The bound is
+    the forecast plus a quantile of its recent errors, calibrated online (`ForecastErrors`), so that the asked and the
+    observed part agree whatever the predictor.
+
+    Args:
+        slicer: called with `offers` and `scenario`, makes the slicer that rents for the bound.
+        miss: part of the long slots in which the users may exceed the bound, in (0, 1); None: the newsvendor's ratio.
+        rate: how fast the calibration follows, >= 0; 0 leaves the plain quantile of recent errors.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        offers: Offers,
+        scenario: Scenario,
+        slicer: Callable[..., Slicer],
+        miss: Number | None = None,
+        rate: Number = 0.02,
+    ):
+        self._slicer = slicer(offers=offers, scenario=scenario)
+        self.miss = optional(fraction, "slicer.miss", miss) or newsvendor_miss(offers, scenario)
+        self._rate = not_negative("slicer.rate", rate)
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the bound."""
+        errors = request.previous.errors if request.previous is not None else None
+        errors = errors or ForecastErrors.none_yet(len(request.forecast), self.miss)
+        errors = errors.observed(request.last, self.miss, self._rate)
+        bound = errors.upper(request.forecast)
+        rental = self._slicer.rent(replace(request, forecast=bound.to(request.forecast.dtype)))
+        return replace(rental, errors=errors.forecasting(request.forecast, bound))
+
+
+def newsvendor_miss(offers: Offers, scenario: Scenario) -> float:
+    """What renting for one user more costs, over what a served user earns; kept within 1 % and 99 %.
+
+    A user's part of a slice is what Eq. 17 without its margins asks at a kappa of a half, at the mean unit price of the
+    offers: the units added last are dearer or cheaper than that, which the mean leaves out.
+
+    Raises:
+        InputError: users earn nothing, so that no bound is best.
+    """
+    statistics = TaskStatistics.prior(scenario, 1)
+    span = scenario.deadline_s / 2
+    bandwidth = float(statistics.bandwidth_mean) / min(span, scenario.short_slot_s)
+    vms = float(statistics.vm_mean) / min(span, scenario.short_slot_s)
+    cost = bandwidth * float((offers.bandwidth_price / offers.bandwidth_hz).mean())
+    cost += vms * float((offers.vm_price / offers.n_vms).mean())
+    slots = offers.long_slot_s / scenario.short_slot_s
+    earns = scenario.price * sum(scenario.priorities) / len(scenario.priorities) * slots
+    if earns <= 0:
+        raise InputError(f"region.price={scenario.price} earns nothing, so that no risk is worth it; set slicer.miss")
+    return min(max(cost / earns, 0.01), 0.99)

@@ -1,0 +1,94 @@
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+import torch
+
+from sliceoff.errors import InputError
+from sliceoff.region import Scenario
+from sliceoff.slicing import Exact, ForecastErrors, Newsvendor, newsvendor_miss
+
+LTE = Path(__file__).parents[3] / "shared" / "data" / "lte" / "week_users.csv"
+
+
+def follow(actual, forecast, miss, rate=0.02):
+    """Coverage per period of the online bound, `forecast[t]` being made when `actual[:t]` is known."""
+    errors, covered = ForecastErrors.none_yet(actual.shape[1], miss), []
+    for now, expected in zip(actual, forecast, strict=True):
+        bound = errors.upper(expected)
+        errors = errors.forecasting(expected, bound).observed(now, miss, rate)
+        covered.append(now <= bound)
+    return torch.stack(covered).double()
+
+
+@pytest.mark.parametrize("miss", [0.05, 0.1, 0.2, 0.3, 0.5])
+def test_coverage_is_within_two_points_after_a_shift(miss):
+    """The errors triple half way, and are skewed throughout: the calibration follows."""
+    random = np.random.default_rng(0)
+    noise = torch.from_numpy(random.gamma(2.0, 1.0, (1000, 5)))
+    noise[500:] *= 3
+    forecast = torch.full_like(noise, 20.0)
+    covered = follow(forecast + noise, forecast, miss)
+    assert float(covered[24:].mean()) == pytest.approx(1 - miss, abs=0.02)
+
+
+@pytest.mark.skipif(not LTE.is_file(), reason="the shared traces are not here")
+@pytest.mark.parametrize("miss", [0.05, 0.1, 0.2, 0.3, 0.5])
+def test_coverage_is_within_two_points_on_real_traffic(miss):
+    """Repeat-last forecasts on the held-out part of real cellular traffic, calibrated on the part before."""
+    users = torch.from_numpy(polars.read_csv(LTE).drop("time").to_numpy().astype(float))
+    covered = follow(users[1:], users[:-1], miss)[int(0.7 * len(users)) :]
+    assert float(covered.mean()) == pytest.approx(1 - miss, abs=0.02)
+
+
+def test_without_errors_there_is_only_the_forecast():
+    errors, forecast = ForecastErrors.none_yet(2), torch.tensor([3.0, 7.0])
+    assert errors.upper(forecast).tolist() == [3.0, 7.0]
+    assert errors.scenarios(forecast, 5).tolist() == [[3.0], [7.0]]
+    assert errors.observed(forecast, 0.5, 0.1) is errors  # nothing was forecast yet
+
+
+def test_scenarios_spread_as_the_errors_did():
+    errors, forecast = ForecastErrors.none_yet(1), torch.tensor([9.0])
+    for actual in (4.0, 9.0, 14.0):
+        errors = errors.forecasting(forecast).observed(torch.tensor([actual]), 0.5, 0.0)
+    assert errors.relative[:, 0].tolist() == [-0.5, 0.0, 0.5]
+    scenarios = errors.scenarios(torch.tensor([19.0]), 4)
+    assert scenarios.shape == (1, 4)
+    assert scenarios.mean().item() == pytest.approx(19.0)
+    assert 9.0 <= scenarios.min() < 14.0 < 24.0 < scenarios.max() <= 29.0
+
+
+def test_memory_is_a_week():
+    errors = ForecastErrors.none_yet(3)
+    for _ in range(300):
+        errors = errors.forecasting(torch.ones(3)).observed(torch.ones(3), 0.5, 0.0)
+    assert errors.relative.shape == (168, 3)
+
+
+def test_the_newsvendor_rents_more_when_users_earn_more(offers, scenario, ask):
+    market = offers(3)
+    miss = {price: newsvendor_miss(market, Scenario(price=price)) for price in (5e-4, 2e-3)}
+    assert miss[2e-3] == pytest.approx(miss[5e-4] / 4)
+    assert newsvendor_miss(market, Scenario(price=1e-9)) == 0.99
+    with pytest.raises(InputError, match=r"region\.price"):
+        newsvendor_miss(market, Scenario(price=0.0))
+    random, rented = np.random.default_rng(0), {}
+    noise = random.normal(0, 5, (40, 3))
+    for miss in (0.05, 0.5):
+        slicer = Newsvendor(market, scenario, partial(Exact, kappa="joint", z=0.0), miss=miss)
+        previous, total, last = None, 0.0, np.full(3, 20.0)
+        for step in noise[:25]:
+            previous = slicer.rent(ask(np.full(3, 20.0), last=last, previous=previous))
+            last = np.clip(20.0 + step, 0, 60)
+            total += float(previous.rent.sum())
+        rented[miss] = total
+    assert rented[0.05] > 1.1 * rented[0.5]
+
+
+@pytest.mark.parametrize(("option", "value"), [("miss", 1.5), ("miss", 0.0), ("rate", -1.0)])
+def test_wrong_options(offers, scenario, option, value):
+    with pytest.raises(InputError, match=f"slicer.{option}"):
+        Newsvendor(offers(1), scenario, partial(Exact, kappa=0.5, z=0.0), **{option: value})
