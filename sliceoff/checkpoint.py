@@ -86,6 +86,21 @@ def load(path: str | Path, expect: type[Module]) -> Module:
     return module.eval()  # type: ignore[return-value]
 
 
+def differing(saved: Any, current: Any, name: str = "") -> str | None:
+    """The dotted name of the first place where two descriptions differ, None where they are the same."""
+    if isinstance(saved, Mapping) and isinstance(current, Mapping):
+        for key in [*saved, *(key for key in current if key not in saved)]:
+            inner = f"{name}.{key}".removeprefix(".").removeprefix("arguments.")
+            if key not in saved or key not in current:
+                return inner
+            if (place := differing(saved[key], current[key], inner)) is not None:
+                return place
+        return None
+    if isinstance(saved, torch.Tensor) and isinstance(current, torch.Tensor):
+        return None if torch.equal(saved, current) else name
+    return None if type(saved) is type(current) and saved == current else name
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
 

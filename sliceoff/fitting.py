@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from callbacks import Interruption, RandomState
 from sliceoff import checkpoint
+from sliceoff.errors import InputError
 
 
 def fit(
@@ -32,10 +33,14 @@ def fit(
         resume: go on from `last.ckpt` where there is one.
 
     Raises:
+        InputError: `last.ckpt` is of another module or was written with other options.
         KeyboardInterrupt: interrupted, after `last.ckpt` was written.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     last, best = checkpoints / "last.ckpt", checkpoints / "best.ckpt"
+    resume = resume and last.is_file()
+    if resume and (place := checkpoint.differing(checkpoint.read(last)["spec"], module.spec)) is not None:
+        raise InputError(f"{last} was written with another {place}; resume with the config that the run began with")
     made = [callback(dirpath=checkpoints) if isinstance(callback, partial) else callback for callback in callbacks]
     engine = trainer(
         callbacks=[RandomState(), *made, Interruption(last)],
@@ -44,7 +49,7 @@ def fit(
     )
     handler = signal.getsignal(signal.SIGINT)
     try:
-        engine.fit(module, datamodule=datamodule, ckpt_path=last if resume and last.is_file() else None)
+        engine.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
     except SystemExit:
         if engine.interrupted:  # Lightning turns Ctrl-C into exit code 1
             raise KeyboardInterrupt from None
@@ -52,3 +57,11 @@ def fit(
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
     return checkpoint.load(best if best.is_file() else last, expect=type(module))
+
+
+def test(
+    module: pl.LightningModule, *, trainer: Callable[..., pl.Trainer], datamodule: pl.LightningDataModule
+) -> dict[str, float]:
+    """The module's test metrics on the held-out end."""
+    engine = trainer(callbacks=[], logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    return dict(engine.test(module, datamodule, verbose=False)[0])

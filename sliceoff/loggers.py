@@ -86,12 +86,12 @@ class Guarded(Logger):
     @property
     def name(self) -> str | None:
         """The W&B project, None when off."""
-        return self._logger and self._logger.name
+        return None if self._logger is None else self._logger.name
 
     @property
     def version(self) -> int | str | None:
         """The W&B run id, None when off."""
-        return self._logger and self._logger.version
+        return None if self._logger is None else self._logger.version
 
     @property
     def experiment(self) -> Any:

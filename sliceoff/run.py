@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import hydra
 import lightning.pytorch as pl
@@ -30,7 +30,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sliceoff import checkpoint
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, near_miss
-from sliceoff.fitting import fit
+from sliceoff.fitting import fit, test
 from sliceoff.loop import Stack, users_per_unit
 from sliceoff.predictor import Forecaster
 from sliceoff.region import Allocator, Scenario
@@ -139,7 +139,7 @@ class Parts:
             folder: where under the run's `checkpoints/` its files go.
         """
         fitted = fit(
-            {"predictor": self.forecaster, "allocator": self.allocator}[module],
+            self.forecaster if module == "predictor" else cast(pl.LightningModule, self.allocator),
             datamodule=self.datamodule if module == "predictor" else None,
             trainer=self._build(f"trainer.{module}"),
             callbacks=list(self._build(f"callbacks.{module}").values()),
@@ -151,6 +151,10 @@ class Parts:
         self.__dict__[{"predictor": "forecaster", "allocator": "allocator"}[module]] = fitted
         self.__dict__.pop("stacks", None)
         return fitted
+
+    def test(self, forecaster: Forecaster) -> dict[str, float]:
+        """The forecaster's metrics on the held-out end."""
+        return test(forecaster, trainer=self._build("trainer.predictor"), datamodule=self.datamodule)
 
     def logger(self, name: str, directory: RunDirectory) -> list[Logger]:
         """The experiment loggers of one part of the run."""
@@ -280,7 +284,7 @@ def _known_keys(overrides: list[str], unknown: str) -> list[str]:
             cfg = hydra.compose("main", overrides=groups)
         except HydraException:
             cfg = hydra.compose("main")
-    return list(_keys(OmegaConf.to_container(cfg)))
+    return list(_keys(cast(Mapping, OmegaConf.to_container(cfg))))
 
 
 def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:

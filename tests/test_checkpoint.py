@@ -81,3 +81,13 @@ def test_a_checkpoint_cannot_name_anything_but_a_torch_module(tmp_path, module):
 def test_what_cannot_be_kept_is_told_at_once():
     with pytest.raises(TypeError, match="name of type object"):
         checkpoint.describe(Whole, {"body": partial(Body, width=3), "name": object()})
+
+
+def test_the_first_difference_between_descriptions_is_named(module):
+    other = Whole(partial(Body, width=3), "gru")
+    wider = Whole(partial(Body, width=4), "informer")
+    assert checkpoint.differing(module.spec, Whole(partial(Body, width=3), "informer").spec) is None
+    assert checkpoint.differing(module.spec, other.spec) == "name"
+    assert checkpoint.differing(module.spec, wider.spec) == "body.arguments.width"
+    assert checkpoint.differing({"x": torch.ones(2)}, {"x": torch.ones(2)}) is None
+    assert checkpoint.differing({"x": torch.ones(2)}, {"x": torch.zeros(2)}) == "x"

@@ -1,11 +1,12 @@
 """`job=fit_predictor`: fit the predictor and test it on the trace's held-out end."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import polars
 
 from sliceoff.jobs.training_report import learned
+from sliceoff.predictor import Forecaster
 from sliceoff.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -23,4 +24,4 @@ class FitPredictor:
         _ = parts.forecaster  # built before anything is written
         forecaster = parts.fit("predictor", directory, "")
         summary, table = learned("predictor", directory)
-        return {**summary, **parts.test(forecaster, directory)}, table
+        return {**summary, **parts.test(cast(Forecaster, forecaster))}, table

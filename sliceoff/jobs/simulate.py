@@ -1,6 +1,7 @@
 """`job=simulate`: Algorithm 1 on the trace's held-out end, beside the rivals."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars
@@ -53,6 +54,7 @@ class Simulate:
             tables = []
             for stack in stacks:
                 task = progress.add_task(f"simulate {stack.name}", total=len(periods))
+                advance = partial(progress.advance, task)
                 tables.append(
                     simulate(
                         stack,
@@ -62,7 +64,7 @@ class Simulate:
                         periods=periods,
                         slots_per_period=self.slots_per_period,
                         seed=parts.seed,
-                        on_period=lambda task=task: progress.advance(task),
+                        on_period=advance,
                     )
                 )
         table = polars.concat(tables)
@@ -85,8 +87,8 @@ class Simulate:
         best = max(rest, key=lambda row: row["profit"], default=None)
         about = (
             f"{table['period'].n_unique()} long slots of {parts.trace.step_s} s in {table['region'].n_unique()} "
-            f"regions, {table['time'].min()} to {table['time'].max()}; {self.slots_per_period} short slots simulated in each; "
-            f"seed {parts.seed}."
+            f"regions, {table['time'][0]} to {table['time'][-1]}; {self.slots_per_period} short slots simulated "
+            f"in each; seed {parts.seed}."
         )
         directory.write_text(
             "report.html",
@@ -124,6 +126,10 @@ class Simulate:
         finish(loggers)
 
 
+_SUMS = ("profit", "revenue", "rent", "tasks", "done", "late", "dropped")
+_MEANS = ("uncovered", "bandwidth_utilisation", "vm_utilisation")
+
+
 def comparison(table: polars.DataFrame) -> list[dict[str, Any]]:
     """One row per stack: money over all simulated long slots and regions, and what became of the tasks."""
     sums = table.group_by("stack", maintain_order=True).agg(
@@ -138,19 +144,13 @@ def comparison(table: polars.DataFrame) -> list[dict[str, Any]]:
 def summarise(table: polars.DataFrame) -> dict[str, Any]:
     """Flat `name: number` results; names carry the stack and the unit."""
     summary: dict[str, Any] = {}
-    for (name,), rows in table.group_by("stack", maintain_order=True):
-        tasks = max(rows["tasks"].sum(), 1)
-        summary |= {
-            f"{name}/profit_money": rows["profit"].sum(),
-            f"{name}/revenue_money": rows["revenue"].sum(),
-            f"{name}/rent_money": rows["rent"].sum(),
-            f"{name}/tasks_done_share": rows["done"].sum() / tasks,
-            f"{name}/tasks_late_share": rows["late"].sum() / tasks,
-            f"{name}/tasks_dropped_share": rows["dropped"].sum() / tasks,
-            f"{name}/uncovered_share": rows["uncovered"].mean(),
-            f"{name}/bandwidth_utilisation_share": rows["bandwidth_utilisation"].mean(),
-            f"{name}/vm_utilisation_share": rows["vm_utilisation"].mean(),
-        }
+    for key, rows in table.group_by("stack", maintain_order=True):
+        sums, means = (moment.row(0, named=True) for moment in (rows.select(_SUMS).sum(), rows.select(_MEANS).mean()))
+        tasks = max(sums["tasks"], 1)
+        results = {f"{name}_money": sums[name] for name in ("profit", "revenue", "rent")}
+        results |= {f"tasks_{fate}_share": sums[fate] / tasks for fate in ("done", "late", "dropped")}
+        results |= {f"{name}_share": mean for name, mean in means.items()}
+        summary |= {f"{key[0]}/{name}": value for name, value in results.items()}
     error = table.filter(polars.col("stack") == table["stack"][0])["forecast_error"]
     summary["forecast/mae_users"] = error.abs().mean()
     summary["forecast/bias_users"] = error.mean()

@@ -14,6 +14,7 @@ from torchmetrics.regression import WeightedMeanAbsolutePercentageError
 from sliceoff import checkpoint
 from sliceoff.data import Scaler, Window
 from sliceoff.errors import InputError
+from sliceoff.predictor.losses import QuantileLoss
 
 
 class Forecaster(pl.LightningModule):
@@ -71,7 +72,7 @@ class Forecaster(pl.LightningModule):
         self.gradient_clip = gradient_clip
         self.instance_norm, self.nonnegative = instance_norm, nonnegative
         self.loss = loss()
-        self.n_outputs = len(self.loss.levels) if hasattr(self.loss, "levels") else 1
+        self.n_outputs = len(self.loss.levels) if isinstance(self.loss, QuantileLoss) else 1
         self.network = network(
             n_channels=n_regions if channels == "joint" else 1,
             n_calendar=n_calendar,
@@ -81,7 +82,7 @@ class Forecaster(pl.LightningModule):
             season_length=season_length,
         )
         self.scaler = Scaler(n_regions)
-        self.val_metrics, self.test_metrics = _metrics("val"), _metrics("test")
+        self.val_metrics, self.test_metrics = Metrics("val"), Metrics("test")
         self.by_gradient = any(weight.requires_grad for weight in self.network.parameters())
         self.automatic_optimization = self.by_gradient  # else there is no optimiser to step
 
@@ -119,9 +120,9 @@ class Forecaster(pl.LightningModule):
         if self.by_gradient:
             return
         self.trainer.fit_loop.max_epochs = 1
-        if hasattr(self.network, "solve"):
+        if (solve := getattr(self.network, "solve", None)) is not None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.network.solve(self._pairs(data.train_dataloader()), self._pairs(data.val_dataloader()))
+            solve(self._pairs(data.train_dataloader()), self._pairs(data.val_dataloader()))
 
     def training_step(self, window: Window, batch_index: int) -> Tensor | None:
         """One gradient step's loss."""
@@ -142,19 +143,19 @@ class Forecaster(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start the metrics anew."""
-        _reset(self.val_metrics)
+        self.val_metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics over all validation windows."""
-        self._log_metrics(self.val_metrics)
+        self.log_dict(self.val_metrics.compute())
 
     def on_test_epoch_start(self) -> None:
         """Start the metrics anew."""
-        _reset(self.test_metrics)
+        self.test_metrics.reset()
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics over all test windows."""
-        self._log_metrics(self.test_metrics)
+        self.log_dict(self.test_metrics.compute())
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW, or nothing for a network without gradients."""
@@ -192,31 +193,34 @@ class Forecaster(pl.LightningModule):
     def _loss(self, window: Window) -> Tensor:
         return self.loss(self(window), self.scaler.transform(window.future).unsqueeze(-1))
 
-    def _measure(self, metrics: nn.ModuleDict, window: Window) -> None:
-        scaled = self(window)[..., self.n_outputs // 2]
+    def _measure(self, metrics: "Metrics", window: Window) -> None:
         target = self.scaler.transform(window.future)
-        metrics["scaled"].update(scaled.contiguous(), target.contiguous())
-        metrics["real"].update(self.point(window).contiguous(), window.future.contiguous())
-
-    def _log_metrics(self, metrics: nn.ModuleDict) -> None:
-        for collection in metrics.values():
-            self.log_dict(collection.compute())
+        metrics.scaled.update(self(window)[..., self.n_outputs // 2].contiguous(), target.contiguous())
+        metrics.real.update(self.point(window).contiguous(), window.future.contiguous())
 
 
-def _reset(metrics: nn.ModuleDict) -> None:
-    """Before an epoch, not after it: an evaluation in inference mode leaves sums that a later fit cannot add to."""
-    for collection in metrics.values():
-        collection.reset()
+class Metrics(nn.Module):
+    """MSE, MAE and WAPE in scaled and in real units, exact over all windows whatever the batch size.
 
+    Args:
+        part: prefix of the logged names, `val` or `test`.
+    """
 
-def _metrics(part: str) -> nn.ModuleDict:
-    """MSE, MAE and WAPE in scaled and in real units, exact over all windows whatever the batch size."""
-    return nn.ModuleDict(
-        {
-            unit: MetricCollection(
+    def __init__(self, part: str):
+        super().__init__()
+        self.scaled, self.real = (
+            MetricCollection(
                 {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "wape": WeightedMeanAbsolutePercentageError()},
                 prefix=f"{part}/{unit}_",
             )
             for unit in ("scaled", "real")
-        }
-    )
+        )
+
+    def reset(self) -> None:
+        """Before an epoch, not after it: an evaluation in inference mode leaves sums that a later fit cannot add to."""
+        self.scaled.reset()
+        self.real.reset()
+
+    def compute(self) -> dict[str, Tensor]:
+        """All metrics by name."""
+        return {**self.scaled.compute(), **self.real.compute()}

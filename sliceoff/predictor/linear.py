@@ -1,7 +1,7 @@
 """Ridge regression from the history to the horizon: the number to beat."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -77,7 +77,7 @@ class _Moments(NamedTuple):
 
 
 def _moments(batches: Iterable[tuple[Tensor, Tensor]]) -> _Moments:
-    count, sums = 0, None
+    count, sums = 0, cast(tuple[Tensor, ...] | None, None)
     for history, future in batches:
         x, y = history.flatten(1).double(), future.flatten(1).double()
         terms = (x.sum(0), y.sum(0), x.T @ x, x.T @ y, (y * y).sum(0))

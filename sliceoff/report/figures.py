@@ -138,7 +138,7 @@ def _tidy(axis: Axes) -> None:
     axis.grid(axis="y", color="#e6e6e6", lw=0.6)
     axis.set_axisbelow(True)
     axis.tick_params(labelsize=8)
-    axis.yaxis.label.set_size(9)
+    axis.yaxis.label.set_fontsize(9)
 
 
 def _legend(axis: Axes) -> None:
