@@ -1,4 +1,4 @@
-"""Slicing against the exact optimum: `python benchmarks/slicing.py [draws|quality|speed|memory ...]`.
+"""Slicing against the exact optimum: `python benchmarks/slicing.py [draws|quality|profit|speed|memory ...]`.
 
 Random coupled instances: 20 regions with their own price levels and forecasts, every one with one of four couplings (an
 aggregate demand row, the inventories, the inventories with the best kappa per region, a price for changes). Limits
@@ -14,8 +14,18 @@ import numpy as np
 import torch
 from harness import finish, table
 
-from sliceoff.region import Scenario
-from sliceoff.slicing import Exact, FixedKappa, LpRounding, Offers, Rental, SlicingRequest, TaskStatistics
+from sliceoff.region import Greedy, Scenario
+from sliceoff.slicing import (
+    Exact,
+    FixedKappa,
+    LpRounding,
+    Offers,
+    Profit,
+    Rental,
+    SlicingRequest,
+    TaskStatistics,
+    measure_revenue,
+)
 from sliceoff.slicing.choice import cheapest, take
 from sliceoff.slicing.offers import pick
 from sliceoff.slicing.problem import MHZ
@@ -28,7 +38,7 @@ from sliceoff.slicing.solver import Solver
 REGIONS, OPTIONS = 20, 8
 KAPPA, Z = 0.5, 2.0
 COUPLINGS = ("aggregate demand", "inventories", "inventories, joint kappa", "price of changes")
-SCENARIO = Scenario()
+SCENARIO = Scenario(price=1e-3)  # as configs/region/default.yaml
 
 
 def market(shape: str, random: np.random.Generator, regions: int, options: int = OPTIONS) -> Offers:
@@ -108,7 +118,10 @@ def without_prices(offers: Offers, asked: SlicingRequest, options: dict, seed: i
     draws = tuple(draw(share, 64, random) for share in shares)
     repaired = (round_up(*part) for part in zip(draws, rent.falls_short(), cheapest(problem), strict=True))
     choice, _ = best_of(problem, tuple(np.concatenate(pair) for pair in zip(draws, repaired, strict=True)))
-    prices = (pick(price, index) for price, index in zip(offer_costs(offers, asked.previous), rent.offers_of(choice)))
+    prices = (
+        pick(price, index)
+        for price, index in zip(offer_costs(offers, asked.previous), rent.offers_of(choice), strict=True)
+    )
     return float(sum(price.sum() for price in prices)), int(rent.uncovered(choice).sum())
 
 
@@ -258,10 +271,60 @@ def resident_mib() -> float:
         return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
+def profits(seed: int) -> dict[str, float]:
+    """What covering leaves unearned: rent-minimal and profit slices beside the enumerated optimum, certain forecasts.
+
+    The optimum is picked on one set of tasks; everything is judged on another, by the region with `Greedy`.
+    """
+    users, results, rows = [10.0, 20.0, 30.0, 45.0], {}, []
+    for shape in ("rising", "discount"):
+        offers = market(shape, np.random.default_rng(seed), len(users))
+        # All regions at the same price level, that of the table.
+        offers = replace(
+            offers,
+            bandwidth_price=offers.bandwidth_price.mean(0, keepdim=True).expand_as(offers.bandwidth_price),
+            vm_price=offers.vm_price.mean(0, keepdim=True).expand_as(offers.vm_price),
+        )
+        sizes = (offers.bandwidth_hz[0].tolist(), offers.n_vms[0].tolist(), users)
+        picked, judged = (
+            measure_revenue(SCENARIO, Greedy(), *sizes, copies=16, slots=40, seed=seed + number)
+            for number in (101, 102)
+        )
+        hour, rent = 3600 / SCENARIO.short_slot_s, offers.bandwidth_price[0][:, None] + offers.vm_price[0]
+        earned = judged.revenue[1:, 1:, 1:] * hour - rent[:, :, None]
+        best = (picked.revenue[1:, 1:, 1:] * hour - rent[:, :, None]).flatten(0, 1).argmax(0)
+        optimum = earned.flatten(0, 1).gather(0, best[None])[0]
+        slicers = {
+            "exact, kappa 0.5, z 2": Exact(offers, SCENARIO, kappa=KAPPA, z=Z),
+            "exact, joint kappa, z 2": Exact(offers, SCENARIO, kappa="joint", z=Z),
+            "exact, joint kappa, z 0": Exact(offers, SCENARIO, kappa="joint", z=0.0),
+            "profit": Profit(offers, SCENARIO, seed=seed),
+        }
+        for name, slicer in slicers.items():
+            rented = slicer.rent(request(np.array(users)))
+            profit = earned[rented.bandwidth_index, rented.vm_index, torch.arange(len(users))]
+            unearned = 100 * (1 - profit / optimum)
+            rows.append(
+                {"prices": shape, "slicer": name}
+                | {f"{n:.0f} users, money/h": float(p) for n, p in zip(users, profit, strict=True)}
+                | {"unearned %": " ".join(f"{share:.1f}" for share in unearned.tolist())}
+                | {"of the optimum %": float(100 * profit.sum() / optimum.sum())}
+            )
+            results[f"{shape}/{name}/of_optimum_percent"] = float(100 * profit.sum() / optimum.sum())
+        rows.append(
+            {"prices": shape, "slicer": "enumerated optimum"}
+            | {f"{n:.0f} users, money/h": float(p) for n, p in zip(users, optimum, strict=True)}
+            | {"unearned %": "", "of the optimum %": 100.0}
+        )
+    table("Profit per region and hour against the best of all pairs of offers", rows)
+    return results
+
+
 def main() -> None:
     parts = {
         "draws": lambda given: draws(given.seed),
         "quality": lambda given: quality(given.instances, given.seed),
+        "profit": lambda given: profits(given.seed),
         "speed": lambda given: speed(given.seed),
         "memory": lambda given: memory(given.seed),
     }
