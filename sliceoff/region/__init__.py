@@ -13,8 +13,10 @@ from sliceoff.region.optimum import Optimum as Optimum
 from sliceoff.region.optimum import optimum as optimum
 from sliceoff.region.rules import Equal as Equal
 from sliceoff.region.rules import Greedy as Greedy
+from sliceoff.region.rules import LookaheadGreedy as LookaheadGreedy
 from sliceoff.region.rules import Proportional as Proportional
 from sliceoff.region.rules import Random as Random
+from sliceoff.region.rules import normalise as normalise
 from sliceoff.region.scenario import Scenario as Scenario
 from sliceoff.region.serve import bandwidth_work as bandwidth_work
 from sliceoff.region.serve import execution_work as execution_work

@@ -36,8 +36,8 @@ def observe(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Obse
     """The state (20): B, V, N; d/T_max, d eta/T_max, rho, l of every user.
 
     `full` adds what (20) forgets and the next slot needs: each VM's backlog in units of the deadline (-1 for a VM that
-    is not rented; above 1 only with `late_tasks="run"`), and each user's log2(1 + snr). All else lies in [-1, 1];
-    bandwidth does while it is at most `max_bandwidth_hz`.
+    is not rented), and each user's log2(1 + snr). Everything lies in [-1, 1]; a bandwidth above `max_bandwidth_hz`, or
+    a backlog above the deadline, reads as 1.
     """
     tasks, present = state.tasks, state.tasks.present
     dtype = tasks.data_bits.dtype
@@ -59,7 +59,8 @@ def observe(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Obse
         exists = torch.arange(scenario.max_vms, device=present.device) < state.n_vms.unsqueeze(-1)
         globals_ = torch.cat((globals_, torch.where(exists, state.backlog_s / scenario.deadline_s, -1)), -1)
         users.append(_scaled(task_efficiency(scenario, tasks), *efficiency_range(scenario)))
-    return Observation(globals_, torch.stack(users, -1) * present.unsqueeze(-1), present)
+    features = torch.stack(users, -1).clamp(-1, 1) * present.unsqueeze(-1)
+    return Observation(globals_.clamp(-1, 1), features, present)
 
 
 def efficiency_range(scenario: Scenario) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sliceoff.region import (
     Equal,
     Greedy,
+    LookaheadGreedy,
     Proportional,
     Random,
     RegionEnvironment,
@@ -18,7 +19,7 @@ from sliceoff.region import (
 from sliceoff.region.allocation import check_allocation
 from sliceoff.region.rules import least_loaded
 
-RULES = [Equal(), Proportional(), Random(), Greedy()]
+RULES = [Equal(), Proportional(), Random(), Greedy(), LookaheadGreedy()]
 
 
 @st.composite
@@ -75,6 +76,13 @@ def test_the_default_scenario_tells_rules_apart():
     assert share["Greedy"] > 0.995
     scarce = {type(rule).__name__: earned(Scenario(), rule, bandwidth_hz=13e6, n_vms=7) for rule in RULES}
     assert scarce["Greedy"] > 0.95 > 0.8 > max(scarce[name] for name in ("Random", "Equal", "Proportional"))
+
+
+def test_lookahead_earns_more_than_greedy_where_resources_are_scarce():
+    greedy, lookahead = (
+        earned(Scenario(), rule, bandwidth_hz=8.7e6, n_vms=5) for rule in (Greedy(), LookaheadGreedy())
+    )
+    assert lookahead > greedy + 0.005
 
 
 def test_greedy_serves_all_it_places():
