@@ -11,6 +11,7 @@ from sliceoff.region.observation import region_features as region_features
 from sliceoff.region.observation import user_features as user_features
 from sliceoff.region.optimum import Optimum as Optimum
 from sliceoff.region.optimum import optimum as optimum
+from sliceoff.region.picture import draw_slot as draw_slot
 from sliceoff.region.rules import Equal as Equal
 from sliceoff.region.rules import Greedy as Greedy
 from sliceoff.region.rules import LookaheadGreedy as LookaheadGreedy

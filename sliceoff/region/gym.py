@@ -1,0 +1,236 @@
+"""A region as a Gymnasium environment, alone or as many copies: `gymnasium.make("sliceoff/Region-v0")`.
+
+Observation: `observe` flattened, then one flag per user (1 asks, -1 does not); all in [-1, 1].
+Action: in [-1, 1]; a bandwidth weight for every user, then a VM for every user. Weights are shifted to [0, 2] and
+normalised over the users that ask; VMs are `floor(x V)` of the shifted and halved number (21).
+Reward: the slot's revenue (22), over what a slot's tasks are worth on average.
+Episodes are cut after `episode_slots` (truncated, never terminated: bootstrap through it).
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sliceoff.errors import InputError
+from sliceoff.region.environment import RegionEnvironment
+from sliceoff.region.observation import Kind, observe, region_features, user_features
+from sliceoff.region.picture import draw_slot, rgb
+from sliceoff.region.rules import normalise
+from sliceoff.region.scenario import Scenario
+from sliceoff.region.serve import serve
+from sliceoff.region.state import Allocation, Outcome, RegionState
+
+
+def decode(state: RegionState, action: Float[Tensor, "*batch actions"]) -> Allocation:
+    """Shares and VMs from an action in [-1, 1].
+
+    Raises:
+        InputError: the action is not finite, or not in [-1, 1].
+    """
+    if not bool((action.isfinite() & (action.abs() <= 1 + 1e-6)).all()):
+        raise InputError("action has a number that is not finite or not in [-1, 1]; clip it to the action space")
+    weight, machine = ((action + 1) / 2).clamp(0, 1).chunk(2, -1)
+    vms = state.n_vms.unsqueeze(-1)
+    return Allocation(normalise(weight * state.tasks.present), (machine * vms).long().clamp_max(vms - 1))
+
+
+class _Regions:
+    """What both faces share: a batch of regions under one rental, seen and driven in arrays."""
+
+    def __init__(
+        self,
+        copies: int,
+        scenario: Scenario | None,
+        mean_users: float | int,
+        bandwidth_hz: float | int,
+        n_vms: int,
+        observation: Kind,
+        episode_slots: int,
+    ):
+        self.scenario = scenario or Scenario()
+        if mean_users <= 0:
+            raise InputError(f"mean_users={mean_users} must be above zero")
+        if episode_slots < 1:
+            raise InputError(f"episode_slots={episode_slots} must be at least 1")
+        if observation not in ("full", "paper"):
+            raise InputError(f"observation={observation!r} is not one of full, paper")
+        self.episode_slots = episode_slots
+        self._kind: Kind = observation
+        self._rental = (bandwidth_hz, n_vms)
+        self._copies = copies
+        self._mean_users = mean_users
+        self._slot_worth = (
+            mean_users * self.scenario.price * sum(self.scenario.priorities) / len(self.scenario.priorities)
+        )
+        users = self.scenario.max_users
+        size = region_features(self.scenario, observation) + users * (user_features(observation) + 1)
+        self.observation_space = gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2 * users,), np.float32)
+        self._last: tuple[RegionState, Allocation, Outcome] | None = None
+        self.environment = self._new(seed=0)
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Empty queues and new draws."""
+        self.environment = self._new(seed)
+        self._last = None
+        return self._seen(self.environment.reset())
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Observations, rewards and what became of the tasks, one row per copy."""
+        expected = (self._copies, *self.action_space.shape)
+        if np.shape(action) != expected:
+            raise InputError(f"action has shape {np.shape(action)}; give {expected}")
+        state = self.environment.state
+        allocation = decode(state, torch.as_tensor(action, dtype=torch.float32))
+        after, outcome = self.environment.step(allocation)
+        self._last = (state, allocation, outcome)
+        revenue = outcome.revenue.sum(-1)
+        info = {
+            "revenue": revenue.numpy(),
+            "tasks": state.tasks.present.sum(-1).numpy(),
+            "on_time": outcome.on_time.sum(-1).numpy(),
+            "dropped": outcome.dropped.sum(-1).numpy(),
+        }
+        return self._seen(after), (revenue / self._slot_worth).double().numpy(), info
+
+    def draw(self) -> Figure:
+        """The first copy's slot served last."""
+        if self._last is None:
+            state = self.environment.state
+            nothing = Allocation(torch.zeros_like(state.tasks.data_bits), torch.zeros_like(state.tasks.present).long())
+            return draw_slot(self.scenario, state, nothing, serve(self.scenario, state, nothing))
+        return draw_slot(self.scenario, *self._last)
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode's last slot has been served."""
+        return self.environment.steps >= self.episode_slots
+
+    def _new(self, seed: int) -> RegionEnvironment:
+        bandwidth_hz, n_vms = self._rental
+        return RegionEnvironment(
+            self.scenario, self._mean_users, self._copies, seed, bandwidth_hz=bandwidth_hz, n_vms=n_vms
+        )
+
+    def _seen(self, state: RegionState) -> np.ndarray:
+        seen = observe(self.scenario, state, self._kind)
+        asks = seen.present.float() * 2 - 1
+        return torch.cat((seen.region, seen.users.flatten(-2), asks), -1).numpy()
+
+
+class RegionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """One region; see the module's text for observation, action and reward.
+
+    Args:
+        scenario: defaults to `Scenario()`.
+        mean_users: users per slot on average.
+        bandwidth_hz, n_vms: what is rented throughout.
+        observation: `full` or `paper`.
+        episode_slots: slots per episode.
+        render_mode: None or `rgb_array`, a picture of the slot served last.
+
+    Raises:
+        InputError: names the argument at fault.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
+
+    def __init__(
+        self,
+        scenario: Scenario | None = None,
+        mean_users: float | int = 20,
+        bandwidth_hz: float | int = 15e6,
+        n_vms: int = 8,
+        observation: Kind = "full",
+        episode_slots: int = 200,
+        render_mode: str | None = None,
+    ):
+        if render_mode not in (None, "rgb_array"):
+            raise InputError(f"render_mode={render_mode!r} is not one of None, 'rgb_array'")
+        self._regions = _Regions(1, scenario, mean_users, bandwidth_hz, n_vms, observation, episode_slots)
+        self.observation_space = self._regions.observation_space
+        self.action_space = self._regions.action_space
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """A new episode; without a seed it follows from the one before."""
+        super().reset(seed=seed)
+        return self._regions.reset(_episode_seed(self.np_random))[0], {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Serve one slot. Never terminated."""
+        seen, reward, info = self._regions.step(np.asarray(action)[None])
+        single = {name: value[0].item() for name, value in info.items()}
+        return seen[0], float(reward[0]), False, self._regions.over, single
+
+    def render(self) -> np.ndarray | None:
+        """The slot served last, (height, width, 3); before the first step the one that waits, with nothing allocated.
+
+        None without a render mode.
+        """
+        return None if self.render_mode is None else rgb(self._regions.draw())
+
+
+class RegionVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """Many regions in one batch of tensors; arguments as in `RegionEnv`.
+
+    All copies' episodes end together. The call after that resets them and ignores its actions (autoreset on the next
+    step): its transition joins two episodes and must not be learned from.
+    """
+
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: Scenario | None = None,
+        mean_users: float | int = 20,
+        bandwidth_hz: float | int = 15e6,
+        n_vms: int = 8,
+        observation: Kind = "full",
+        episode_slots: int = 200,
+    ):
+        self._regions = _Regions(num_envs, scenario, mean_users, bandwidth_hz, n_vms, observation, episode_slots)
+        self.num_envs = num_envs
+        self.single_observation_space = self._regions.observation_space
+        self.single_action_space = self._regions.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """New episodes; without a seed they follow from the ones before."""
+        super().reset(seed=seed)
+        return self._regions.reset(_episode_seed(self.np_random)), {}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Serve one slot of every copy, or reset all when the episodes have ended."""
+        never = np.zeros(self.num_envs, dtype=bool)
+        if self._regions.over:
+            seen, _ = self.reset()
+            return seen, np.zeros(self.num_envs), never, never.copy(), {}
+        seen, reward, info = self._regions.step(actions)
+        return seen, reward, never, np.full(self.num_envs, self._regions.over), info
+
+
+def _episode_seed(generator: np.random.Generator) -> int:
+    return int(generator.integers(2**62))
+
+
+def register() -> None:
+    """Make both faces known to Gymnasium; done on import."""
+    if "sliceoff/Region-v0" not in gymnasium.registry:
+        gymnasium.register(
+            "sliceoff/Region-v0",
+            entry_point="sliceoff.region.gym:RegionEnv",
+            vector_entry_point="sliceoff.region.gym:RegionVectorEnv",
+        )
+
+
+register()
