@@ -2,9 +2,12 @@
 
 from sliceoff.allocator.agents import Agents as Agents
 from sliceoff.allocator.allocator import LearningAllocator as LearningAllocator
+from sliceoff.allocator.decoder import Decoder as Decoder
 from sliceoff.allocator.decoder import Packing as Packing
 from sliceoff.allocator.decoder import Paper as Paper
+from sliceoff.allocator.decoder import Prices as Prices
 from sliceoff.allocator.networks import MLPNetwork as MLPNetwork
+from sliceoff.allocator.networks import Network as Network
 from sliceoff.allocator.networks import SetNetwork as SetNetwork
 from sliceoff.allocator.perspectives import Perspectives as Perspectives
 from sliceoff.allocator.replay import Ring as Ring

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -88,7 +88,7 @@ class Agents(nn.Module):
         self.register_buffer("xi_spread", torch.zeros(n_agents))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
-    def act(self, observation: Observation, policy: Policy = "hybrid") -> Float[Tensor, "batch users actions"]:
+    def act(self, observation: Observation, policy: Policy = "hybrid") -> Float[Tensor, "batch rows actions"]:
         """The deployed policy's action, without noise or gradient; `observation` has one row per region.
 
         Agents stand for each other where there is only one.
@@ -107,7 +107,7 @@ class Agents(nn.Module):
     def update_critics(
         self,
         batch: Transition,
-        noise: Float[Tensor, "agents batch users actions"],
+        noise: Float[Tensor, "agents batch rows actions"],
         optimizer: Optimizer,
     ) -> dict[str, Tensor]:
         """Algorithm 3, lines 9-11.
@@ -160,7 +160,7 @@ class Agents(nn.Module):
     def _distil(
         self,
         observation: Observation,
-        action: Float[Tensor, "agents batch users actions"],
+        action: Float[Tensor, "agents batch rows actions"],
         value: Float[Tensor, "agents batch"],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 26 for both agents, each in the states that its peer met and with what its peer does there."""
@@ -171,10 +171,18 @@ class Agents(nn.Module):
             xi = distillation.advantage(peer_value, own_value)
             self.xi_spread.copy_(distillation.running_spread(self.xi_spread, xi))
             weight = distillation.confidence(xi, self.xi_spread, self.confidence, self.exponent_clip)
-        loss = distillation.distillation_loss(own_action, peer_action, weight, met.present)
+        loss = distillation.distillation_loss(own_action, peer_action, weight, acting(met, action))
         return loss, {
             "distillation_loss": loss.detach(),
             "distillation_weight": weight.mean(),
             "xi_mean": xi.mean(),
             "xi_std": xi.std(),
         }
+
+
+def acting(
+    observation: Observation, action: Float[Tensor, "agents batch rows actions"]
+) -> Bool[Tensor, "agents batch rows"]:
+    """Which rows of an action count: those of present users, or the region's only one."""
+    present = observation.present
+    return present if action.shape[-2] == present.shape[-1] else torch.ones_like(present[..., :1])

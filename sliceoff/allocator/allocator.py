@@ -7,11 +7,12 @@ from typing import Any, Literal, cast
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from sliceoff import checkpoint
 from sliceoff.allocator import td3
-from sliceoff.allocator.agents import Agents, Policy
+from sliceoff.allocator.agents import Agents, Policy, acting
+from sliceoff.allocator.decoder import Decoder, mean
 from sliceoff.allocator.networks import Network
 from sliceoff.allocator.perspectives import Perspectives
 from sliceoff.allocator.replay import Ring, Transition
@@ -40,12 +41,13 @@ class LearningAllocator(pl.LightningModule):
 
     One `training_step` is one turn of the replay loop: `env_steps` steps in all regions into the ring, then
     `gradient_steps` updates of all agents. Every `slots_per_rental` slots all regions get a new traffic level and a new
-    rental (`Perspectives`), so that one policy serves whatever is rented. Before `learning_starts` transitions the
-    agents only act.
+    rental (`Perspectives`), so that one policy serves whatever is rented. Until every ring holds
+    `learning_starts` transitions the agents only act, and at random.
 
-    The reward (22) is what the slot earns. With `reward="lost"` it is that less what all tasks on offer would have
-    earned: no action changes the difference, so the best policy and xi stay the same, while most of the reward's
-    variance is gone. Either is counted in tasks of mean priority, times `reward_scale`.
+    The reward (22) is what the slot earns. With `reward="above_greedy"` it is that less what the rule `Greedy` earns in
+    a shadow of the region: same tasks, same rental, queues of its own. No action changes the shadow, so the best policy
+    and xi stay the same, while the luck of the draw, nearly all of the reward's variance, is gone. Either is counted in
+    tasks of mean priority, times `reward_scale`.
 
     `trainer.fit(allocator)` needs no data. A checkpoint holds ring, regions and generator besides the weights: on the
     CPU a resumed run goes on bit for bit. `sliceoff.checkpoint.load` needs the file alone.
@@ -79,16 +81,17 @@ class LearningAllocator(pl.LightningModule):
         bandwidth_options_hz: Sequence[float | int],
         vm_options: Sequence[int],
         network: Callable[..., Network],
-        decoder: Callable[..., nn.Module],
+        decoder: Callable[..., Decoder],
         *,
         observation: str = "full",
         policy: str = "hybrid",
-        reward: str = "lost",
+        reward: str = "above_greedy",
         reward_scale: float | int = 0.1,
-        learning_rate: float | int = 1e-3,
+        actor_learning_rate: float | int = 1e-4,
+        critic_learning_rate: float | int = 1e-3,
         batch_size: int = 128,
         buffer_size: int = 16384,
-        learning_starts: int = 1024,
+        learning_starts: int = 4096,
         exploration_noise: float | int = 0.3,
         n_copies: int = 32,
         env_steps: int = 8,
@@ -108,12 +111,19 @@ class LearningAllocator(pl.LightningModule):
         for name, value, options in (
             ("observation", observation, ("full", "paper")),
             ("policy", policy, ("hybrid", "current", "peer")),
-            ("reward", reward, ("revenue", "lost")),
+            ("reward", reward, ("revenue", "above_greedy")),
         ):
             if value not in options:
                 raise InputError(f"allocator.{name}={value!r} is not one of {', '.join(options)}")
         counts = ("batch_size", "buffer_size", "n_copies", "env_steps", "slots_per_rental", "steps_per_epoch")
-        for name in (*counts, "validation_copies", "validation_slots", "learning_rate", "reward_scale"):
+        for name in (
+            *counts,
+            "validation_copies",
+            "validation_slots",
+            "actor_learning_rate",
+            "critic_learning_rate",
+            "reward_scale",
+        ):
             if arguments[name] <= 0:
                 raise InputError(f"allocator.{name}={arguments[name]} is not above zero")
         for name in ("gradient_steps", "learning_starts", "exploration_noise"):
@@ -128,7 +138,8 @@ class LearningAllocator(pl.LightningModule):
         self.policy: Policy = policy  # type: ignore[assignment]
         self.reward = reward
         self.reward_scale = reward_scale
-        self.learning_rate = learning_rate
+        self.actor_learning_rate = actor_learning_rate
+        self.critic_learning_rate = critic_learning_rate
         self.batch_size = batch_size
         self.buffer_size = buffer_size
         self.learning_starts = learning_starts
@@ -147,7 +158,7 @@ class LearningAllocator(pl.LightningModule):
                 region_features=region_features(scenario, self.observation),
                 user_features=user_features(self.observation),
                 n_users=scenario.max_users,
-                n_actions=self.decoder.n_actions,
+                action_shape=self.decoder.action_shape(scenario.max_users),
                 **counted,
             ),
             **agents,
@@ -172,8 +183,8 @@ class LearningAllocator(pl.LightningModule):
         """One Adam for all actors, one for all critics."""
         network = self.agents.network
         return [
-            torch.optim.Adam(part.parameters(), lr=self.learning_rate, foreach=True)
-            for part in (network.actor, network.critic)
+            torch.optim.Adam(network.actor.parameters(), lr=self.actor_learning_rate, foreach=True),
+            torch.optim.Adam(network.critic.parameters(), lr=self.critic_learning_rate, foreach=True),
         ]
 
     def train_dataloader(self) -> range:
@@ -187,19 +198,24 @@ class LearningAllocator(pl.LightningModule):
     def on_train_start(self) -> None:
         """Make the regions and the ring, or take them from the checkpoint."""
         self._experience = Experience(
-            environment=RegionEnvironment(
-                self.scenario,
-                mean_users=0.0,
-                n_copies=self.agents.n_agents * self.n_copies,
-                seed=self.seed + _TRAINING,
-                device=self.device,
-            ),
+            environment=self._regions(),
+            shadow=self._regions(),
             ring=Ring(self.buffer_size),
             generator=torch.Generator().manual_seed(self.seed),
         )
         if self._saved_experience is not None:
             self._experience.load_state_dict(self._saved_experience, self.device)
             self._saved_experience = None
+
+    def _regions(self) -> RegionEnvironment:
+        """All agents' regions for training; `_perspectives` says later what is rented in them."""
+        return RegionEnvironment(
+            self.scenario,
+            mean_users=0.0,
+            n_copies=self.agents.n_agents * self.n_copies,
+            seed=self.seed + _TRAINING,
+            device=self.device,
+        )
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One turn: act, then learn."""
@@ -220,16 +236,15 @@ class LearningAllocator(pl.LightningModule):
         for _ in range(self.env_steps):
             if environment.steps % self.slots_per_rental == 0:
                 mean_users, bandwidth_hz, n_vms = self._perspectives.draw(environment.n_copies, experience.generator)
-                environment.mean_users = mean_users
-                environment.rent(bandwidth_hz, n_vms)
+                for regions in (environment, experience.shadow):
+                    regions.mean_users = mean_users
+                    regions.rent(bandwidth_hz, n_vms)
             state = environment.state
             seen = self._observed(state)
-            with torch.no_grad():
-                action = self.agents.network.actor(seen)
-                action = td3.explore(action, self._noise(action.shape, experience.generator), self.exploration_noise)
+            action = self._explored(seen, experience)
             # What comes next is seen under the same rental: a rental is worth what it earns while it lasts.
             following, outcome = environment.step(self.decoder(self.scenario, state, action.flatten(0, 1)))
-            reward = self._reward(state, outcome).unflatten(0, (agents, -1))
+            reward = self._reward(experience.shadow, outcome).unflatten(0, (agents, -1))
             experience.ring.add(
                 Transition.of(
                     seen, action, reward, torch.zeros_like(reward, dtype=torch.bool), self._observed(following)
@@ -242,6 +257,14 @@ class LearningAllocator(pl.LightningModule):
             "revenue_peer": revenue[-1] / self.env_steps,
             "saturated": saturated / self.env_steps,
         }
+
+    def _explored(self, seen: Observation, experience: "Experience") -> Float[Tensor, "agents copies rows actions"]:
+        """The policies' actions with noise; evenly random ones before learning starts."""
+        with torch.no_grad():
+            action = self.agents.network.actor(seen)
+        if experience.ring.size < self.learning_starts:
+            return 2 * torch.rand(action.shape, generator=experience.generator).to(self.device) - 1
+        return td3.explore(action, self._noise(action.shape, experience.generator), self.exploration_noise)
 
     def _learn(self, experience: "Experience") -> dict[str, Tensor]:
         """`gradient_steps` updates of all agents."""
@@ -264,13 +287,12 @@ class LearningAllocator(pl.LightningModule):
     def _noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         return torch.randn(*shape, generator=generator).to(self.device)
 
-    def _reward(self, state: RegionState, outcome: Outcome) -> Float[Tensor, " rows"]:
-        """Eq. 22, in tasks of mean priority times `reward_scale`."""
+    def _reward(self, shadow: RegionEnvironment, outcome: Outcome) -> Float[Tensor, " rows"]:
+        """Eq. 22, in tasks of mean priority times `reward_scale`; the shadow makes its step."""
         earned = outcome.revenue.sum(-1)
-        if self.reward == "lost":
-            earned = earned - self.scenario.price * (state.tasks.priority * state.tasks.present).sum(-1)
-        mean_priority = sum(self.scenario.priorities) / len(self.scenario.priorities)
-        return earned * (self.reward_scale / (self.scenario.price * mean_priority))
+        if self.reward == "above_greedy":
+            earned = earned - shadow.step(Greedy().allocate(self.scenario, shadow.state))[1].revenue.sum(-1)
+        return earned * (self.reward_scale / (self.scenario.price * mean(self.scenario.priorities)))
 
     # Evaluation
 
@@ -327,6 +349,7 @@ class Experience:
     """What the replay loop carries from turn to turn, besides the agents."""
 
     environment: RegionEnvironment
+    shadow: RegionEnvironment
     ring: Ring
     generator: torch.Generator
 
@@ -334,6 +357,7 @@ class Experience:
         """Tensors and ints alone."""
         return {
             "environment": self.environment.state_dict(),
+            "shadow": self.shadow.state_dict(),
             "ring": self.ring.state_dict(),
             "generator": self.generator.get_state(),
         }
@@ -341,11 +365,12 @@ class Experience:
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Go on from there."""
         self.environment.load_state_dict(state["environment"])
+        self.shadow.load_state_dict(state["shadow"])
         self.ring.load_state_dict(state["ring"], device)
         self.generator.set_state(state["generator"])
 
 
-def saturated_share(action: Float[Tensor, "agents batch users actions"], observation: Observation) -> Float[Tensor, ""]:
-    """Part of the present users' actions that lie at a bound."""
-    at_bound = (action.abs() > _SATURATED).float().mean(-1)
-    return (at_bound * observation.present).sum() / observation.present.sum().clamp_min(1)
+def saturated_share(action: Float[Tensor, "agents batch rows actions"], observation: Observation) -> Float[Tensor, ""]:
+    """Part of the actions that lie at a bound, absent users' ones left out."""
+    counts = acting(observation, action)
+    return ((action.abs() > _SATURATED).float().mean(-1) * counts).sum() / counts.sum().clamp_min(1)

@@ -1,10 +1,9 @@
 """From a network's raw action, in [-1, 1] per user, to an allocation for which C4 and C5 hold by construction.
 
-A decoder is an `nn.Module` (so that a checkpoint can name it) called as `decoder(scenario, state, action)`, with the
-number of raw actions per user in `n_actions`. It is part of the environment as far as learning is concerned: no
-gradient flows through it.
+A decoder is part of the environment as far as learning is concerned: no gradient flows through it.
 """
 
+from collections.abc import Sequence
 from math import log
 
 import torch
@@ -19,14 +18,30 @@ from sliceoff.region.rules import normalise
 _SLACK = 1e-3
 
 
-class Paper(nn.Module):
+class Decoder(nn.Module):
+    """Interface. A module, so that a checkpoint can name it; it has no weights."""
+
+    def action_shape(self, n_users: int) -> tuple[int, int]:
+        """Rows and columns of a region's raw action: a row per user, or a single row for the region."""
+        raise NotImplementedError
+
+    def forward(
+        self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch rows actions"]
+    ) -> Allocation:
+        """Decode."""
+        raise NotImplementedError
+
+
+class Paper(Decoder):
     """Eq. 21: the first action is the share, normalised over present users, the second picks the VM.
 
     With x the action moved to [0, 1], the VM is `min(floor(x V), V - 1)` and the share proportional to x; equal where
     all are zero.
     """
 
-    n_actions = 2
+    def action_shape(self, n_users: int) -> tuple[int, int]:
+        """Two per user."""
+        return n_users, 2
 
     def forward(
         self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch users actions"]
@@ -43,7 +58,7 @@ class Paper(nn.Module):
         )
 
 
-class Packing(nn.Module):
+class Packing(Decoder):
     """The actions say what each task is worth and how soon it is picked; a search packs VMs and bandwidth for that.
 
     The first action moves the task's worth from its priority by up to `worth_range` mean priorities: what serving it
@@ -61,8 +76,6 @@ class Packing(nn.Module):
         tilt_range: largest factor on the rank.
     """
 
-    n_actions = 2
-
     def __init__(self, stride: int = 3, worth_range: float | int = 1.0, tilt_range: float | int = 3.0):
         super().__init__()
         if stride < 1:
@@ -75,15 +88,73 @@ class Packing(nn.Module):
         self.worth_range = worth_range
         self.tilt_range = tilt_range
 
+    def action_shape(self, n_users: int) -> tuple[int, int]:
+        """Two per user."""
+        return n_users, 2
+
     def forward(
         self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch users actions"]
     ) -> Allocation:
         """Decode."""
         action = action.detach()
-        mean_priority = sum(scenario.priorities) / len(scenario.priorities)
-        worth = state.tasks.priority + self.worth_range * mean_priority * action[..., 0]
+        worth = state.tasks.priority + self.worth_range * mean(scenario.priorities) * action[..., 0]
         tilt = (log(self.tilt_range) * action[..., 1]).exp()
         return search(scenario, state, worth, tilt, self.stride)
+
+
+class Prices(Decoder):
+    """`Packing` steered by two numbers per region instead of two per user: far less to learn.
+
+    The first action is the price of a VM's time: a task's worth is its priority less the price of its execution. At 1
+    the average task is worth `price_range` mean priorities less than at 0. That is what a queue costs the slots to
+    come. The second moves weight between the resources when tasks are ranked: VM time counts for more by up to
+    `mix_range`, bandwidth for less by as much, or the other way round.
+
+    Args:
+        stride: as for `Packing`.
+        price_range: in mean priorities per average task.
+        mix_range: largest factor on either resource's weight.
+    """
+
+    def __init__(self, stride: int = 3, price_range: float | int = 1.0, mix_range: float | int = 3.0):
+        super().__init__()
+        if stride < 1:
+            raise InputError(f"decoder.stride={stride} is not above zero")
+        if price_range < 0 or mix_range < 1:
+            raise InputError(
+                f"decoder.price_range={price_range} must be at least zero, decoder.mix_range={mix_range} at least one"
+            )
+        self.stride = stride
+        self.price_range = price_range
+        self.mix_range = mix_range
+
+    def action_shape(self, n_users: int) -> tuple[int, int]:
+        """Two per region."""
+        return 1, 2
+
+    def forward(self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch one actions"]) -> Allocation:
+        """Decode."""
+        price, mix = action.detach().unbind(-1)
+        average_s = mean(scenario.data_bits) * mean(scenario.cycles_per_bit) / scenario.vm_hz
+        relative = execution_work(scenario, state.tasks) / average_s
+        worth = state.tasks.priority - self.price_range * mean(scenario.priorities) * price * relative
+        bandwidth_s, vm_s = demands(scenario, state)
+        weight = (log(self.mix_range) * mix).exp()
+        tilt = (bandwidth_s + vm_s) / (bandwidth_s / weight + vm_s * weight)
+        return search(scenario, state, worth, tilt, self.stride)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Plain mean."""
+    return sum(values) / len(values)
+
+
+def demands(
+    scenario: Scenario, state: RegionState
+) -> tuple[Float[Tensor, "batch users"], Float[Tensor, "batch users"]]:
+    """Seconds of all of the region's bandwidth, and of all its VMs together, that each task takes."""
+    bandwidth_s = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
+    return bandwidth_s, execution_work(scenario, state.tasks) / state.n_vms.unsqueeze(-1)
 
 
 def search(
@@ -94,11 +165,11 @@ def search(
     stride: int,
 ) -> Allocation:
     """Serve the greatest total worth among packings that favour the first n tasks by rank, n = 0, stride, ..."""
-    bandwidth_s = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
+    bandwidth_s, vm_s = demands(scenario, state)
     execution_s = execution_work(scenario, state.tasks)
     wanted = state.tasks.present & (worth > 0)
     users = int(wanted.sum(-1).max()) if wanted.numel() else 0
-    rank = _position(worth * tilt / (bandwidth_s + execution_s / state.n_vms.unsqueeze(-1)), wanted)
+    rank = _position(worth * tilt / (bandwidth_s + vm_s), wanted)
     place = _position(placement(bandwidth_s, execution_s), wanted)
     favoured = torch.arange(0, users + 1, stride, device=worth.device)
     key = torch.where(

@@ -44,28 +44,29 @@ def confidence(
 
 
 def distillation_loss(
-    action: Float[Tensor, "agents batch users actions"],
-    peer_action: Float[Tensor, "agents batch users actions"],
+    action: Float[Tensor, "agents batch rows actions"],
+    peer_action: Float[Tensor, "agents batch rows actions"],
     weight: Float[Tensor, "agents batch"],
-    present: Bool[Tensor, "agents batch users"],
+    acting: Bool[Tensor, "agents batch rows"],
 ) -> Float[Tensor, ""]:
-    """Eq. 26: `E_{s ~ peer}[ 1/2 |pi(s) - pi~(s)|^2 exp(alpha xi) ]`, the square averaged over present users' actions.
+    """Eq. 26: `E_{s ~ peer}[ 1/2 |pi(s) - pi~(s)|^2 exp(alpha xi) ]`, the square averaged over the action's numbers.
 
     Neither the peer's action nor the weight carries a gradient.
 
     Args:
         action, peer_action: both in states that the peer met.
+        acting: rows that count: the present users' ones.
         weight: `confidence`; one per state, multiplied with one squared distance per state.
     """
     distance = (action - peer_action.detach()).square().mean(-1)
-    distance = (distance * present).sum(-1) / present.sum(-1).clamp_min(1)
+    distance = (distance * acting).sum(-1) / acting.sum(-1).clamp_min(1)
     return (weight.detach() * distance / 2).mean(-1).sum()
 
 
 def hybrid_action(
-    action: Float[Tensor, "batch users actions"],
-    peer_action: Float[Tensor, "batch users actions"],
+    action: Float[Tensor, "batch rows actions"],
+    peer_action: Float[Tensor, "batch rows actions"],
     xi: Float[Tensor, " batch"],
-) -> Float[Tensor, "batch users actions"]:
+) -> Float[Tensor, "batch rows actions"]:
     """Eq. 28, corrected: act as the peer where xi > 0, as oneself elsewhere."""
     return torch.where((xi > 0)[:, None, None], peer_action, action)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import sqrt
+from math import prod, sqrt
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,13 +11,17 @@ from torch import Tensor, nn
 from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
+# Users that a sum is divided by, to be about 1.
+_CROWD = 20
+
 
 class Network(nn.Module):
     """Interface: what `Agents` need, built with `n_agents=, n_critics=, region_features=, user_features=, n_users=,
-    n_actions=` and options of its own.
+    action_shape=` (rows and columns of one action; a single row stands for the region, else there is one per user) and
+    options of its own.
 
     Attributes:
-        actor: `actor(observation) -> action` in [-1, 1], (agents, batch, users, actions).
+        actor: `actor(observation) -> action` in [-1, 1], (agents, batch, rows, actions).
         critic: `critic(observation, action, critics) -> values` (critics, agents, batch) by the first `critics` ones.
     """
 
@@ -44,12 +48,12 @@ class StackedLinear(nn.Module):
 class MLPActor(nn.Module):
     """All users' features in one vector, all users' actions in another."""
 
-    def __init__(self, n_agents: int, n_inputs: int, n_users: int, n_actions: int, hidden: Sequence[int]):
+    def __init__(self, n_agents: int, n_inputs: int, action_shape: tuple[int, int], hidden: Sequence[int]):
         super().__init__()
-        self._shape = (n_users, n_actions)
-        self.layers = _stack(n_agents, (n_inputs, *hidden, n_users * n_actions))
+        self._shape = action_shape
+        self.layers = _stack(n_agents, (n_inputs, *hidden, prod(action_shape)))
 
-    def forward(self, observation: Observation) -> Float[Tensor, "agents batch users actions"]:
+    def forward(self, observation: Observation) -> Float[Tensor, "agents batch rows actions"]:
         """The policy's action."""
         return self.layers(_flat(observation.region, observation.users)).tanh().unflatten(-1, self._shape)
 
@@ -62,7 +66,7 @@ class MLPCritic(nn.Module):
         self.layers = _stack(n_members, (n_inputs, *hidden, 1))
 
     def forward(
-        self, observation: Observation, action: Float[Tensor, "agents batch users actions"], critics: int
+        self, observation: Observation, action: Float[Tensor, "agents batch rows actions"], critics: int
     ) -> Float[Tensor, "critics agents batch"]:
         """Values by the first `critics` critics of every agent."""
         x = _flat(observation.region, observation.users, action)
@@ -84,7 +88,7 @@ class MLPNetwork(Network):
         region_features: int,
         user_features: int,
         n_users: int,
-        n_actions: int,
+        action_shape: tuple[int, int],
         hidden: Sequence[int] = (400, 300),
     ):
         super().__init__()
@@ -93,8 +97,8 @@ class MLPNetwork(Network):
                 f"network.hidden={list(hidden)} must name at least one width above zero, such as [400, 300]"
             )
         n_inputs = region_features + n_users * user_features
-        self.actor = MLPActor(n_agents, n_inputs, n_users, n_actions, hidden)
-        self.critic = MLPCritic(n_agents * n_critics, n_inputs + n_users * n_actions, hidden)
+        self.actor = MLPActor(n_agents, n_inputs, action_shape, hidden)
+        self.critic = MLPCritic(n_agents * n_critics, n_inputs + prod(action_shape), hidden)
 
 
 class DeepSet(nn.Module):
@@ -122,39 +126,83 @@ class DeepSet(nn.Module):
 
 
 class SetActor(nn.Module):
-    """The same map for every user."""
+    """The same map for every user, or one of their sum for the region."""
 
-    def __init__(self, n_agents: int, region_features: int, user_features: int, n_actions: int, width: int, depth: int):
+    def __init__(
+        self,
+        n_agents: int,
+        region_features: int,
+        user_features: int,
+        action_shape: tuple[int, int],
+        width: int,
+        depth: int,
+    ):
         super().__init__()
+        self._for_region = action_shape[0] == 1
         self.body = DeepSet(n_agents, region_features, user_features, width, depth)
-        # Small: a policy starts near action 0, which the structured decoder turns into a good rule.
-        self.head = StackedLinear(n_agents, width, n_actions, scale=0.01)
+        self.pool = Pool(n_agents, region_features, width)
+        # Small: a policy starts near action 0, which the structured decoders turn into a good rule.
+        self.head = StackedLinear(n_agents, width, action_shape[1], scale=0.01)
 
-    def forward(self, observation: Observation) -> Float[Tensor, "agents batch users actions"]:
+    def forward(self, observation: Observation) -> Float[Tensor, "agents batch rows actions"]:
         """The policy's action."""
-        return self.head(self.body(*observation)).tanh()
+        h = self.body(*observation)
+        if self._for_region:
+            h = self.pool(observation.region, h, observation.present).unsqueeze(-2)
+        return self.head(h).tanh()
 
 
 class SetCritic(nn.Module):
-    """A sum over users, each with its action, then a perceptron."""
+    """A sum over users, each with its action, then a perceptron; the region's action enters beside its features."""
 
     def __init__(
-        self, n_members: int, region_features: int, user_features: int, n_actions: int, width: int, depth: int
+        self,
+        n_members: int,
+        region_features: int,
+        user_features: int,
+        action_shape: tuple[int, int],
+        width: int,
+        depth: int,
     ):
         super().__init__()
-        self.body = DeepSet(n_members, region_features, user_features + n_actions, width, depth)
-        self.head = _stack(n_members, (2 * width + region_features, width, 1))
+        rows, actions = action_shape
+        self._for_region = rows == 1
+        region_features += actions if self._for_region else 0
+        user_features += 0 if self._for_region else actions
+        self.body = DeepSet(n_members, region_features, user_features, width, depth)
+        self.pool = Pool(n_members, region_features, width)
+        self.head = StackedLinear(n_members, width, 1)
 
     def forward(
-        self, observation: Observation, action: Float[Tensor, "agents batch users actions"], critics: int
+        self, observation: Observation, action: Float[Tensor, "agents batch rows actions"], critics: int
     ) -> Float[Tensor, "critics agents batch"]:
         """Values by the first `critics` critics of every agent."""
-        users = _for_each(critics, torch.cat((observation.users, action), -1))
-        region, present = _for_each(critics, observation.region), _for_each(critics, observation.present)
-        total = masked_sum(self.body(region, users, present), present)
-        count = present.sum(-1, keepdim=True)
-        pooled = torch.cat((total / count.clamp_min(1), total / present.shape[-1], region), -1)
-        return self.head(pooled).squeeze(-1).unflatten(0, (critics, -1))
+        region, users, present = observation
+        if self._for_region:
+            region = torch.cat((region, action.squeeze(-2)), -1)
+        else:
+            users = torch.cat((users, action), -1)
+        region, users, present = (_for_each(critics, x) for x in (region, users, present))
+        h = self.pool(region, self.body(region, users, present), present)
+        return self.head(h).squeeze(-1).unflatten(0, (critics, -1))
+
+
+class Pool(nn.Module):
+    """All users of a region as one vector, from their mean and their sum."""
+
+    def __init__(self, n_members: int, region_features: int, width: int):
+        super().__init__()
+        self.layer = StackedLinear(n_members, 2 * width + region_features, width)
+
+    def forward(
+        self,
+        region: Float[Tensor, "members batch region_features"],
+        h: Float[Tensor, "members batch users width"],
+        present: Bool[Tensor, "members batch users"],
+    ) -> Float[Tensor, "members batch width"]:
+        """Invariant to the order of users."""
+        total, count = masked_sum(h, present), present.sum(-1, keepdim=True)
+        return self.layer(torch.cat((total / count.clamp_min(1), total / _CROWD, region), -1)).relu()
 
 
 class SetNetwork(Network):
@@ -173,15 +221,15 @@ class SetNetwork(Network):
         region_features: int,
         user_features: int,
         n_users: int,
-        n_actions: int,
+        action_shape: tuple[int, int],
         width: int = 64,
         depth: int = 1,
     ):
         super().__init__()
         if width < 1 or depth < 0:
             raise InputError(f"network.width={width} must be above zero, network.depth={depth} at least zero")
-        self.actor = SetActor(n_agents, region_features, user_features, n_actions, width, depth)
-        self.critic = SetCritic(n_agents * n_critics, region_features, user_features, n_actions, width, depth)
+        self.actor = SetActor(n_agents, region_features, user_features, action_shape, width, depth)
+        self.critic = SetCritic(n_agents * n_critics, region_features, user_features, action_shape, width, depth)
 
 
 def masked_sum(

@@ -16,7 +16,7 @@ class Transition(NamedTuple):
     region: Float[Tensor, "agents rows region_features"]
     users: Float[Tensor, "agents rows users user_features"]
     present: Bool[Tensor, "agents rows users"]
-    action: Float[Tensor, "agents rows users actions"]
+    action: Float[Tensor, "agents rows action_rows actions"]
     reward: Float[Tensor, "agents rows"]
     terminated: Bool[Tensor, "agents rows"]
     next_region: Float[Tensor, "agents rows region_features"]

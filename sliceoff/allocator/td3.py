@@ -12,20 +12,20 @@ from torch import Tensor
 
 
 def explore(
-    action: Float[Tensor, "agents batch users actions"],
-    noise: Float[Tensor, "agents batch users actions"],
+    action: Float[Tensor, "agents batch rows actions"],
+    noise: Float[Tensor, "agents batch rows actions"],
     sigma: float | int,
-) -> Float[Tensor, "agents batch users actions"]:
+) -> Float[Tensor, "agents batch rows actions"]:
     """Algorithm 3, line 5: the policy's action with Gaussian noise of standard deviation `sigma`, within [-1, 1]."""
     return (action + sigma * noise).clamp(-1, 1)
 
 
 def smoothed_target_action(
-    action: Float[Tensor, "agents batch users actions"],
-    noise: Float[Tensor, "agents batch users actions"],
+    action: Float[Tensor, "agents batch rows actions"],
+    noise: Float[Tensor, "agents batch rows actions"],
     sigma: float | int,
     clip: float | int,
-) -> Float[Tensor, "agents batch users actions"]:
+) -> Float[Tensor, "agents batch rows actions"]:
     """Eq. 23: `a~ = pi'(s') + clip(N(0, sigma), -c, c)`, within [-1, 1].
 
     Args:

@@ -9,7 +9,7 @@ from sliceoff.allocator import Agents, MLPNetwork, Ring, Transition
 from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
-NETWORK = partial(MLPNetwork, region_features=1, user_features=0, n_users=1, n_actions=1, hidden=(32, 32))
+NETWORK = partial(MLPNetwork, region_features=1, user_features=0, n_users=1, action_shape=(1, 1), hidden=(32, 32))
 
 
 def contexts(agents, count, generator):

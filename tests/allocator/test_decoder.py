@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sliceoff.allocator import Packing, Paper
+from sliceoff.allocator import Packing, Paper, Prices
 from sliceoff.allocator.decoder import pack, placement
 from sliceoff.errors import InputError
 from sliceoff.region import Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation
@@ -28,11 +28,16 @@ raw = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1, width=32))
 
 
 @settings(deadline=None, max_examples=100)
-@given(data=st.data(), decoder=st.sampled_from([Paper(), Packing(stride=2, worth_range=3.0)]))
+@given(
+    data=st.data(),
+    decoder=st.sampled_from([Paper(), Packing(stride=2, worth_range=3.0), Prices(stride=1, price_range=4.0)]),
+)
 def test_every_action_meets_c4_and_c5(data, decoder):
     users = SCENARIO.max_users
     present = [data.draw(st.lists(st.booleans(), min_size=users, max_size=users)) for _ in range(2)]
-    action = torch.tensor(data.draw(st.lists(raw, min_size=4 * users, max_size=4 * users))).view(2, users, 2)
+    rows, actions = decoder.action_shape(users)
+    numbers = 2 * rows * actions
+    action = torch.tensor(data.draw(st.lists(raw, min_size=numbers, max_size=numbers))).view(2, rows, actions)
     state = state_of(
         present,
         [data.draw(st.integers(1, SCENARIO.max_vms)) for _ in range(2)],
@@ -100,9 +105,11 @@ def revenue(scenario, allocate, bandwidth_hz, n_vms, slots=15):
 
 
 @pytest.mark.parametrize(("bandwidth_hz", "n_vms"), [(10e6, 5), (5e6, 2)])
-def test_packing_at_action_zero_beats_greedy(bandwidth_hz, n_vms):
-    scenario, decoder = Scenario(), Packing(stride=1)
-    packed = revenue(scenario, lambda s: decoder(scenario, s, torch.zeros(24, 50, 2)), bandwidth_hz, n_vms)
+@pytest.mark.parametrize("decoder", [Packing(stride=1), Prices(stride=1)])
+def test_action_zero_beats_greedy(decoder, bandwidth_hz, n_vms):
+    scenario = Scenario()
+    action = torch.zeros(24, *decoder.action_shape(50))
+    packed = revenue(scenario, lambda s: decoder(scenario, s, action), bandwidth_hz, n_vms)
     greedy = revenue(scenario, lambda s: Greedy().allocate(scenario, s), bandwidth_hz, n_vms)
     assert packed > 1.005 * greedy
 
@@ -115,6 +122,32 @@ def test_worthless_tasks_are_left_out_and_worthier_ones_come_first():
     share, _ = Packing(worth_range=2.0)(SCENARIO, state, action)
     assert share[0, 4] == pytest.approx(1.0)
     assert (share[0].nonzero() == 4).all()
+
+
+def test_a_price_makes_long_tasks_worth_less():
+    """At price 1 and range 1 an average task loses two, the mean priority; tasks of priority 1 are then never served."""
+    state = state_of([[True] * 9], 6, bandwidth_hz=80e6)
+    relative = state.tasks.data_bits * state.tasks.cycles_per_bit / (1.5e6 * 300)
+    for price in (0.5, 1.0):
+        share, _ = Prices(stride=1)(SCENARIO, state, torch.tensor([[[price, 0.0]]]))
+        assert torch.equal(share > 0, state.tasks.priority > 2 * price * relative)
+
+
+def test_mix_decides_which_resource_is_spared():
+    """Either task fits, not both: one takes more bandwidth, the other more VM time, at about the same rank."""
+    scenario = Scenario(max_users=2, max_vms=1, priorities=(1.0,))
+    environment = RegionEnvironment(scenario, 2.0, 1, seed=0, bandwidth_hz=1e6, n_vms=1)
+    tasks = environment.state.tasks._replace(
+        data_bits=torch.tensor([[2.0e6, 1.9e6]]),
+        cycles_per_bit=torch.tensor([[200.0, 400.0]]),
+        distance_m=torch.tensor([[95.0, 85.0]]),
+        priority=torch.ones(1, 2),
+        present=torch.ones(1, 2, dtype=torch.bool),
+    )
+    state = environment.state._replace(tasks=tasks, bandwidth_hz=torch.tensor([0.4e6]))
+    served = [Prices(stride=1)(scenario, state, torch.tensor([[[0.0, mix]]])).share[0] > 0 for mix in (1.0, -1.0)]
+    assert served[0].tolist() == [True, False]
+    assert served[1].tolist() == [False, True]
 
 
 @pytest.mark.parametrize("wrong", [{"stride": 0}, {"worth_range": -1.0}, {"tilt_range": 0.5}])

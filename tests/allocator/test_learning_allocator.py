@@ -10,14 +10,14 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from sliceoff import checkpoint
-from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, SetNetwork
+from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, Prices, SetNetwork
 from sliceoff.errors import InputError
-from sliceoff.region import Equal, RegionEnvironment, Scenario, check_allocation
+from sliceoff.region import Equal, Greedy, RegionEnvironment, Scenario, check_allocation
 
 SCENARIO = Scenario(max_users=12, max_vms=8)
 SMALL = {
     "network": partial(SetNetwork, width=8),
-    "decoder": partial(Packing, stride=4),
+    "decoder": partial(Prices, stride=4),
     "n_copies": 4,
     "env_steps": 4,
     "gradient_steps": 3,
@@ -118,15 +118,20 @@ def test_learns_to_beat_equal_on_held_out_seeds(tmp_path):
     assert allocator.evaluate(allocator) > 1.1 * allocator.evaluate(Equal())
 
 
-def test_lost_reward_differs_from_revenue_by_what_was_on_offer():
-    allocators = [build(reward=kind, reward_scale=1.0) for kind in ("revenue", "lost")]
-    environment = RegionEnvironment(SCENARIO, 6.0, 3, seed=0, bandwidth_hz=5e6, n_vms=2)
-    before = environment.reset()
-    _, outcome = environment.step(allocators[0].allocate(SCENARIO, before))
-    revenue, lost = (allocator._reward(before, outcome) for allocator in allocators)
-    offered = (before.tasks.priority * before.tasks.present).sum(-1) / 2  # mean priority 2
-    torch.testing.assert_close(revenue - lost, offered)
-    assert (lost <= 0).all()
+def test_reward_above_greedy_is_zero_for_greedy_itself_and_its_shadow_is_no_ones_doing():
+    allocator = build(reward="above_greedy", reward_scale=1.0)
+    environments = [RegionEnvironment(SCENARIO, 6.0, 3, seed=0, bandwidth_hz=5e6, n_vms=2) for _ in range(3)]
+    ours, shadow, other_shadow = environments
+    for _ in range(3):
+        _, outcome = ours.step(Greedy().allocate(SCENARIO, ours.state))
+        assert allocator._reward(shadow, outcome).abs().max() == 0
+    for _ in range(3):
+        _, outcome = ours.step(Equal().allocate(SCENARIO, ours.state))
+        reward = allocator._reward(shadow, outcome)
+    for _ in range(6):
+        expected = other_shadow.step(Greedy().allocate(SCENARIO, other_shadow.state))[1].revenue.sum(-1)
+    mean_task = SCENARIO.price * 2
+    torch.testing.assert_close(reward, (outcome.revenue.sum(-1) - expected) / mean_task)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -148,7 +153,8 @@ def test_logs_what_a_researcher_watches(tmp_path):
         {"buffer_size": 3},
         {"capacity": (2.0, 1.0)},
         {"gamma": 2.0},
-        {"learning_rate": 0.0},
+        {"actor_learning_rate": 0.0},
+        {"reward": "joy"},
     ],
 )
 def test_wrong_options_are_named(wrong):

@@ -8,7 +8,8 @@ from sliceoff.allocator.networks import StackedLinear
 from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
-SIZES = {"n_agents": 2, "n_critics": 2, "region_features": 4, "user_features": 3, "n_users": 6, "n_actions": 2}
+SIZES = {"n_agents": 2, "n_critics": 2, "region_features": 4, "user_features": 3, "n_users": 6}
+PER_USER, PER_REGION = {"action_shape": (6, 2)}, {"action_shape": (1, 2)}
 
 
 def seen(users=6, batch=5, seed=0):
@@ -21,7 +22,7 @@ def seen(users=6, batch=5, seed=0):
 
 def set_network(**options):
     torch.manual_seed(0)
-    network = SetNetwork(**SIZES, width=16, **options)
+    network = SetNetwork(**SIZES, **{**PER_USER, "width": 16, **options})
     with torch.no_grad():
         network.actor.head.weight.mul_(100)  # away from the near-zero start, where everything is equivariant
     return network
@@ -57,6 +58,21 @@ def test_set_actor_takes_any_number_of_users_and_ignores_padding():
     torch.testing.assert_close(network.actor(padded)[:, :, :6], network.actor(observation))
 
 
+def test_a_regions_action_ignores_order_and_padding():
+    network, (observation, _) = set_network(**PER_REGION), seen()
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(1))
+    moved = Observation(
+        observation.region,
+        torch.nn.functional.pad(observation.users[:, :, order], (0, 0, 0, 3), value=9.0),
+        torch.nn.functional.pad(observation.present[:, :, order], (0, 3)),
+    )
+    action = network.actor(observation)
+    assert action.shape == (2, 5, 1, 2)
+    torch.testing.assert_close(network.actor(moved), action)
+    torch.testing.assert_close(network.critic(moved, action, 2), network.critic(observation, action, 2))
+    assert not torch.equal(network.critic(observation, -action, 2), network.critic(observation, action, 2))
+
+
 def test_set_critic_ignores_the_actions_of_absent_users():
     network, (observation, action) = set_network(), seen()
     other = torch.where(observation.present.unsqueeze(-1), action, 0.123)
@@ -73,7 +89,7 @@ def test_nobody_present_is_finite():
 @pytest.mark.parametrize("kind", [SetNetwork, MLPNetwork])
 def test_agents_and_critics_share_nothing(kind):
     torch.manual_seed(0)
-    network, (observation, action) = kind(**SIZES), seen()
+    network, (observation, action) = kind(**SIZES, **PER_USER), seen()
     actions, values = network.actor(observation), network.critic(observation, action, 2)
     assert actions.shape == (2, 5, 6, 2)
     assert actions.abs().max() <= 1
@@ -87,6 +103,6 @@ def test_agents_and_critics_share_nothing(kind):
 
 def test_wrong_options_are_named():
     with pytest.raises(InputError, match=r"network\.width=0"):
-        SetNetwork(**SIZES, width=0)
+        SetNetwork(**SIZES, **PER_USER, width=0)
     with pytest.raises(InputError, match=r"network\.hidden"):
-        MLPNetwork(**SIZES, hidden=[])
+        MLPNetwork(**SIZES, **PER_USER, hidden=[])
