@@ -26,8 +26,8 @@ class Profit:
         max  sum_i sum_km (E[revenue_i^km] - rent_i^km) x_i^km    s.t.  sum_km x_i^km = 1, coupling rows, x binary
 
     The revenue of a pair is measured once, by simulating the region with an allocator, and averaged over scenarios of
-    the users: the forecast with the relative errors of the last week. A region whose tasks turn out larger or smaller
-    than the scenario's is looked up at accordingly smaller or larger sizes.
+    the users: those of the request, or else the forecast with the relative errors of the last week. A region whose
+    tasks turn out larger or smaller than the scenario's is looked up at accordingly smaller or larger sizes.
 
     `uncovered` marks regions whose slice cannot carry the forecast users for ever.
 
@@ -104,11 +104,12 @@ class Profit:
 
     def expected_profit(self, request: SlicingRequest, errors: ForecastErrors) -> torch.Tensor:
         """Expected profit of every pair of offers, (regions, bandwidth_offers, vm_offers) [money per long slot]."""
-        usual, now = self._usual, request.statistics
+        usual, now, users = self._usual, request.statistics, request.scenarios
+        users = errors.scenarios(request.forecast, self._n_scenarios) if users is None else users.double().clamp_min(0)
         revenue = self.table.expected(
             self._offers.bandwidth_hz * (usual.bandwidth_mean / now.bandwidth_mean).unsqueeze(-1),
             self._offers.n_vms * (usual.vm_mean / now.vm_mean).unsqueeze(-1),
-            errors.scenarios(request.forecast, self._n_scenarios),
+            users,
         )
         bandwidth, vms = offer_costs(self._offers, request.previous)
         scale = self._offers.long_slot_s / self._scenario.short_slot_s

@@ -54,6 +54,8 @@ class SlicingRequest:
         truth: users as they will be; only the yardstick `Oracle` may look.
         statistics: what a task asks of a region.
         previous: the long slot before's rental, None in the first.
+        scenarios: equally likely numbers of users, such as a quantile forecast at evenly spread levels; None where the
+            predictor gives one number alone.
     """
 
     forecast: Float[Tensor, " regions"]
@@ -61,6 +63,7 @@ class SlicingRequest:
     truth: Float[Tensor, " regions"]
     statistics: TaskStatistics
     previous: Rental | None = None
+    scenarios: Float[Tensor, "regions scenarios"] | None = None
 
 
 @runtime_checkable

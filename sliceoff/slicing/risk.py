@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
 from sliceoff.slicing.checks import Number, fraction, not_negative, optional
@@ -16,8 +18,9 @@ class Newsvendor:
     """Hands another slicer an upper bound of the users that is exceeded in a chosen part of the long slots.
 
     The part is the newsvendor's ratio of what a user more costs to what a user served earns, unless given. The bound is
-    the forecast plus a quantile of its recent errors, calibrated online (`ForecastErrors`), so that the asked and the
-    observed part agree whatever the predictor.
+    the forecast, or the quantile of the request's scenarios, plus a quantile of its own recent errors (conformalised
+    quantile regression: Romano, Patterson and Candes, NeurIPS 2019), calibrated online (`ForecastErrors`), so that the
+    asked and the observed part agree whatever the predictor.
 
     Args:
         slicer: called with `offers` and `scenario`, makes the slicer that rents for the bound.
@@ -45,9 +48,12 @@ class Newsvendor:
         errors = request.previous.errors if request.previous is not None else None
         errors = errors or ForecastErrors.none_yet(len(request.forecast), self.miss)
         errors = errors.observed(request.last, self.miss, self._rate)
-        bound = errors.upper(request.forecast)
+        guess = request.forecast
+        if request.scenarios is not None:
+            guess = torch.quantile(request.scenarios, 1 - self.miss, dim=-1)
+        bound = errors.upper(guess)
         rental = self._slicer.rent(replace(request, forecast=bound.to(request.forecast.dtype)))
-        return replace(rental, errors=errors.forecasting(request.forecast, bound))
+        return replace(rental, errors=errors.forecasting(guess, bound))
 
 
 def newsvendor_miss(offers: Offers, scenario: Scenario) -> float:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
-from sliceoff.slicing import Exact, ForecastErrors, Newsvendor, newsvendor_miss
+from sliceoff.slicing import Cheapest, Exact, ForecastErrors, Newsvendor, newsvendor_miss
 
 LTE = Path(__file__).parents[3] / "shared" / "data" / "lte" / "week_users.csv"
 
@@ -86,6 +87,22 @@ def test_the_newsvendor_rents_more_when_users_earn_more(offers, scenario, ask):
             total += float(previous.rent.sum())
         rented[miss] = total
     assert rented[0.05] > 1.1 * rented[0.5]
+
+
+def test_quantile_forecasts_are_calibrated_too(offers, scenario, ask):
+    """A predictor whose quantiles are far too narrow: the bound is exceeded as often as asked all the same."""
+    random, miss = np.random.default_rng(1), 0.2
+    slicer = Newsvendor(offers(8), scenario, partial(Cheapest, kappa=0.5, z=0.0), miss=miss)
+    previous, last, exceeded = None, np.full(8, 15.0), []
+    for step in random.normal(0, 4, (200, 8)):
+        request = replace(
+            ask(np.full(8, 15.0), last=last, previous=previous),
+            scenarios=torch.full((8, 5), 15.0) + torch.arange(5) / 5,
+        )
+        previous = slicer.rent(request)
+        last = np.clip(15 + step, 0, 60)
+        exceeded.append(torch.from_numpy(last) > previous.errors.bound)
+    assert float(torch.stack(exceeded)[24:].double().mean()) == pytest.approx(miss, abs=0.02)
 
 
 @pytest.mark.parametrize(("option", "value"), [("miss", 1.5), ("miss", 0.0), ("rate", -1.0)])

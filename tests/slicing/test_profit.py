@@ -124,6 +124,14 @@ def test_errors_seen_make_scenarios(market, ask):
     assert previous.errors.relative[0, 0] > 0 > previous.errors.relative[1, 0]
 
 
+def test_given_scenarios_take_the_place_of_errors(market, ask):
+    slicer, request = Profit(market(1), SMALL, **QUICK), ask([12.0])
+    none = ForecastErrors.none_yet(1)
+    mean = [slicer.expected_profit(ask([users]), none) for users in (4.0, 20.0)]
+    spread = slicer.expected_profit(replace(request, scenarios=torch.tensor([[4.0, 20.0]])), none)
+    torch.testing.assert_close(spread, (mean[0] + mean[1]) / 2)
+
+
 def test_heavier_tasks_count_as_smaller_slices(market, ask):
     slicer = Profit(market(1), SMALL, **QUICK)
     usual = TaskStatistics.prior(SMALL, 1)

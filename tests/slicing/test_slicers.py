@@ -157,6 +157,30 @@ def test_each_rule_looks_at_its_own_users(offers, scenario, ask):
     assert capacity["forecast"] < capacity["last"] < capacity["truth"] == capacity["fixed"]
 
 
+def test_after_repair_nothing_is_uncovered_that_can_be_covered(offers, scenario, ask, solver):
+    """An inventory between the least that covers and what the cheapest slices take, and a price for changes."""
+    random, over = np.random.default_rng(2), []
+    for number in range(12):
+        users = random.uniform(4, 45, 12)
+        free = offers(12, change_price=float(random.uniform(5, 30)))
+        before = Exact(free, scenario, **PLAN).rent(ask(users * random.uniform(0.6, 1.5, 12)))
+        request = ask(users, previous=before)
+        least = float(Exact(offers(12), scenario, **PLAN).rent(ask(users)).bandwidth_hz.sum())
+        most = float(Exact(free, scenario, **PLAN).rent(request).bandwidth_hz.sum())
+        market = offers(
+            12,
+            change_price=free.change_price,
+            bandwidth_inventory_mhz_per_region=(least + 0.5 * (most - least)) * (1 + 1e-9) / 12e6,
+        )
+        exact = Exact(market, scenario, **PLAN, solver=solver).rent(request)
+        rounded = LpRounding(market, scenario, **PLAN, solver=solver, seed=number, n_draws=16).rent(request)
+        assert not exact.uncovered.any()
+        assert not rounded.uncovered.any()
+        over.append(float(rounded.rent.sum() / exact.rent.sum()) - 1)
+    assert min(over) >= -1e-4
+    assert np.mean(over) <= 0.02
+
+
 def test_demand_above_the_largest_offer_rents_the_largest_and_says_so(offers, scenario, ask, solver):
     request, market = ask([200.0, 20.0]), offers(2)
     for slicer in (
