@@ -63,8 +63,8 @@ def _cell(value: object) -> str:
 
 def _svg(figure: Figure) -> str:
     file = io.StringIO()
-    # A fixed salt and no date: the same results give the same file.
+    # A fixed salt and no metadata: the same results give the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sliceoff"}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = file.getvalue()
     return text[text.index("<svg") :]
