@@ -1,5 +1,6 @@
 """One way to fit a LightningModule: checkpointed, interruptible, resumable."""
 
+import shutil
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -56,7 +57,9 @@ def fit(
         raise
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
-    return checkpoint.load(best if best.is_file() else last, expect=type(module))
+    if not best.is_file():  # Lightning keeps no best one before the first optimiser step
+        shutil.copyfile(last, best)
+    return checkpoint.load(best, expect=type(module))
 
 
 def test(
