@@ -43,10 +43,10 @@ def parse_times(source: Source, column: polars.Series) -> np.ndarray:
 
 
 def find_time_column(head: polars.DataFrame) -> str | None:
-    """The column of times: one called time, timestamp, datetime, date or ds; else the first whose first cell is one.
+    """The column of times: one called time, timestamp, datetime, date or ds; else the first that begins with one.
 
     Args:
-        head: the table's first row.
+        head: the table's first rows.
     """
     by_name = {name.lower(): name for name in reversed(head.columns)}
     named = next((by_name[name] for name in _NAMES if name in by_name), None)
@@ -54,8 +54,9 @@ def find_time_column(head: polars.DataFrame) -> str | None:
 
 
 def _looks_like_times(column: polars.Series) -> bool:
+    column = column.drop_nulls().head(1)
     if column.dtype == polars.String:
-        return bool(_parsed(column.str.strip_chars()).is_not_null().all())
+        return bool(_parsed(column.str.strip_chars()).is_not_null().any())
     return column.dtype.is_temporal() and column.dtype not in (polars.Time, polars.Duration)
 
 

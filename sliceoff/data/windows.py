@@ -21,8 +21,8 @@ class Window(NamedTuple):
 class Windows(Dataset[Window]):
     """The windows whose forecast starts at the steps `first`, `first + 1`, ..., `last` of a trace.
 
-    Memory does not grow with their number: a batch is one gather from `values`. A `DataLoader` hands all of a batch's
-    indices to `__getitems__`, so give it `collate_fn=as_gathered`.
+    Memory does not grow with their number: all are views of `values`, and a batch is one gather from it. A
+    `DataLoader` hands all of a batch's indices to `__getitems__`, so give it `collate_fn=as_gathered`.
 
     Args:
         values: the whole trace.
@@ -39,11 +39,13 @@ class Windows(Dataset[Window]):
         input_length: int,
         horizon: int,
     ):
-        if not input_length <= first <= last + 1 <= len(values) - horizon + 1:
+        if not input_length <= first <= last <= len(values) - horizon:
             raise ValueError(f"windows at {first}..{last} leave the trace's {len(values)} steps")
-        self._values, self._calendar, self._first, self._length = values, calendar, first, last - first + 1
-        self._input_length = input_length
-        self._offsets = torch.arange(-input_length, horizon)
+        self._first, self._length, self._input_length = first, last - first + 1, input_length
+        self._values, self._calendar = (
+            series.unfold(0, input_length + horizon, 1).transpose(1, 2)  # (window, step, column), a view
+            for series in (values, calendar)
+        )
 
     def __len__(self) -> int:
         return self._length
@@ -60,8 +62,8 @@ class Windows(Dataset[Window]):
 
     def gather(self, origins: Int[Tensor, " batch"]) -> Window:
         """The windows whose forecasts start at the trace's steps `origins`."""
-        rows = origins.unsqueeze(-1) + self._offsets  # (batch, input_length + horizon)
-        values, calendar, cut = self._values[rows], self._calendar[rows], self._input_length
+        cut = self._input_length
+        values, calendar = self._values[origins - cut], self._calendar[origins - cut]
         return Window(values[:, :cut], calendar[:, :cut], values[:, cut:], calendar[:, cut:])
 
 

@@ -86,7 +86,7 @@ def test_empty_cells_at_the_end_may_be_cut_off(tmp_path):
         ("one\t1383262800000\t39\t\t\t\t\t1", {}, "column 'square', line 10: 'one' is no number"),
         ("1\t\t39\t\t\t\t\t1", {}, "column 'time', line 10: the cell is empty"),
         ("1\t2013\t39\t\t\t\t\t1", {}, "line 10"),
-        (line(1, 4), {"columns": [2]}, "has no '2'"),
+        (line(1, 4), {"columns": [2]}, "has no line for square 2"),
         (line(1, 4), {"columns": ["centre"]}, "'centre' is no square"),
         (line(1, 4), {"activity": "internt"}, "did you mean 'internet'?"),
         (line(1, 4), {"columns": [205], "gaps": "error"}, "time(s) are missing between 2013-10-31T23:10:00"),

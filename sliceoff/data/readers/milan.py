@@ -7,7 +7,7 @@ import numpy as np
 import polars
 from jaxtyping import Float, Int
 
-from sliceoff.data.checks import Source, check_columns, check_regions, check_signs, first, numbers
+from sliceoff.data.checks import Source, check_regions, check_signs, first, numbers
 from sliceoff.data.grid import Policy, to_trace
 from sliceoff.data.readers.long import pivot
 from sliceoff.data.readers.table import existing, one_line
@@ -54,15 +54,14 @@ def read_milan(
     squares = None if columns is None else [_square(name) for name in check_regions(columns)]
     sums = _joined([(file, _sums(file, activity, squares, policy)) for file in _files(Path(path))])
     known = sums["square"].unique().sort().to_list()
-    if squares is None:
-        squares = known
-    names = [str(square) for square in squares]
-    check_columns(Path(path), [str(square) for square in known], names, "data.columns")
+    squares = known if squares is None else squares
+    if absent := set(squares) - set(known):
+        raise InputError(f"{path} has no line for square {min(absent)}; choose squares that it has with data.columns")
     series = sums["square"].replace_strict(squares, list(range(len(squares))), return_dtype=polars.Int64).to_numpy()
     times = sums["seconds"].to_numpy().astype("datetime64[s]")
     source = Source(Path(path), times, "time")  # sums over the lines of several files: messages name the time instead
     pivoted = pivot(source, times, series, sums["value"].to_numpy(), len(squares))
-    return to_trace(*pivoted, names, policy, _centres(np.array(squares)))
+    return to_trace(*pivoted, [str(square) for square in squares], policy, _centres(np.array(squares)))
 
 
 def _files(path: Path) -> list[Path]:

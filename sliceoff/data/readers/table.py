@@ -44,7 +44,7 @@ class Table:
         if name is not None:
             check_columns(self.path, self.columns, [name], "data.time_column")
             return name
-        head = self._collected(self.frame.select(polars.exclude(_LINE)).head(1))
+        head = self._collected(self.frame.select(polars.exclude(_LINE)).head(100))
         if (found := find_time_column(head)) is None:
             raise InputError(
                 f"{self.path} has no column that looks like times (it has {', '.join(self.columns[:12])}); "
@@ -96,16 +96,14 @@ def scan_csv(path: str | Path) -> Table:
     separator = max(",;\t", key=header.count)
     try:
         frame = polars.scan_csv(
-            file, separator=separator, infer_schema=False, row_index_name=_LINE, row_index_offset=number + 1
+            file, separator=separator, infer_schema=False, row_index_name=_LINE, row_index_offset=number + 1, glob=False
         )
-        names = frame.collect_schema().names()
+        names = [name.strip() for name in frame.collect_schema().names()]
     except polars.exceptions.PolarsError as error:
         raise InputError(f"{file} cannot be read: {one_line(error)}; mend the file") from None
-    twice = next((name for name in names if "_duplicated_" in name), None)
-    if twice is not None:
-        raise InputError(
-            f"{file}, line {number}: two columns are called '{twice.split('_duplicated_')[0]}'; rename one"
-        )
+    names = [name.partition("_duplicated_")[0] for name in names]  # what polars makes of a name that is there again
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{file}, line {number}: two columns are called '{twice[0]}'; rename one")
     return Table(file, "line", frame.rename(str.strip), separator)
 
 
@@ -117,7 +115,7 @@ def scan_parquet(path: str | Path) -> Table:
     """
     file = existing(path)
     try:
-        frame = polars.scan_parquet(file).with_row_index(_LINE, offset=1)
+        frame = polars.scan_parquet(file, glob=False).with_row_index(_LINE, offset=1)
         frame.collect_schema()
     except (polars.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{file} is no Parquet file ({one_line(error)}); give one, or use data=wide_csv") from None

@@ -27,7 +27,7 @@ def read_wide_csv(
         path: the file.
         time_column: the column of times (`sliceoff.data.times` says what it may hold); None: the one called time,
             timestamp, datetime, date or ds, else the first that looks like times.
-        columns: the regions to use; None: every column but the times.
+        columns: the regions to use; None: every column that has a name (row numbers often have none) but the times.
         gaps, negative, resample_s: see `sliceoff.data.grid.Policy`.
 
     Raises:
@@ -51,7 +51,7 @@ def read_wide_parquet(
 def _read(table: Table, time_column: str | None, columns: Sequence[str | int] | str | None, policy: Policy) -> Trace:
     time_column = table.time_column(time_column)
     others = [name for name in table.columns if name != time_column]
-    regions = others if columns is None else check_regions(columns)
+    regions = [name for name in others if name] if columns is None else check_regions(columns)
     check_columns(table.path, others, regions, "data.columns")
     if not regions:
         raise InputError(f"{table.path} has no column beside '{time_column}'; a wide table has one per region")
