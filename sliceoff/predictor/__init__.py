@@ -4,7 +4,12 @@ from sliceoff.predictor.attention import full_attention as full_attention
 from sliceoff.predictor.attention import prob_sparse_attention as prob_sparse_attention
 from sliceoff.predictor.baselines import LastValue as LastValue
 from sliceoff.predictor.baselines import SeasonalNaive as SeasonalNaive
+from sliceoff.predictor.dlinear import DLinear as DLinear
 from sliceoff.predictor.forecaster import Forecaster as Forecaster
+from sliceoff.predictor.gru import GRU as GRU
 from sliceoff.predictor.informer import Informer as Informer
+from sliceoff.predictor.itransformer import ITransformer as ITransformer
 from sliceoff.predictor.linear import Linear as Linear
 from sliceoff.predictor.losses import QuantileLoss as QuantileLoss
+from sliceoff.predictor.patchtst import PatchTST as PatchTST
+from sliceoff.predictor.transformer import Transformer as Transformer

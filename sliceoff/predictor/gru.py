@@ -1,0 +1,53 @@
+"""A recurrent encoder-decoder."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sliceoff.predictor.layers import check_positive
+
+
+class GRU(nn.Module):
+    """Reads the history step by step, then unrolls over the horizon's calendar from the state it has reached.
+
+    The decoder is never fed its own forecasts, so errors do not pile up along the horizon.
+
+    Args:
+        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        hidden_size, n_layers: of the encoder and of the decoder.
+        dropout: between layers.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_calendar: int,
+        input_length: int,
+        horizon: int,
+        n_outputs: int,
+        season_length: int,
+        *,
+        hidden_size: int = 64,
+        n_layers: int = 1,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        check_positive([("hidden_size", hidden_size), ("n_layers", n_layers)])
+        self.n_outputs = n_outputs
+        self.encoder = nn.GRU(n_channels + n_calendar, hidden_size, n_layers, batch_first=True, dropout=dropout)
+        self.decoder = nn.GRU(n_calendar, hidden_size, n_layers, batch_first=True, dropout=dropout)
+        self.head = nn.Linear(hidden_size, n_channels * n_outputs)
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch input_length channels"],
+        history_calendar: Float[Tensor, "batch input_length calendar"],
+        future_calendar: Float[Tensor, "batch horizon calendar"],
+    ) -> Float[Tensor, "batch horizon channels outputs"]:
+        """Forecast, in scaled units."""
+        _, state = self.encoder(torch.cat([history, history_calendar], dim=-1))
+        decoded, _ = self.decoder(future_calendar, state)
+        return self.head(decoded).unflatten(-1, (-1, self.n_outputs))

@@ -1,0 +1,61 @@
+"""iTransformer: attention between channels, each a token that holds its whole history."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sliceoff.predictor.layers import DenseAttention, EncoderLayer, check_positive
+
+
+class ITransformer(nn.Module):
+    """Every channel's whole history is a token; the tokens attend to each other, and each is mapped to the horizon.
+
+    The calendar's features are further tokens (Liu et al., ICLR 2024). Made for `channels: joint`; with independent
+    channels a region attends to its calendar alone.
+
+    Args:
+        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
+        n_layers: encoder layers.
+        dropout: everywhere.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_calendar: int,
+        input_length: int,
+        horizon: int,
+        n_outputs: int,
+        season_length: int,
+        *,
+        d_model: int = 128,
+        n_heads: int = 4,
+        d_ff: int = 128,
+        n_layers: int = 2,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        check_positive([("d_ff", d_ff), ("n_layers", n_layers)])
+        self.n_outputs = n_outputs
+        self.embed = nn.Linear(input_length, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.encoder = nn.Sequential(
+            *(EncoderLayer(DenseAttention(d_model, n_heads, dropout), d_model, d_ff, dropout) for _ in range(n_layers)),
+            nn.LayerNorm(d_model),
+        )
+        self.head = nn.Linear(d_model, horizon * n_outputs)
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch input_length channels"],
+        history_calendar: Float[Tensor, "batch input_length calendar"],
+        future_calendar: Float[Tensor, "batch horizon calendar"],
+    ) -> Float[Tensor, "batch horizon channels outputs"]:
+        """Forecast, in scaled units."""
+        series = torch.cat([history, history_calendar], dim=-1).transpose(1, 2)
+        tokens = self.encoder(self.dropout(self.embed(series)))[:, : history.shape[-1]]
+        return self.head(tokens).unflatten(-1, (-1, self.n_outputs)).transpose(1, 2)

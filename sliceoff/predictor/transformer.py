@@ -1,0 +1,74 @@
+"""The Transformer: an encoder-decoder with dense attention."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sliceoff.predictor.layers import DecoderLayer, DenseAttention, EncoderDecoder, EncoderLayer, check_positive
+
+
+class Transformer(nn.Module):
+    """Encoder-decoder over traffic windows, every query on every key; forecasts the whole horizon in one pass.
+
+    Args:
+        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        label_length: steps of history that the decoder starts from.
+        d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
+        encoder_layers, decoder_layers: layers.
+        dropout: everywhere.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_calendar: int,
+        input_length: int,
+        horizon: int,
+        n_outputs: int,
+        season_length: int,
+        *,
+        label_length: int = 48,
+        d_model: int = 64,
+        n_heads: int = 4,
+        d_ff: int = 128,
+        encoder_layers: int = 2,
+        decoder_layers: int = 1,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        check_positive([("d_ff", d_ff), ("encoder_layers", encoder_layers), ("decoder_layers", decoder_layers)])
+        self.body = EncoderDecoder(
+            n_channels,
+            n_calendar,
+            input_length,
+            horizon,
+            n_outputs,
+            label_length=label_length,
+            d_model=d_model,
+            dropout=dropout,
+            encoder=[
+                EncoderLayer(DenseAttention(d_model, n_heads, dropout), d_model, d_ff, dropout)
+                for _ in range(encoder_layers)
+            ],
+            decoder=[
+                DecoderLayer(
+                    DenseAttention(d_model, n_heads, dropout, causal=True),
+                    DenseAttention(d_model, n_heads, dropout),
+                    d_model,
+                    d_ff,
+                    dropout,
+                )
+                for _ in range(decoder_layers)
+            ],
+        )
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch input_length channels"],
+        history_calendar: Float[Tensor, "batch input_length calendar"],
+        future_calendar: Float[Tensor, "batch horizon calendar"],
+    ) -> Float[Tensor, "batch horizon channels outputs"]:
+        """Forecast, in scaled units."""
+        return self.body(history, history_calendar, future_calendar)

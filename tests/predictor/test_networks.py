@@ -1,0 +1,126 @@
+"""Every network conforms; the conformance check itself finds what is wrong."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from sliceoff.errors import InputError
+from sliceoff.predictor import (
+    GRU,
+    DLinear,
+    Informer,
+    ITransformer,
+    LastValue,
+    Linear,
+    PatchTST,
+    SeasonalNaive,
+    Transformer,
+)
+from sliceoff.testing import check_predictor
+
+SIZES = {"n_channels": 1, "n_calendar": 4, "input_length": 48, "horizon": 6, "n_outputs": 1, "season_length": 24}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        partial(Informer, d_model=8, n_heads=2, d_ff=8, factor=1.0),
+        partial(Informer, d_model=8, n_heads=1, d_ff=8, factor=1.0, sampling="independent", encoder_layers=3),
+        partial(Transformer, d_model=8, n_heads=2, d_ff=8),
+        partial(GRU, hidden_size=8),
+        DLinear,
+        partial(PatchTST, d_model=8, n_heads=2, d_ff=8),
+        partial(ITransformer, d_model=8, n_heads=2, d_ff=8),
+        Linear,
+        SeasonalNaive,
+        LastValue,
+    ],
+    ids=lambda network: getattr(network, "func", network).__name__,
+)
+def test_conforms(network):
+    check_predictor(network)
+
+
+class Broken(nn.Module):
+    """Forecasts zeros, and whatever `fault` names wrongly."""
+
+    def __init__(self, n_channels, n_calendar, input_length, horizon, n_outputs, season_length, *, fault):
+        super().__init__()
+        self.n_outputs, self.fault = n_outputs, fault
+        self.scale = nn.Parameter(torch.ones(()))
+        self.unused = nn.Parameter(torch.ones(())) if fault == "unused" else None
+        self.secret = torch.rand(())
+
+    def forward(self, history, history_calendar, future_calendar):
+        batch, _, channels = history.shape
+        forecast = self.scale * torch.ones(batch, future_calendar.shape[1], channels, self.n_outputs)
+        match self.fault:
+            case "shape":
+                return forecast[..., 0]
+            case "random":
+                return forecast + torch.rand(())
+            case "batch":
+                return forecast * history.mean()
+            case "nan":
+                return forecast / history.std()
+            case "input":
+                history += 1
+            case "unkept":
+                return forecast * self.secret
+        return forecast
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("shape", "not \\(batch, horizon"),
+        ("random", "two forecasts"),
+        ("batch", "depends on the others"),
+        ("nan", "NaN"),
+        ("input", "changes its input"),
+        ("unused", "no gradient reaches unused"),
+        ("unkept", "something else"),
+    ],
+)
+def test_the_check_finds(fault, message):
+    with pytest.raises(AssertionError, match=message):
+        check_predictor(Broken, fault=fault)
+
+
+def test_channels_do_not_mix_where_they_must_not():
+    history = torch.randn(2, 48, 3)
+    changed = history.clone()
+    changed[..., 2] += 5
+    calendars = torch.randn(2, 48, 4), torch.randn(2, 6, 4)
+    for network in (DLinear, PatchTST):
+        module = network(**{**SIZES, "n_channels": 3}).eval()
+        before, after = module(history, *calendars), module(changed, *calendars)
+        torch.testing.assert_close(before[:, :, :2], after[:, :, :2])
+        assert not torch.allclose(before[:, :, 2], after[:, :, 2])
+    mixing = ITransformer(**{**SIZES, "n_channels": 3}).eval()
+    assert not torch.allclose(mixing(history, *calendars)[:, :, 0], mixing(changed, *calendars)[:, :, 0])
+
+
+def test_patches_cover_the_whole_history():
+    network = PatchTST(**SIZES, patch_length=10, stride=7).eval()
+    history = torch.randn(1, 48, 1, requires_grad=True)
+    network(history, torch.zeros(1, 48, 4), torch.zeros(1, 6, 4)).sum().backward()
+    assert (history.grad != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (partial(DLinear, kernel_size=4), "kernel_size"),
+        (partial(PatchTST, stride=0), "stride"),
+        (partial(GRU, hidden_size=0), "hidden_size"),
+        (partial(ITransformer, d_model=10, n_heads=3), "n_heads"),
+        (partial(Transformer, encoder_layers=0), "encoder_layers"),
+        (partial(Informer, factor=0.0), "factor"),
+    ],
+)
+def test_wrong_options_are_named(network, message):
+    with pytest.raises(InputError, match=message):
+        network(**SIZES)
