@@ -1,6 +1,6 @@
 """A region as a Gymnasium environment, alone or as many copies: `gymnasium.make("sliceoff/Region-v0")`.
 
-Observation: `observe` flattened, then one flag per user (1 asks, -1 does not); all in [-1, 1].
+Observation: `flatten`, all in [-1, 1].
 Action: in [-1, 1]; a bandwidth weight for every user, then a VM for every user. Weights are shifted to [0, 2] and
 normalised over the users that ask; VMs are `floor(x V)` of the shifted and halved number (21).
 Reward: the slot's revenue (22), over what a slot's tasks are worth on average.
@@ -39,6 +39,12 @@ def decode(state: RegionState, action: Float[Tensor, "*batch actions"]) -> Alloc
     weight, machine = ((action + 1) / 2).clamp(0, 1).chunk(2, -1)
     vms = state.n_vms.unsqueeze(-1)
     return Allocation(normalise(weight * state.tasks.present), (machine * vms).long().clamp_max(vms - 1))
+
+
+def flatten(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Float[Tensor, "*batch features"]:
+    """`observe` as one vector: the region, every user, then a flag per user (1 asks, -1 does not)."""
+    seen = observe(scenario, state, kind)
+    return torch.cat((seen.region, seen.users.flatten(-2), seen.present * 2.0 - 1), -1)
 
 
 class _Regions:
@@ -120,9 +126,7 @@ class _Regions:
         )
 
     def _seen(self, state: RegionState) -> np.ndarray:
-        seen = observe(self.scenario, state, self._kind)
-        asks = seen.present.float() * 2 - 1
-        return torch.cat((seen.region, seen.users.flatten(-2), asks), -1).numpy()
+        return flatten(self.scenario, state, self._kind).numpy()
 
 
 class RegionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
