@@ -1,4 +1,4 @@
-"""Slicing against the exact optimum: `python benchmarks/slicing.py [draws|quality|profit|speed|memory ...]`.
+"""Slicing against the exact optimum: `python benchmarks/slicing.py [draws|quality|profit|risk|speed|memory ...]`.
 
 Random coupled instances: 20 regions with their own price levels and forecasts, every one with one of four couplings (an
 aggregate demand row, the inventories, the inventories with the best kappa per region, a price for changes). Limits
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from harness import finish, table
 
+from sliceoff.data import read_wide_csv
 from sliceoff.region import Greedy, Scenario
 from sliceoff.slicing import (
     Exact,
     FixedKappa,
+    ForecastErrors,
     LpRounding,
     Offers,
     Profit,
@@ -188,6 +190,39 @@ def draws(seed: int) -> dict[str, float]:
     return results
 
 
+def risk(path: str) -> dict[str, float]:
+    """Asked and observed coverage of the users' upper bound on the last 30 % of a real trace."""
+    trace = torch.from_numpy(read_wide_csv(path).values)
+    start, results, rows = int(0.7 * len(trace)), {}, []
+    # What is forecast for period t from what is known before it.
+    forecasts = {"repeat last": trace.roll(1, 0), "repeat the day before": trace.roll(144, 0)}
+    for name, forecast in forecasts.items():
+        relative = (trace - forecast) / (forecast + 1)
+        for miss in (0.05, 0.1, 0.2, 0.3, 0.5):
+            observed = {}
+            fixed = torch.quantile(relative[144:start], 1 - miss, dim=0)
+            observed["fixed"] = float((relative[start:] <= fixed).double().mean())
+            for label, rate in (("recent", 0.0), ("calibrated", 0.05)):
+                errors, covered = ForecastErrors.none_yet(trace.shape[1], miss), []
+                for now, expected in zip(trace[144:], forecast[144:], strict=True):
+                    bound = errors.upper(expected)
+                    errors = errors.forecasting(expected, bound).observed(now, miss, rate)
+                    covered.append((now <= bound).double())
+                observed[label] = float(torch.stack(covered)[start - 144 :].mean())
+            rows.append(
+                {
+                    "forecast": name,
+                    "asked %": 100 * (1 - miss),
+                    "quantile of the training errors %": 100 * observed["fixed"],
+                    "of recent errors %": 100 * observed["recent"],
+                    "calibrated online %": 100 * observed["calibrated"],
+                }
+            )
+            results[f"risk/{name}/{1 - miss:g}/off_points"] = 100 * abs(observed["calibrated"] - (1 - miss))
+    table(f"Coverage on the held-out 30 % of {path} (aim: within 2 points)", rows)
+    return results
+
+
 def drift(users: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The next period's users: 10 % more or less."""
     return np.clip(users * np.exp(0.1 * random.normal(size=len(users))), 2, 48)
@@ -325,6 +360,7 @@ def main() -> None:
         "draws": lambda given: draws(given.seed),
         "quality": lambda given: quality(given.instances, given.seed),
         "profit": lambda given: profits(given.seed),
+        "risk": lambda given: risk(given.trace),
         "speed": lambda given: speed(given.seed),
         "memory": lambda given: memory(given.seed),
     }
@@ -332,6 +368,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=list(parts), help=f"of {', '.join(parts)}")
     parser.add_argument("--instances", type=int, default=1000, help="per price shape")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trace", default="../shared/data/lte/week_users.csv", help="for `risk`: a wide CSV")
     given = parser.parse_args()
     start = time.perf_counter()
     results: dict[str, float] = {"seed": given.seed, "instances": given.instances}

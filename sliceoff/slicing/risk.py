@@ -37,7 +37,7 @@ class Newsvendor:
         scenario: Scenario,
         slicer: Callable[..., Slicer],
         miss: Number | None = None,
-        rate: Number = 0.02,
+        rate: Number = 0.05,
     ):
         self._slicer = slicer(offers=offers, scenario=scenario)
         self.miss = optional(fraction, "slicer.miss", miss) or newsvendor_miss(offers, scenario)

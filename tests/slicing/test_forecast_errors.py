@@ -14,7 +14,7 @@ from sliceoff.slicing import Cheapest, Exact, ForecastErrors, Newsvendor, newsve
 LTE = Path(__file__).parents[3] / "shared" / "data" / "lte" / "week_users.csv"
 
 
-def follow(actual, forecast, miss, rate=0.02):
+def follow(actual, forecast, miss, rate=0.05):
     """Coverage per period of the online bound, `forecast[t]` being made when `actual[:t]` is known."""
     errors, covered = ForecastErrors.none_yet(actual.shape[1], miss), []
     for now, expected in zip(actual, forecast, strict=True):
