@@ -145,7 +145,8 @@ class Agents(nn.Module):
         """
         observation = batch.observation
         action = self.network.actor(observation)
-        values = self.network.critic(observation, action, self.n_critics)
+        # xi needs every critic, Eq. 25 only the first.
+        values = self.network.critic(observation, action, self.n_critics if self.n_agents > 1 else 1)
         policy_loss = td3.actor_loss(values[0])
         loss, logged = policy_loss, {"actor_loss": policy_loss.detach()}
         if self.n_agents > 1:

@@ -183,8 +183,8 @@ class LearningAllocator(pl.LightningModule):
         """One Adam for all actors, one for all critics."""
         network = self.agents.network
         return [
-            torch.optim.Adam(network.actor.parameters(), lr=self.actor_learning_rate, foreach=True),
-            torch.optim.Adam(network.critic.parameters(), lr=self.critic_learning_rate, foreach=True),
+            torch.optim.Adam(network.actor.parameters(), lr=self.actor_learning_rate, fused=True),
+            torch.optim.Adam(network.critic.parameters(), lr=self.critic_learning_rate, fused=True),
         ]
 
     def train_dataloader(self) -> range:

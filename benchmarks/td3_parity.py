@@ -1,0 +1,241 @@
+"""Our single-agent TD3 against Stable-Baselines3's: returns at equal steps, and gradient steps per second.
+
+Same networks, hyperparameters, exploration, start of learning and steps; returns are means of ten evaluation episodes
+without noise, from the same starts.
+
+    python benchmarks/td3_parity.py [--seeds 5] [--tasks Pendulum-v1 InvertedPendulum-v5] [--skip-returns]
+
+`InvertedPendulum-v5` needs the package mujoco.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+import torch
+from harness import finish, table
+from stable_baselines3 import TD3
+from stable_baselines3.common.noise import NormalActionNoise
+
+from sliceoff.allocator import Agents, MLPNetwork, Ring, Transition, td3
+from sliceoff.region import Observation
+
+# Small networks, so that ten runs a task take minutes; speed is measured at the published ones.
+HIDDEN, SPEED_HIDDEN = (64, 64), (400, 300)
+STEPS = {"Pendulum-v1": 5_000, "InvertedPendulum-v5": 6_000}
+LEARNING_RATE, BATCH, LEARNING_STARTS, NOISE, GAMMA, TAU, BUFFER = 1e-3, 128, 500, 0.1, 0.98, 0.005, 50_000
+EVALUATIONS, EVALUATION_SEED = 10, 10_000
+Act = Callable[[np.ndarray], np.ndarray]
+
+
+class Ours:
+    """`Agents` with n_agents=1 on a gymnasium task: one region without users whose features are the observation."""
+
+    def __init__(self, task: gymnasium.Env, seed: int, hidden: tuple[int, ...], batch_size: int):
+        torch.manual_seed(seed)
+        self.space, self.batch_size = task.action_space, batch_size
+        self.agents = Agents(
+            lambda **counted: MLPNetwork(
+                region_features=task.observation_space.shape[0],
+                user_features=0,
+                n_users=1,
+                action_shape=(1, task.action_space.shape[0]),
+                hidden=hidden,
+                **counted,
+            ),
+            n_agents=1,
+            gamma=GAMMA,
+            tau=TAU,
+        )
+        network = self.agents.network
+        self.optimizers = [
+            torch.optim.Adam(part.parameters(), lr=LEARNING_RATE, fused=True)
+            for part in (network.actor, network.critic)
+        ]
+        self.ring = Ring(BUFFER)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.updates = 0
+
+    def act(self, seen: np.ndarray) -> np.ndarray:
+        """The policy's action, scaled to the task's."""
+        return self._scaled(self.agents.act(_observation(seen)[0], "current")[0, 0].numpy())
+
+    def explore(self, seen: np.ndarray) -> np.ndarray:
+        """The raw action to try next."""
+        if self.ring.size < LEARNING_STARTS:
+            return 2 * torch.rand(1, 1, 1, *self.space.shape, generator=self.generator) - 1
+        action = self.agents.act(_observation(seen)[0], "current").unsqueeze(0)
+        return td3.explore(action, torch.randn(action.shape, generator=self.generator), NOISE)
+
+    def learn(self) -> None:
+        """One update."""
+        batch = self.ring.sample(self.batch_size, self.generator)
+        noise = torch.randn(batch.action.shape, generator=self.generator)
+        self.agents.update_critics(batch, noise, self.optimizers[1])
+        self.updates += 1
+        if td3.actor_is_due(self.updates, self.agents.policy_delay):
+            self.agents.update_actors(batch, self.optimizers[0])
+
+    def train(self, task: gymnasium.Env, steps: int, seed: int) -> None:
+        """Step and learn in turn."""
+        seen, _ = task.reset(seed=seed)
+        for _ in range(steps):
+            action = self.explore(seen)
+            following, reward, terminated, truncated, _ = task.step(self._scaled(action[0, 0, 0].numpy()))
+            self.ring.add(
+                Transition.of(
+                    _observation(seen)[1],
+                    action,
+                    torch.full((1, 1), float(reward)),
+                    torch.full((1, 1), bool(terminated)),
+                    _observation(following)[1],
+                )
+            )
+            seen = task.reset()[0] if terminated or truncated else following
+            if self.ring.size >= LEARNING_STARTS:
+                self.learn()
+
+    def _scaled(self, action: np.ndarray) -> np.ndarray:
+        return self.space.low + (action + 1) / 2 * (self.space.high - self.space.low)
+
+
+def _observation(seen: np.ndarray) -> tuple[Observation, Observation]:
+    """Without and with the axis of agents."""
+    region = torch.as_tensor(seen, dtype=torch.float32).view(1, -1)
+    single = Observation(region, torch.zeros(1, 1, 0), torch.ones(1, 1, dtype=torch.bool))
+    return single, Observation(*(x.unsqueeze(0) for x in single))
+
+
+def theirs(task: gymnasium.Env, seed: int, hidden: tuple[int, ...], batch_size: int) -> TD3:
+    """SB3's TD3 with the same settings."""
+    actions = task.action_space.shape[0]
+    return TD3(
+        "MlpPolicy",
+        task,
+        learning_rate=LEARNING_RATE,
+        buffer_size=BUFFER,
+        learning_starts=LEARNING_STARTS,
+        batch_size=batch_size,
+        tau=TAU,
+        gamma=GAMMA,
+        train_freq=1,
+        gradient_steps=1,
+        action_noise=NormalActionNoise(np.zeros(actions), NOISE * np.ones(actions)),
+        policy_kwargs={"net_arch": list(hidden)},
+        seed=seed,
+        device="cpu",
+    )
+
+
+def mean_return(task: gymnasium.Env, act: Act) -> float:
+    """Mean over evaluation episodes."""
+    total = 0.0
+    for episode in range(EVALUATIONS):
+        seen, _ = task.reset(seed=EVALUATION_SEED + episode)
+        over = False
+        while not over:
+            seen, reward, terminated, truncated, _ = task.step(act(seen))
+            total += float(reward)
+            over = terminated or truncated
+    return total / EVALUATIONS
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean and half the width of its 95 % interval (Student's t)."""
+    t = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}[len(values)]
+    return float(np.mean(values)), t * float(np.std(values, ddof=1)) / len(values) ** 0.5
+
+
+def compare_returns(name: str, seeds: int) -> dict[str, float]:
+    """Train both on every seed."""
+    returns: dict[str, list[float]] = {"ours": [], "sb3": []}
+    for seed in range(seeds):
+        task = gymnasium.make(name)
+        ours = Ours(task, seed, HIDDEN, BATCH)
+        ours.train(task, STEPS[name], seed)
+        returns["ours"].append(mean_return(task, ours.act))
+        model = theirs(gymnasium.make(name), seed, HIDDEN, BATCH)
+        model.learn(STEPS[name])
+        returns["sb3"].append(mean_return(task, lambda seen, model=model: model.predict(seen, deterministic=True)[0]))
+        print(f"{name} seed {seed}: ours {returns['ours'][-1]:.1f}, SB3 {returns['sb3'][-1]:.1f}", flush=True)
+    (mine, mine_half), (sb3, sb3_half) = interval(returns["ours"]), interval(returns["sb3"])
+    overlap = abs(mine - sb3) <= mine_half + sb3_half
+    table(
+        f"{name}: return after {STEPS[name]} steps, {seeds} seeds",
+        [
+            {"": "ours", "mean": mine, "95 % +-": mine_half, "overlap": str(overlap)},
+            {"": "SB3 TD3", "mean": sb3, "95 % +-": sb3_half, "overlap": str(overlap)},
+        ],
+    )
+    key = name.split("-")[0].lower()
+    return {
+        f"{key}_return_ours": mine,
+        f"{key}_return_ours_half_interval": mine_half,
+        f"{key}_return_sb3": sb3,
+        f"{key}_return_sb3_half_interval": sb3_half,
+        f"{key}_intervals_overlap": float(overlap),
+    }
+
+
+def compare_speed(seconds: float = 10.0) -> dict[str, float]:
+    """Gradient steps per second, each with an environment step, at batch 256 and 400-300 networks.
+
+    Both sides take turns of a second each, so that other load on the machine hits them alike.
+    """
+    task = gymnasium.make("Pendulum-v1")
+    ours, model = Ours(task, 0, SPEED_HIDDEN, 256), theirs(gymnasium.make("Pendulum-v1"), 0, SPEED_HIDDEN, 256)
+    ours.train(task, LEARNING_STARTS + 20, 0)
+    model.learn(LEARNING_STARTS + 20)
+    turns: dict[str, Callable[[int], None]] = {
+        "ours": lambda steps: ours.train(task, steps, 1),
+        "sb3": lambda steps: model.learn(steps, reset_num_timesteps=False),
+    }
+    done, spent = dict.fromkeys(turns, 0), dict.fromkeys(turns, 0.0)
+    while min(spent.values()) < seconds:
+        for side, turn in turns.items():
+            steps = 100 if side == "ours" else 50
+            started = time.perf_counter()
+            turn(steps)
+            spent[side] += time.perf_counter() - started
+            done[side] += steps
+    rate = {side: done[side] / spent[side] for side in turns}
+    started, repeats = time.perf_counter(), 200
+    for _ in range(repeats):
+        ours.ring.sample(256, ours.generator)
+    sampling = (time.perf_counter() - started) / repeats * rate["ours"]
+    table(
+        f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
+        [
+            {"": "ours", "steps/s": rate["ours"], "ratio": rate["ours"] / rate["sb3"]},
+            {"": "SB3 TD3", "steps/s": rate["sb3"], "ratio": 1.0},
+        ],
+    )
+    return {
+        "gradient_steps_per_s_ours": rate["ours"],
+        "gradient_steps_per_s_sb3": rate["sb3"],
+        "speed_ratio": rate["ours"] / rate["sb3"],
+        "share_of_time_sampling": sampling,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tasks", nargs="*", default=list(STEPS))
+    parser.add_argument("--skip-returns", action="store_true")
+    parser.add_argument("--skip-speed", action="store_true")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    results: dict[str, float] = {}
+    if not options.skip_speed:
+        results |= compare_speed()
+    for name in [] if options.skip_returns else options.tasks:
+        results |= compare_returns(name, options.seeds)
+    finish(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Stop a training that has gone wrong before it writes over what was good."""
+
+from collections.abc import Mapping
+
+import lightning.pytorch as pl
+import torch
+
+
+class Diverged(RuntimeError):
+    """Training diverged: the reason, and the checkpoint to go back to."""
+
+
+class DivergenceGuard(pl.Callback):
+    """After every training step, look at all logged metrics; raise `Diverged` at the first sign of divergence.
+
+    Raising, rather than asking Lightning to stop, keeps the checkpoints as they were before.
+
+    Args:
+        limits: largest absolute value by metric, such as `{"train/q": 1000.0}`. A metric that is not finite is
+            divergence in any case.
+    """
+
+    def __init__(self, limits: Mapping[str, float | int] | None = None):
+        self._limits = dict(limits or {})
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """Look.
+
+        Raises:
+            Diverged: names the metric, its value, and the last checkpoint written before.
+        """
+        metrics = {name: value for name, value in trainer.callback_metrics.items() if value.numel() == 1}
+        reason = diverged({name: float(value) for name, value in metrics.items()}, self._limits)
+        if reason is not None:
+            raise Diverged(f"{reason} in epoch {trainer.current_epoch}; {_last_good(trainer)}")
+
+
+def diverged(metrics: Mapping[str, float], limits: Mapping[str, float | int]) -> str | None:
+    """What shows divergence in `metrics`, or None."""
+    for name, value in metrics.items():
+        if not torch.isfinite(torch.tensor(value)):
+            return f"{name} is {value}"
+        if abs(value) > limits.get(name, float("inf")):
+            return f"{name} is {value:.4g}, beyond its limit {limits[name]:g}"
+    return None
+
+
+def _last_good(trainer: pl.Trainer) -> str:
+    for callback in trainer.checkpoint_callbacks:
+        for path in (getattr(callback, "last_model_path", ""), getattr(callback, "best_model_path", "")):
+            if path:
+                return f"go back to {path}, with a lower learning rate"
+    return "no checkpoint was written yet; start again with a lower learning rate"

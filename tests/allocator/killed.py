@@ -1,0 +1,51 @@
+"""Train a small allocator into a directory, going on from its `last.ckpt` if there is one: what a test kills."""
+
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+
+from sliceoff.allocator import LearningAllocator, Prices, SetNetwork
+from sliceoff.region import Scenario
+
+
+def train(directory: Path, epochs: int) -> None:
+    torch.manual_seed(0)
+    allocator = LearningAllocator(
+        Scenario(max_users=10, max_vms=4),
+        torch.linspace(2, 6, 8).view(4, 2),
+        [5e6, 10e6],
+        [2, 4],
+        network=partial(SetNetwork, width=8),
+        decoder=partial(Prices, stride=4),
+        n_copies=2,
+        env_steps=4,
+        gradient_steps=4,
+        batch_size=16,
+        buffer_size=64,
+        learning_starts=16,
+        steps_per_epoch=2,
+        validation_copies=2,
+        validation_slots=2,
+    )
+    last = directory / "last.ckpt"
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[pl.callbacks.ModelCheckpoint(directory, save_last=True, save_top_k=0)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=directory,
+    )
+    trainer.fit(allocator, ckpt_path=last if last.is_file() else None, weights_only=True)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    train(Path(sys.argv[1]), int(sys.argv[2]))
