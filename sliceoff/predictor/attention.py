@@ -13,6 +13,9 @@ from torch import Tensor
 
 Sampling = Literal["shared", "independent"]
 
+# Up to about here dense attention was the faster on two cores (`benchmarks/attention.py`).
+DENSE_BELOW = 64
+
 
 def full_attention(
     query: Float[Tensor, "batch heads queries size"],
@@ -36,16 +39,19 @@ def prob_sparse_attention(
     sampling: Sampling = "shared",
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
+    dense_below: int = DENSE_BELOW,
 ) -> Float[Tensor, "batch heads queries size"]:
     """Attend with the few queries whose attention is far from uniform; the others get the mean of the values.
 
     Every query is measured on `U = factor ln L_K` sampled keys by the max minus the mean of its scaled scores; the top
     `u = factor ln L_Q` attend to all keys. When causal, a query is measured on sampled keys up to its own place, and
-    the others get the running sum of the values. With `u >= L_Q` this is dense attention exactly.
+    the others get the running sum of the values. With `u >= L_Q`, or where dense attention is the faster, this is
+    dense attention exactly.
 
     Args:
         sampling: `independent` keys for every query (as published), or keys `shared` by all (one dense product).
         generator: of the sampling, on the CPU; None: torch's global one.
+        dense_below: fewer queries than this are attended densely.
 
     Raises:
         ValueError: causal attention with different numbers of queries and keys.
@@ -54,16 +60,29 @@ def prob_sparse_attention(
     if causal and n_queries != n_keys:
         raise ValueError(f"causal attention needs as many queries as keys, got {n_queries} and {n_keys}")
     top = sparse_count(factor, n_queries)
-    if top >= n_queries:
+    if n_queries < dense_below or top >= n_queries:
         return full_attention(query, key, value, causal=causal, dropout=dropout)
     sample = sample_keys(sparse_count(factor, n_keys), n_queries, n_keys, sampling, generator).to(query.device)
-    active = sparsity(query, key, sample, causal).topk(top, dim=-1, sorted=False).indices
-    index = active.unsqueeze(-1).expand(-1, -1, -1, query.shape[-1])
-    chosen = query.gather(-2, index)
-    mask = torch.arange(n_keys, device=query.device) <= active.unsqueeze(-1) if causal else None
-    attended = F.scaled_dot_product_attention(chosen, key, value, attn_mask=mask, dropout_p=dropout)
-    lazy = value.cumsum(-2) if causal else value.mean(-2, keepdim=True).expand_as(query)
-    return lazy.scatter(-2, index, attended)
+    with torch.no_grad():  # the measure chooses queries; no gradient flows through a choice
+        active = sparsity(query, key, sample, causal).topk(top, dim=-1, sorted=False).indices
+    rows = active.unsqueeze(-1).expand(-1, -1, -1, query.shape[-1])
+    seen = torch.arange(n_keys, device=query.device) <= active.unsqueeze(-1) if causal else None
+    weights = _weights(query.gather(-2, rows), key, seen, dropout)
+    # Adding the difference to the lazy rows costs a backward pass less memory traffic than putting rows in their place.
+    if causal:
+        lazy = value.cumsum(-2)
+        return lazy.scatter_add(-2, rows, weights @ value - lazy.gather(-2, rows))
+    uniform = weights.new_full((*weights.shape[:-2], 1, n_keys), 1 / n_keys)
+    attended, mean = (torch.cat((weights, uniform), -2) @ value).split((top, 1), -2)
+    return mean.expand_as(query).scatter_add(-2, rows, attended - mean)
+
+
+def _weights(query: Tensor, key: Tensor, seen: Tensor | None, dropout: float) -> Tensor:
+    """Dense attention's weights, written out: for few queries faster on a processor than the fused kernel."""
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -math.inf)
+    return F.dropout(scores.softmax(-1), dropout)
 
 
 def sparse_count(factor: float, length: int) -> int:
@@ -89,15 +108,16 @@ def sparsity(
 
     A causal query without any sampled key up to its own place measures minus infinity.
     """
+    # (batch, heads, sampled, queries): reducing over an outer dimension is several times as fast as over the last.
     if len(sample) == 1:
-        scores = query @ key[..., sample[0], :].transpose(-1, -2)
+        scores = key[..., sample[0], :] @ query.transpose(-1, -2)
     else:
-        scores = torch.einsum("bhqd,bhqsd->bhqs", query, key[..., sample, :])
-    scores = scores / math.sqrt(query.shape[-1])
+        scores = torch.einsum("bhqd,bhqsd->bhsq", query, key[..., sample, :])
+    scale = math.sqrt(query.shape[-1])
     if not causal:
-        return scores.amax(-1) - scores.mean(-1)
-    seen = sample <= torch.arange(query.shape[-2], device=query.device).unsqueeze(-1)
-    count = seen.sum(-1)
-    mean = scores.masked_fill(~seen, 0).sum(-1) / count.clamp_min(1)
-    measure = scores.masked_fill(~seen, -math.inf).amax(-1) - mean
+        return (scores.amax(-2) - scores.mean(-2)) / scale
+    seen = torch.arange(query.shape[-2], device=query.device) >= sample.T
+    count = seen.sum(0)
+    mean = scores.masked_fill(~seen, 0).sum(-2) / count.clamp_min(1)
+    measure = (scores.masked_fill(~seen, -math.inf).amax(-2) - mean) / scale
     return measure.masked_fill(count == 0, -math.inf)

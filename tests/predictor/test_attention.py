@@ -33,7 +33,7 @@ def dense(query, key, value, causal):
 )
 def test_equals_dense_attention_when_every_query_attends(batch, heads, length, causal, sampling):
     query, key, value = qkv(batch, heads, length, length)
-    sparse = prob_sparse_attention(query, key, value, factor=20, causal=causal, sampling=sampling)
+    sparse = prob_sparse_attention(query, key, value, factor=20, causal=causal, sampling=sampling, dense_below=0)
     torch.testing.assert_close(sparse, dense(query, key, value, causal))
 
 
@@ -43,7 +43,7 @@ def test_active_queries_attend_and_the_others_get_the_mean_or_running_sum(causal
     query, key, value = qkv(queries=60, keys=60)
     generator = torch.Generator().manual_seed(1)
     sparse = prob_sparse_attention(
-        query, key, value, factor=2, causal=causal, sampling=sampling, generator=generator.manual_seed(1)
+        query, key, value, factor=2, causal=causal, sampling=sampling, generator=generator.manual_seed(1), dense_below=0
     )
     sample = sample_keys(sparse_count(2, 60), 60, 60, sampling, generator.manual_seed(1))
     active = sparsity(query, key, sample, causal).topk(sparse_count(2, 60)).indices
@@ -94,7 +94,7 @@ def test_very_short_sequences(length):
 def test_the_generator_decides_the_sample():
     query, key, value = qkv(queries=80, keys=80)
     draws = [
-        prob_sparse_attention(query, key, value, factor=1, generator=torch.Generator().manual_seed(seed))
+        prob_sparse_attention(query, key, value, factor=1, generator=torch.Generator().manual_seed(seed), dense_below=0)
         for seed in (0, 0, 1)
     ]
     assert torch.equal(draws[0], draws[1])

@@ -1,0 +1,118 @@
+"""ProbSparse attention, forward and backward: ours beside the published gathering and beside dense attention.
+
+    python benchmarks/attention.py [--lengths 96 336 720 1440 2880] [--repeats 5] [--threads 2]
+
+Time: the least of the repeats, which other programs on the machine disturb least; the three forms take turns. Memory:
+what the process's peak grows by, each form in a fresh process. The short lengths show where dense
+attention is the faster (`DENSE_BELOW`).
+"""
+
+import argparse
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from harness import finish, table
+from torch import Tensor
+
+from sliceoff.predictor import full_attention, prob_sparse_attention
+
+BATCH, HEADS, SIZE, FACTOR = 8, 8, 64, 5.0
+
+
+def published(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """ProbSparse attention as Zhou et al. published it: keys gathered for every query, and (batch, heads) indexing."""
+    (batch, heads, n_queries, size), n_keys = query.shape, key.shape[-2]
+    sampled, top = (min(length, math.ceil(FACTOR * math.log(length))) for length in (n_keys, n_queries))
+    index = torch.randint(n_keys, (n_queries, sampled))
+    expanded = key.unsqueeze(-3).expand(batch, heads, n_queries, n_keys, size)
+    gathered = expanded[:, :, torch.arange(n_queries).unsqueeze(1), index, :]
+    scores = torch.matmul(query.unsqueeze(-2), gathered.transpose(-2, -1)).squeeze(-2)
+    measure = scores.max(-1)[0] - scores.sum(-1) / n_keys
+    active = measure.topk(top, sorted=False)[1]
+    rows = torch.arange(batch)[:, None, None], torch.arange(heads)[None, :, None], active
+    attention = torch.softmax(torch.matmul(query[rows], key.transpose(-2, -1)) / math.sqrt(size), -1)
+    context = value.mean(-2).unsqueeze(-2).expand(batch, heads, n_queries, size).clone()
+    context[rows] = torch.matmul(attention, value)
+    return context
+
+
+FORMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "ours": partial(prob_sparse_attention, dense_below=0),
+    "independent": partial(prob_sparse_attention, dense_below=0, sampling="independent"),
+    "published": published,
+    "dense": full_attention,
+}
+
+
+def inputs(length: int) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(BATCH, HEADS, length, SIZE, requires_grad=True) for _ in range(3)]
+
+
+def step(form: str, tensors: list[Tensor]) -> None:
+    FORMS[form](*tensors).sum().backward()
+    for tensor in tensors:
+        tensor.grad = None
+
+
+def milliseconds(length: int, repeats: int) -> dict[str, float]:
+    """The least time of each form, their turns interleaved."""
+    tensors, best = inputs(length), dict.fromkeys(FORMS, math.inf)
+    for _ in range(repeats + 1):
+        for form in FORMS:
+            start = time.perf_counter()
+            step(form, tensors)
+            best[form] = min(best[form], 1e3 * (time.perf_counter() - start))
+    return best
+
+
+def peak_mib(form: str, length: int) -> float:
+    """What the peak memory of this process grows by in one step (Linux)."""
+    tensors = inputs(length)
+    step(form, inputs(8))  # what torch itself takes
+    before = peak_kib()
+    step(form, tensors)
+    return (peak_kib() - before) / 1024
+
+
+def peak_kib() -> int:
+    """The peak resident memory of this process; unlike getrusage's, it does not begin with its parent's."""
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lengths", type=int, nargs="+", default=[24, 32, 48, 64, 96, 336, 720, 1440, 2880])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows, results = [], {"threads": float(arguments.threads)}
+    for length in arguments.lengths:
+        took = milliseconds(length, arguments.repeats if length > 500 else 10 * arguments.repeats)
+        over = {f"{form}/ours": took[form] / took["ours"] for form in ("published", "dense")}
+        rows.append({"length": length, **{f"{form} [ms]": took[form] for form in FORMS}, **over})
+        results |= {f"{form}_ms_{length}": took[form] for form in FORMS}
+        results |= {f"{form}_over_ours_{length}": took[form] / took["ours"] for form in ("published", "dense")}
+    table(f"forward and backward, batch {BATCH}, {HEADS} heads of {SIZE}, {arguments.threads} threads", rows)
+
+    longest = max(arguments.lengths)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        peaks = {form: pool.apply(peak_mib, (form, longest)) for form in FORMS}
+    table(
+        f"peak memory of one step at length {longest}",
+        [{"form": form, "MiB": peak, "of published": peak / peaks["published"]} for form, peak in peaks.items()],
+    )
+    results |= {f"{form}_peak_mib_{longest}": peak for form, peak in peaks.items()}
+    results["memory_of_published"] = peaks["ours"] / peaks["published"]
+    finish(results)
+
+
+if __name__ == "__main__":
+    main()
