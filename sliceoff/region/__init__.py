@@ -2,6 +2,7 @@
 
 from sliceoff.region.allocation import Allocator as Allocator
 from sliceoff.region.allocation import check_allocation as check_allocation
+from sliceoff.region.bounds import slice_bounds as slice_bounds
 from sliceoff.region.bounds import upper_bound as upper_bound
 from sliceoff.region.environment import RegionEnvironment as RegionEnvironment
 from sliceoff.region.environment import utilisation as utilisation

@@ -78,6 +78,62 @@ def upper_bound(
     return torch.minimum(best * (1 + _ROUNDING), everything)
 
 
+def slice_bounds(
+    scenario: Scenario,
+    states: Sequence[RegionState],
+    bandwidth_hz: Float[Tensor, "batch bandwidth_offers"],
+    n_vms: Float[Tensor, "batch vm_offers"],
+    cost: Float[Tensor, "batch bandwidth_offers vm_offers"],
+    *,
+    resolution: int = 2,
+    rounds: int = 6,
+    iterations: int = 30,
+) -> Float[Tensor, "batch bandwidth_offers vm_offers"]:
+    """Revenue over consecutive slots that no allocation exceeds, whatever is rented for all of them.
+
+    With `lambda` a price per Hz of every slot, the price of a task is the same in every slice. So one choice of prices
+    bounds all pairs of offers at once, and each step of the descent tightens them all; it aims at the pair of which
+    the bound less its cost is highest.
+
+    Args:
+        states: as for `upper_bound`; what is rented in them and their backlogs are not read: queues start empty.
+        cost: money for a pair, only to decide which bounds are worth tightening.
+        resolution, iterations: as for `upper_bound`.
+    """
+    most = bandwidth_hz.amax(-1)
+    empty = torch.zeros_like(states[0].backlog_s[..., :1])
+    one = torch.ones_like(states[0].n_vms)
+    horizon = _relax(scenario, [RegionState(state.tasks, empty, most, one) for state in states], resolution)
+    everything = horizon.revenue.sum((-2, -1))
+    unit = (everything / len(states)).clamp_min(torch.finfo(everything.dtype).tiny).unsqueeze(-1)
+    sizes = bandwidth_hz / most.unsqueeze(-1)
+    best = everything[:, None, None].expand_as(cost).clone()
+    for _ in range(rounds):
+        pair = (best - cost).flatten(1).argmax(-1, keepdim=True)
+        size, count = sizes.gather(-1, pair // cost.shape[2]), n_vms.gather(-1, pair % cost.shape[2])
+        # All bandwidth, or all VM time, of this pair has a price of so many slots' revenue.
+        price = torch.full((len(unit), len(states)), 0.1, device=unit.device, dtype=unit.dtype)
+        rate = torch.full_like(horizon.free, 0.1)
+        low = best.flatten(1).gather(-1, pair).squeeze(-1)
+        for aim in torch.logspace(-1, -3, iterations).tolist():
+            price.requires_grad_()
+            rate.requires_grad_()
+            prices, rates = price * unit / size, rate * unit / (count * resolution)
+            surplus = _surplus(horizon, prices, rates)
+            bandwidth, machine = prices.sum(-1, keepdim=True), (horizon.free * rates).sum(-1, keepdim=True)
+            value = ((size * bandwidth + count * machine).squeeze(-1) + surplus) / unit.squeeze(-1)
+            down = torch.autograd.grad(value.sum(), (price, rate))
+            with torch.no_grad():
+                every = sizes.unsqueeze(2) * bandwidth.unsqueeze(2) + (n_vms * machine).unsqueeze(1)
+                best = torch.minimum(best, every + surplus[:, None, None])
+                low = torch.minimum(low, value * unit.squeeze(-1))
+                gap = value - (1 - aim) * low / unit.squeeze(-1)
+                steepness = (down[0] ** 2).sum(-1) + (down[1] ** 2).sum(-1)
+                step = (gap / steepness.clamp_min(1e-12)).unsqueeze(-1)
+                price, rate = ((x.detach() - step * to).clamp_min(0) for x, to in zip((price, rate), down, strict=True))
+    return torch.minimum(best * (1 + _ROUNDING), everything[:, None, None])
+
+
 def _relax(scenario: Scenario, states: Sequence[RegionState], resolution: int) -> _Horizon:
     cell_s = scenario.short_slot_s / resolution
     deadline = scenario.deadline_s / cell_s
@@ -110,6 +166,13 @@ def _dual(
     horizon: _Horizon, price: Float[Tensor, "batch slots"], rate: Float[Tensor, "batch cells"]
 ) -> Float[Tensor, " batch"]:
     """The bound at these prices: `price` for a slot's bandwidth, `rate` for a VM and cell."""
+    return price.sum(-1) + (horizon.free * rate).sum(-1) + _surplus(horizon, price, rate)
+
+
+def _surplus(
+    horizon: _Horizon, price: Float[Tensor, "batch slots"], rate: Float[Tensor, "batch cells"]
+) -> Float[Tensor, " batch"]:
+    """What all tasks together earn above their prices, each started when it is cheapest."""
     slots = price.shape[-1]
     window = rate.shape[-1] - (slots - 1) * horizon.per_slot
     rates = rate.unfold(-1, window, horizon.per_slot)  # batch slots window
@@ -119,8 +182,7 @@ def _dual(
     upload = price.unsqueeze(-1) * horizon.work / start
     cost = upload + _integral(paid, rates, start + horizon.execution) - _integral(paid, rates, start)
     possible = horizon.work + horizon.execution <= horizon.deadline
-    surplus = torch.where(possible, (horizon.revenue - cost).clamp_min(0), 0)
-    return price.sum(-1) + (horizon.free * rate).sum(-1) + surplus.sum((-2, -1))
+    return torch.where(possible, (horizon.revenue - cost).clamp_min(0), 0).sum((-2, -1))
 
 
 def _best_start(horizon: _Horizon, price: Tensor, rates: Tensor, paid: Tensor) -> Float[Tensor, "batch slots users"]:

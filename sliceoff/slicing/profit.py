@@ -3,6 +3,7 @@
 import time
 
 import torch
+from jaxtyping import Float
 
 from sliceoff.errors import InputError
 from sliceoff.region import Allocator, Greedy, Scenario
@@ -11,6 +12,7 @@ from sliceoff.slicing.choice import scale_back
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors
 from sliceoff.slicing.offers import Offers, pick
+from sliceoff.slicing.presolve import presolve
 from sliceoff.slicing.problem import PairProblem, smallest
 from sliceoff.slicing.program import ExactProgram
 from sliceoff.slicing.rental import Rental, SlicingRequest, offer_costs, rental
@@ -131,6 +133,14 @@ class Profit:
                 seed=self._seed,
             )
         return self._table
+
+
+def most_profit(offers: Offers, profit: Float[torch.Tensor, "regions bandwidth_offers vm_offers"]) -> float:
+    """At least the most that any choice of one pair per region earns under the coupling rows: a Lagrangian bound."""
+    nobody = torch.zeros(len(profit), dtype=torch.float64).numpy()
+    return -presolve(
+        PairProblem(offers, -profit.numpy(), torch.zeros_like(profit).numpy(), nobody).choice_problem()
+    ).bound
 
 
 def _grid(sizes: list[float]) -> list[float]:

@@ -8,6 +8,7 @@ import torch
 
 from sliceoff.errors import InputError
 from sliceoff.region import (
+    Allocation,
     Equal,
     Greedy,
     RegionEnvironment,
@@ -18,6 +19,7 @@ from sliceoff.region import (
     bounds,
     execution_work,
     optimum,
+    slice_bounds,
     upper_bound,
 )
 
@@ -231,3 +233,28 @@ def test_no_tasks():
     assert found.revenue == 0
     assert found.proven
     assert found.plan[0].share.sum() == 0
+
+
+def test_one_descent_bounds_every_slice():
+    scenario = Scenario(price=1e-3)
+    sizes, machines = torch.tensor([[5e6, 10e6, 15e6, 30e6]]), torch.tensor([[2.0, 4.0, 8.0]])
+    environment = RegionEnvironment(scenario, 15.0, 1, seed=3, bandwidth_hz=1e6, n_vms=1)
+    cost = sizes.unsqueeze(2) * 3e-9 * 8 + machines.unsqueeze(1) * 0.01 * 8
+    nothing = Allocation(torch.zeros(1, 50), torch.zeros(1, 50, dtype=torch.int64))
+    drawn = []
+    for _ in range(8):
+        drawn.append(environment.state)
+        environment.step(nothing)
+    bounds = slice_bounds(scenario, drawn, sizes, machines, cost)
+    best = (bounds - cost).flatten().argmax()
+    for pair in range(12):
+        bandwidth, vms = sizes[0, pair // 3], int(machines[0, pair % 3])
+        slots = [RegionState(state.tasks, state.backlog_s, bandwidth.expand(1), torch.tensor([vms])) for state in drawn]
+        alone = upper_bound(scenario, slots)
+        environment = RegionEnvironment(scenario, 15.0, 1, seed=3, bandwidth_hz=float(bandwidth), n_vms=vms)
+        earned = torch.zeros(1)
+        for _ in range(8):
+            earned += environment.step(Greedy().allocate(scenario, environment.state))[1].revenue.sum(-1)
+        assert bounds.flatten()[pair] >= earned * (1 - 1e-6)
+        if pair == best:  # the one that was aimed at
+            assert bounds.flatten()[pair] == pytest.approx(float(alone), rel=0.01)

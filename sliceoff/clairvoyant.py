@@ -1,0 +1,76 @@
+"""The clairvoyant bound: more than any provider could have earned, knowing all traffic and all tasks beforehand.
+
+Every long slot is bounded on its own: its queues start empty, its last tasks may still finish after it, and allocation
+is relaxed (`sliceoff.region.slice_bounds`). The offers are chosen by a Lagrangian bound under the coupling rows, which
+is exact where no row binds; prices of changes are left out.
+"""
+
+from collections.abc import Callable
+
+import polars
+import torch
+
+from sliceoff.data import TrafficDataModule
+from sliceoff.loop import revenue_scale
+from sliceoff.region import Allocation, RegionEnvironment, RegionState, Scenario, Tasks, slice_bounds
+from sliceoff.slicing import Offers, most_profit
+
+_TOGETHER = 24  # long slots bounded in one batch: fewer would be slower, more would take more memory
+
+
+def clairvoyant(
+    windows: TrafficDataModule,
+    scenario: Scenario,
+    offers: Offers,
+    *,
+    unit_users: float,
+    periods: range,
+    slots_per_period: int,
+    seed: int,
+    on_period: Callable[[], None] = lambda: None,
+) -> polars.DataFrame:
+    """Bound the profit of `simulate` with the same arguments, long slot by long slot.
+
+    Returns:
+        One row per long slot: `period, time, bound` [money per long slot, all regions together].
+    """
+    trace = windows.trace
+    users = torch.from_numpy(trace.values).float() * unit_users
+    scale = revenue_scale(trace.step_s, slots_per_period, scenario.short_slot_s)
+    rent = offers.bandwidth_price.unsqueeze(2) + offers.vm_price.unsqueeze(1)
+    environment = RegionEnvironment(
+        scenario, users[periods.start], len(trace.regions), seed, bandwidth_hz=offers.bandwidth_hz[:, -1], n_vms=1
+    )
+    bounds: list[float] = []
+    for start in range(0, len(periods), _TOGETHER):
+        batch = periods[start : start + _TOGETHER]
+        drawn = []
+        for period in batch:
+            environment.mean_users = users[period]
+            drawn.append([_next_slot(environment) for _ in range(slots_per_period)])
+        revenue = slice_bounds(
+            scenario,
+            [_one_batch(states) for states in zip(*drawn, strict=True)],
+            offers.bandwidth_hz.float().repeat(len(batch), 1),
+            offers.n_vms.float().repeat(len(batch), 1),
+            (rent / scale).float().repeat(len(batch), 1, 1),
+        )
+        for earned in revenue.double().unflatten(0, (len(batch), -1)):
+            bounds.append(most_profit(offers, earned * scale - rent))
+            on_period()
+    times = trace.times[periods.start : periods.stop].astype("datetime64[us]")
+    return polars.DataFrame({"period": list(periods), "time": times, "bound": bounds})
+
+
+def _next_slot(environment: RegionEnvironment) -> RegionState:
+    """The next slot's tasks, as every allocator will face them; nothing is served."""
+    state = environment.state
+    environment.step(Allocation(torch.zeros_like(state.tasks.data_bits), torch.zeros_like(state.tasks.present).long()))
+    return state
+
+
+def _one_batch(states: tuple[RegionState, ...]) -> RegionState:
+    """One slot of several long slots as one batch."""
+    tasks = Tasks(*(torch.cat(parts) for parts in zip(*(state.tasks for state in states), strict=True)))
+    backlog, bandwidth, vms = (torch.cat(parts) for parts in zip(*(state[1:] for state in states), strict=True))
+    return RegionState(tasks, backlog, bandwidth, vms)

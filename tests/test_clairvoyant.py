@@ -1,0 +1,46 @@
+"""The clairvoyant bound lies above whatever a stack earns, and follows the coupling rows."""
+
+from dataclasses import replace
+
+import polars
+import pytest
+from test_loop import OFFERS, RULE, SCENARIO, run, windows_of
+
+from sliceoff.clairvoyant import clairvoyant
+from sliceoff.data import synthetic_trace
+from sliceoff.loop import users_per_unit
+from sliceoff.region import Greedy
+from sliceoff.slicing import Oracle, Profit
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return windows_of(synthetic_trace(days=21))
+
+
+def bound(windows, offers=OFFERS, slots=10):
+    start = windows.heldout_start
+    unit = users_per_unit(windows.train_values, 20)
+    return clairvoyant(
+        windows,
+        SCENARIO,
+        offers,
+        unit_users=unit,
+        periods=range(start, start + 6),
+        slots_per_period=slots,
+        seed=0,
+    )
+
+
+def test_no_stack_earns_more_and_a_good_one_nearly_as_much(windows):
+    most = bound(windows)["bound"].to_numpy()
+    for slicer, share in ((Oracle(**RULE), 0.7), (Profit(OFFERS, SCENARIO), 0.85)):
+        table = run(windows, slicer, Greedy(), periods=6, slots_per_period=10)
+        earned = table.group_by("period", maintain_order=True).agg(polars.col("profit").sum())["profit"].to_numpy()
+        assert (earned <= most).all()
+        assert earned.sum() >= share * most.sum()
+
+
+def test_a_budget_lowers_the_bound(windows):
+    free, tied = (bound(windows, offers, slots=4)["bound"] for offers in (OFFERS, replace(OFFERS, budget=60.0)))
+    assert (tied < free).all()
