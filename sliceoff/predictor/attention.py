@@ -67,22 +67,23 @@ def prob_sparse_attention(
         active = sparsity(query, key, sample, causal).topk(top, dim=-1, sorted=False).indices
     rows = active.unsqueeze(-1).expand(-1, -1, -1, query.shape[-1])
     seen = torch.arange(n_keys, device=query.device) <= active.unsqueeze(-1) if causal else None
-    weights = _weights(query.gather(-2, rows), key, seen, dropout)
+    chosen = query.gather(-2, rows)
     # Adding the difference to the lazy rows costs a backward pass less memory traffic than putting rows in their place.
     if causal:
         lazy = value.cumsum(-2)
-        return lazy.scatter_add(-2, rows, weights @ value - lazy.gather(-2, rows))
-    uniform = weights.new_full((*weights.shape[:-2], 1, n_keys), 1 / n_keys)
-    attended, mean = (torch.cat((weights, uniform), -2) @ value).split((top, 1), -2)
+        return lazy.scatter_add(-2, rows, _attend(chosen, key, value, seen, dropout) - lazy.gather(-2, rows))
+    # A query of zeros attends to all keys alike: one product gives the mean with the rest, forward and backward.
+    attended, mean = _attend(F.pad(chosen, (0, 0, 0, 1)), key, value, None, dropout).split((top, 1), -2)
     return mean.expand_as(query).scatter_add(-2, rows, attended - mean)
 
 
-def _weights(query: Tensor, key: Tensor, seen: Tensor | None, dropout: float) -> Tensor:
-    """Dense attention's weights, written out: for few queries faster on a processor than the fused kernel."""
+def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, dropout: float) -> Tensor:
+    """Dense attention, written out: for few queries faster on a processor than the fused kernel."""
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
     if seen is not None:
         scores = scores.masked_fill(~seen, -math.inf)
-    return F.dropout(scores.softmax(-1), dropout)
+    weights = scores.softmax(-1)
+    return (F.dropout(weights, dropout) if dropout > 0 else weights) @ value
 
 
 def sparse_count(factor: float, length: int) -> int:
