@@ -142,7 +142,7 @@ class Parts:
             self.forecaster if module == "predictor" else cast(pl.LightningModule, self.allocator),
             datamodule=self.datamodule if module == "predictor" else None,
             trainer=self._build(f"trainer.{module}"),
-            callbacks=list(self._build(f"callbacks.{module}").values()),
+            callbacks=[each for each in self._build(f"callbacks.{module}").values() if each is not None],
             logger=self.logger(module, directory),
             checkpoints=directory.checkpoints(folder),
             resume=directory.resume,
