@@ -1,4 +1,7 @@
 """Lightning callbacks that SliceOff adds to Lightning's own."""
 
+from callbacks.divergence_guard import Diverged as Diverged
+from callbacks.divergence_guard import DivergenceGuard as DivergenceGuard
 from callbacks.interruption import Interruption as Interruption
 from callbacks.random_state import RandomState as RandomState
+from callbacks.slot_figure import SlotFigure as SlotFigure

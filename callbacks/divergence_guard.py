@@ -1,9 +1,10 @@
 """Stop a training that has gone wrong before it writes over what was good."""
 
+import os
 from collections.abc import Mapping
+from math import inf, isfinite
 
 import lightning.pytorch as pl
-import torch
 
 
 class Diverged(RuntimeError):
@@ -38,16 +39,15 @@ class DivergenceGuard(pl.Callback):
 def diverged(metrics: Mapping[str, float], limits: Mapping[str, float | int]) -> str | None:
     """What shows divergence in `metrics`, or None."""
     for name, value in metrics.items():
-        if not torch.isfinite(torch.tensor(value)):
+        if not isfinite(value):
             return f"{name} is {value}"
-        if abs(value) > limits.get(name, float("inf")):
+        if abs(value) > limits.get(name, inf):
             return f"{name} is {value:.4g}, beyond its limit {limits[name]:g}"
     return None
 
 
 def _last_good(trainer: pl.Trainer) -> str:
-    for callback in trainer.checkpoint_callbacks:
-        for path in (getattr(callback, "last_model_path", ""), getattr(callback, "best_model_path", "")):
-            if path:
-                return f"go back to {path}, with a lower learning rate"
-    return "no checkpoint was written yet; start again with a lower learning rate"
+    written = [path for saver in trainer.checkpoint_callbacks if (path := getattr(saver, "best_model_path", ""))]
+    if not written:
+        return "no checkpoint was written yet; start again with a lower learning rate"
+    return f"go back to {max(written, key=os.path.getmtime)}, with a lower learning rate"

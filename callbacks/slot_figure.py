@@ -1,19 +1,20 @@
 """A picture of one slot's decisions at every evaluation, to watch an allocator learn."""
 
 from pathlib import Path
+from typing import cast
 
 import lightning.pytorch as pl
 import matplotlib.pyplot as plt
 import torch
 
 from sliceoff.loggers import log_figures
-from sliceoff.region import Allocator, RegionEnvironment, draw_slot
+from sliceoff.region import Allocator, RegionEnvironment, Scenario, draw_slot
 
 
 class SlotFigure(pl.Callback):
     """Draw who got what in one region, always the same tasks after the same number of slots.
 
-    Written to `dirpath/slot_<epoch>.png`, and to the loggers that hold figures.
+    Written to `dirpath/slots/<epoch>.png`, and to the loggers that hold figures.
 
     Args:
         dirpath: where the pictures go.
@@ -29,15 +30,16 @@ class SlotFigure(pl.Callback):
         n_vms: int = 4,
         slots: int = 4,
     ):
-        self._directory = Path(dirpath)
+        self._directory = Path(dirpath) / "slots"
         self._mean_users, self._bandwidth_hz, self._n_vms, self._slots = mean_users, bandwidth_hz, n_vms, slots
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw."""
         assert isinstance(pl_module, Allocator)
-        scenario = pl_module.scenario
+        scenario = cast(Scenario, pl_module.scenario)
+        n_vms = min(self._n_vms, scenario.max_vms)
         environment = RegionEnvironment(
-            scenario, self._mean_users, 1, seed=0, bandwidth_hz=self._bandwidth_hz, n_vms=self._n_vms
+            scenario, self._mean_users, 1, seed=0, bandwidth_hz=self._bandwidth_hz, n_vms=n_vms
         )
         for _ in range(self._slots + 1):
             state = environment.state
@@ -46,6 +48,6 @@ class SlotFigure(pl.Callback):
         with torch.no_grad():
             figure = draw_slot(scenario, state, allocation, outcome)
         self._directory.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self._directory / f"slot_{trainer.current_epoch:04d}.png", metadata={"Software": None})
+        figure.savefig(self._directory / f"{trainer.current_epoch:04d}.png", metadata={"Software": None})
         log_figures(trainer.loggers, {"slot": figure})
         plt.close(figure)

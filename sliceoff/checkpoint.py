@@ -6,17 +6,38 @@ A module keeps `self.spec`, a plain description of its constructor's arguments (
 
 import functools
 import importlib
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
 
 from sliceoff.errors import InputError
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's plugin for local files, such that a file under its own name is always whole.
+
+    Lightning writes to the system's temporary directory and moves from there, which copies, and so can be cut short,
+    where that is another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write beside `path`, then rename."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        with part.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
 
 
 def describe(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Train a small allocator into a directory, going on from its `last.ckpt` if there is one: what a test kills."""
 
-import sys
+import logging
 import warnings
 from functools import partial
 from pathlib import Path
@@ -9,10 +9,15 @@ import lightning.pytorch as pl
 import torch
 
 from sliceoff.allocator import LearningAllocator, Prices, SetNetwork
+from sliceoff.checkpoint import AtomicCheckpointIO
 from sliceoff.region import Scenario
 
 
 def train(directory: Path, epochs: int) -> None:
+    """What each process runs."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     allocator = LearningAllocator(
         Scenario(max_users=10, max_vms=4),
@@ -36,16 +41,11 @@ def train(directory: Path, epochs: int) -> None:
         max_epochs=epochs,
         accelerator="cpu",
         logger=False,
-        callbacks=[pl.callbacks.ModelCheckpoint(directory, save_last=True, save_top_k=0)],
+        callbacks=[pl.callbacks.ModelCheckpoint(directory, filename="last", enable_version_counter=False)],
+        plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=directory,
     )
     trainer.fit(allocator, ckpt_path=last if last.is_file() else None, weights_only=True)
-
-
-if __name__ == "__main__":
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
-    train(Path(sys.argv[1]), int(sys.argv[2]))
