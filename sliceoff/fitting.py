@@ -57,7 +57,10 @@ def fit(
         raise
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
-    if not best.is_file():  # Lightning keeps no best one before the first optimiser step
+    # Lightning writes neither before the first optimiser step, and a closed form takes none.
+    if not last.is_file():
+        engine.save_checkpoint(last)
+    if not best.is_file():
         shutil.copyfile(last, best)
     return checkpoint.load(best, expect=type(module))
 

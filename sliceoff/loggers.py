@@ -6,7 +6,7 @@ Both constructors are called with `name` (the part of the run that logs: predict
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,13 @@ def log_figures(loggers: Iterable[Logger], figures: dict[str, Figure]) -> None:
     for logger in loggers:
         if isinstance(logger, Guarded):
             logger.log_figures(figures)
+
+
+def log_files(loggers: Iterable[Logger], kind: str, files: Sequence[Path]) -> None:
+    """Log files as one artifact (W&B), named for its kind and the run directory."""
+    for logger in loggers:
+        if isinstance(logger, Guarded) and files:
+            logger.log_files(kind, files)
 
 
 def _wandb(name: str, directory: Path, project: str, entity: str | None, online: bool) -> WandbLogger:
@@ -111,6 +118,10 @@ class Guarded(Logger):
         images = {name: wandb.Image(figure) for name, figure in figures.items()}
         self._attempt(lambda: self._logger and self._logger.experiment.log(images))
 
+    def log_files(self, kind: str, files: Sequence[Path]) -> None:
+        """Log files as one artifact."""
+        self._attempt(lambda: _log_artifact(self._logger, kind, files) if self._logger else None)
+
     def finalize(self, status: str) -> None:
         """End the W&B run."""
         self._attempt(lambda: self._logger and self._logger.experiment.finish())
@@ -122,3 +133,12 @@ class Guarded(Logger):
         except Exception as error:  # whatever W&B raises must not end a training run
             self._logger = None
             log.warning("W&B logging is off from here (%s: %s); the CSV log goes on", type(error).__name__, error)
+
+
+def _log_artifact(logger: WandbLogger, kind: str, files: Sequence[Path]) -> None:
+    run = logger.experiment
+    artifact = wandb.Artifact(f"{kind}-{run.id}", type=kind)
+    top = Path(os.path.commonpath([file.parent for file in files]))
+    for file in files:
+        artifact.add_file(str(file), name=str(file.relative_to(top)))
+    run.log_artifact(artifact)

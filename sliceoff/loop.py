@@ -6,8 +6,10 @@ that revenue, rent and profit are all money per long slot.
 """
 
 import dataclasses
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import polars
 import torch
@@ -15,9 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sliceoff.data import TrafficDataModule
+from sliceoff.errors import InputError
 from sliceoff.predictor import Forecaster
-from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, Scenario, utilisation
-from sliceoff.slicing import Rental, Slicer, SlicingRequest, TaskStatistics
+from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, Scenario, Tasks, utilisation
+from sliceoff.slicing import Rental, Slicer, SlicingRequest, TaskStatistics, quantile_scenarios
+
+_SCENARIOS = 16  # equally likely numbers of users read off a quantile forecast
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,175 @@ class Tally:
         self.vm_utilisation += vms
 
 
+class Simulation:
+    """Algorithm 1, one long slot at a time; `state_dict` is all it needs to go on elsewhere.
+
+    Two stacks simulated with the same `seed` face the same users and tasks, whatever they rent and allocate.
+
+    Args:
+        unit_users: users per short slot for one unit of the trace (`users_per_unit`).
+        start: the first long slot, an index into the trace.
+        slots_per_period: short slots simulated in each.
+        regions_per_batch: regions whose slots are served together; None: all. It changes the memory and the time taken,
+            not the results.
+
+    Attributes:
+        period: the long slot that comes next.
+        seconds: wall time so far spent to predict, slice and serve.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        windows: TrafficDataModule,
+        scenario: Scenario,
+        *,
+        unit_users: float,
+        start: int,
+        slots_per_period: int,
+        seed: int,
+        regions_per_batch: int | None = None,
+    ):
+        self.stack, self.period = stack, start
+        self._windows, self._scenario, self._slots = windows, scenario, slots_per_period
+        self._unit = unit_users
+        self._users = torch.from_numpy(windows.trace.values).float() * unit_users
+        self._statistics = TaskStatistics.prior(scenario, windows.n_regions)
+        self._rental: Rental | None = None
+        self.seconds = {"predict": 0.0, "slice": 0.0, "serve": 0.0}
+        self._rows: list[dict[str, Any]] = []
+        ids = torch.arange(windows.n_regions)
+        self._batches = [
+            RegionEnvironment(scenario, self._users[start, part], len(part), seed, copy_ids=part)
+            for part in ids.split(regions_per_batch or len(ids))
+        ]
+
+    def step(self) -> None:
+        """Run one long slot."""
+        begun = time.perf_counter()
+        users = self._users[self.period]
+        forecast, scenarios = self._predict()
+        predicted = time.perf_counter()
+        self._rental = rental = self.stack.slicer.rent(
+            SlicingRequest(
+                forecast=forecast,
+                last=self._users[self.period - 1],
+                truth=users,
+                statistics=self._statistics,
+                previous=self._rental,
+                scenarios=scenarios,
+            )
+        )
+        sliced = time.perf_counter()
+        served = [self._serve(environment, users, rental) for environment in self._batches]
+        tally = Tally(*(torch.cat(parts) for parts in zip(*(_values(tally) for tally, _ in served), strict=True)))
+        self._statistics = self._statistics.updated(self._scenario, _together([tasks for _, tasks in served]))
+        revenue = tally.revenue * revenue_scale(self._windows.trace.step_s, self._slots, self._scenario.short_slot_s)
+        spread = forecast.unsqueeze(-1) if scenarios is None else scenarios.float()
+        self._rows.append(
+            {
+                "users": users,
+                "users_forecast": forecast,
+                "users_low": spread.amin(-1),
+                "users_high": spread.amax(-1),
+                "forecast_error": forecast - users,
+                "bandwidth_hz": rental.bandwidth_hz,
+                "n_vms": rental.n_vms,
+                "capacity_users": self._statistics.capacity_users(
+                    rental.bandwidth_hz, rental.n_vms, self._scenario.short_slot_s
+                ),
+                "uncovered": rental.uncovered,
+                "rent": rental.rent,
+                "revenue": revenue,
+                "profit": revenue - rental.rent,
+                "tasks": tally.tasks,
+                "done": tally.done,
+                "late": tally.tasks - tally.done - tally.dropped,
+                "dropped": tally.dropped,
+                "bandwidth_utilisation": tally.bandwidth_utilisation / self._slots,
+                "vm_utilisation": tally.vm_utilisation / self._slots,
+                "backlog_s": torch.cat([environment.state.backlog_s.sum(-1) for environment in self._batches]),
+                "status": rental.status,
+                "fallback": rental.fallback,
+            }
+        )
+        self.period += 1
+        ended = time.perf_counter()
+        for part, seconds in (("predict", predicted - begun), ("slice", sliced - predicted), ("serve", ended - sliced)):
+            self.seconds[part] += seconds
+
+    def table(self) -> polars.DataFrame:
+        """What `simulate` returns, for the long slots run so far."""
+        trace = self._windows.trace
+        first = self.period - len(self._rows)
+        frames = [
+            polars.DataFrame(
+                {"region": list(trace.regions)}
+                | {name: value.numpy() for name, value in row.items() if isinstance(value, Tensor)}
+            ).with_columns(
+                polars.lit(self.stack.name).alias("stack"),
+                polars.lit(first + place).alias("period"),
+                polars.lit(trace.times[first + place]).alias("time"),
+                *(polars.lit(value).alias(name) for name, value in row.items() if not isinstance(value, Tensor)),
+            )
+            for place, row in enumerate(self._rows)
+        ]
+        keys = ("stack", "period", "time", "region")
+        return polars.concat(frames).select(*keys, polars.exclude(*keys))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain containers from which `load_state_dict` goes on exactly here."""
+        return {
+            "period": self.period,
+            "seconds": dict(self.seconds),
+            "rows": self._rows,
+            "statistics": vars(self._statistics),
+            "rental": self._rental and self._rental.state_dict(),
+            "batches": [environment.state_dict() for environment in self._batches],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the `state_dict` of a simulation with the same arguments.
+
+        Raises:
+            InputError: its regions were in other batches.
+        """
+        if len(state["batches"]) != len(self._batches):
+            raise InputError(
+                f"the simulation to resume ran its regions in {len(state['batches'])} batches, this one in "
+                f"{len(self._batches)}; set job.regions_per_batch as it was"
+            )
+        self.period, self._rows, self.seconds = state["period"], list(state["rows"]), dict(state["seconds"])
+        self._statistics = TaskStatistics(**state["statistics"])
+        self._rental = state["rental"] and Rental.from_state_dict(state["rental"])
+        for environment, saved in zip(self._batches, state["batches"], strict=True):
+            environment.load_state_dict(saved)
+
+    def _predict(self) -> tuple[Float[Tensor, " regions"], Float[Tensor, "regions outputs"] | None]:
+        """Users forecast for this long slot, and as a distribution where the forecaster gives quantiles."""
+        forecaster = self.stack.forecaster
+        outputs = forecaster.forecast(self._windows.history_until(self.period))[0, 0] * self._unit
+        point = outputs[:, forecaster.n_outputs // 2]
+        if forecaster.n_outputs == 1:
+            return point, None
+        return point, quantile_scenarios(outputs.double(), cast(Tensor, forecaster.loss.levels).tolist(), _SCENARIOS)
+
+    def _serve(
+        self, environment: RegionEnvironment, users: Float[Tensor, " regions"], rental: Rental
+    ) -> tuple[Tally, Tasks]:
+        """All short slots of one batch of regions: what came of them, and their tasks (batch, slots * users)."""
+        part = environment.copy_ids
+        environment.mean_users = users[part]
+        state = environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
+        tally, tasks = Tally.empty(len(part)), []
+        for _ in range(self._slots):
+            served = state
+            state, outcome = environment.step(self.stack.allocator.allocate(self._scenario, served))
+            tally.add(self._scenario, served, outcome)
+            tasks.append(served.tasks)
+        return tally, Tasks(*(torch.cat(parts, -1) for parts in zip(*tasks, strict=True)))
+
+
 def simulate(
     stack: Stack,
     windows: TrafficDataModule,
@@ -76,76 +250,46 @@ def simulate(
     periods: range,
     slots_per_period: int,
     seed: int,
-    on_period: Callable[[], None] = lambda: None,
+    regions_per_batch: int | None = None,
+    on_period: Callable[[Simulation], None] = lambda simulation: None,
+    resume_from: Mapping[str, Any] | None = None,
 ) -> polars.DataFrame:
-    """Run Algorithm 1 over the long slots `periods` (indices into the trace), all regions in one batch.
-
-    Two stacks simulated with the same `seed` face the same users and tasks, whatever they rent and allocate.
+    """Run Algorithm 1 over the long slots `periods` (indices into the trace).
 
     Args:
-        unit_users: users per short slot for one unit of the trace (`users_per_unit`).
-        on_period: called after every long slot, for progress.
+        unit_users, slots_per_period, seed, regions_per_batch: as for `Simulation`.
+        on_period: called after every long slot, for progress and checkpoints.
+        resume_from: the `state_dict` of a simulation of the same periods.
 
     Returns:
         One row per long slot and region: `stack, period, time, region`; `users, users_forecast, forecast_error`
-        [per short slot]; `bandwidth_hz, n_vms, capacity_users, uncovered, status`; `rent, revenue, profit` [money per
+        [per short slot], `users_low, users_high` (the outermost quantiles forecast, or the forecast);
+        `bandwidth_hz, n_vms, capacity_users, uncovered, status, fallback`; `rent, revenue, profit` [money per
         long slot]; `tasks, done, late, dropped` [in the simulated slots]; `bandwidth_utilisation, vm_utilisation`
         [0-1]; `backlog_s` [s, all VMs together at the long slot's end].
     """
-    trace = windows.trace
-    n_regions = len(trace.regions)
-    users = torch.from_numpy(trace.values).float() * unit_users
-    scale = revenue_scale(trace.step_s, slots_per_period, scenario.short_slot_s)
-    environment = RegionEnvironment(scenario, mean_users=users[periods.start], n_copies=n_regions, seed=seed)
-    statistics = TaskStatistics.prior(scenario, n_regions)
-    rental: Rental | None = None
-    frames = []
-    for period in periods:
-        forecast = stack.forecaster.point(windows.history_until(period))[0, 0] * unit_users
-        rental = stack.slicer.rent(
-            SlicingRequest(
-                forecast=forecast, last=users[period - 1], truth=users[period], statistics=statistics, previous=rental
-            )
-        )
-        environment.mean_users = users[period]
-        state = environment.rent(rental.bandwidth_hz, rental.n_vms)
-        tally = Tally.empty(n_regions)
-        for _ in range(slots_per_period):
-            served = state
-            state, outcome = environment.step(stack.allocator.allocate(scenario, served))
-            tally.add(scenario, served, outcome)
-            statistics = statistics.updated(scenario, served.tasks)
-        revenue = tally.revenue * scale
-        columns: dict[str, Tensor] = {
-            "users": users[period],
-            "users_forecast": forecast,
-            "forecast_error": forecast - users[period],
-            "bandwidth_hz": rental.bandwidth_hz,
-            "n_vms": rental.n_vms,
-            "capacity_users": statistics.capacity_users(rental.bandwidth_hz, rental.n_vms, scenario.short_slot_s),
-            "uncovered": rental.uncovered,
-            "rent": rental.rent,
-            "revenue": revenue,
-            "profit": revenue - rental.rent,
-            "tasks": tally.tasks,
-            "done": tally.done,
-            "late": tally.tasks - tally.done - tally.dropped,
-            "dropped": tally.dropped,
-            "bandwidth_utilisation": tally.bandwidth_utilisation / slots_per_period,
-            "vm_utilisation": tally.vm_utilisation / slots_per_period,
-            "backlog_s": state.backlog_s.sum(-1),
-        }
-        frames.append(
-            polars.DataFrame(
-                {"region": list(trace.regions)} | {name: value.numpy() for name, value in columns.items()}
-            ).with_columns(
-                polars.lit(stack.name).alias("stack"),
-                polars.lit(period).alias("period"),
-                polars.lit(trace.times[period]).alias("time"),
-                polars.lit(rental.status).alias("status"),
-            )
-        )
-        on_period()
-    return polars.concat(frames).select(
-        "stack", "period", "time", "region", polars.exclude("stack", "period", "time", "region")
+    simulation = Simulation(
+        stack,
+        windows,
+        scenario,
+        unit_users=unit_users,
+        start=periods.start,
+        slots_per_period=slots_per_period,
+        seed=seed,
+        regions_per_batch=regions_per_batch,
     )
+    if resume_from is not None:
+        simulation.load_state_dict(resume_from)
+    while simulation.period < periods.stop:
+        simulation.step()
+        on_period(simulation)
+    return simulation.table()
+
+
+def _values(tally: Tally) -> list[Tensor]:
+    return [getattr(tally, field.name) for field in dataclasses.fields(tally)]
+
+
+def _together(parts: list[Tasks]) -> Tasks:
+    """Batches of regions one under the other."""
+    return Tasks(*(torch.cat(fields) for fields in zip(*parts, strict=True)))

@@ -156,3 +156,26 @@ def test_ctrl_c_exits_130_with_last_ckpt_and_resume_goes_on(tmp_path, job):
     assert ended.returncode == 0, ended.stderr
     assert Path(tmp_path, ended.stdout.strip().splitlines()[-1]) == last.parents[1]
     assert torch.load(last, weights_only=True)["global_step"] > stopped
+
+
+def test_a_killed_simulation_resumes_where_it_was_and_ends_with_the_same_table(tmp_path):
+    command = [sys.executable, str(REPOSITORY / "main.py"), "data.days=28", "predictor=last_value", "allocator=greedy"]
+    command += ["job.periods=60", "job.slots_per_period=12", "job.checkpoint_s=0", "job.bound=false", "rivals=none"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while not (files := list(tmp_path.glob("runs/*/*/checkpoints/simulation/main.ckpt"))):
+        assert time.monotonic() < deadline, "no checkpoint was ever written"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert torch.load(files[0], weights_only=True)["rows"]
+    tables = []
+    for mode in ("resume", "scratch"):
+        ended = subprocess.run(
+            [*command, f"init={mode}"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        tables.append(polars.read_parquet(tmp_path / ended.stdout.strip().splitlines()[-1] / "results.parquet"))
+    assert (files[0].parents[2] / "results.parquet").is_file()
+    assert tables[0].equals(tables[1])

@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from sliceoff.loggers import Guarded, csv_logger, finish, log_figures, wandb_logger
+from sliceoff.loggers import Guarded, csv_logger, finish, log_figures, log_files, wandb_logger
 
 
 def test_csv_opens_a_new_version_and_keeps_the_old(tmp_path):
@@ -53,3 +53,20 @@ def test_a_wandb_that_breaks_later_is_dropped_once(caplog):
     logger.log_metrics({"val/loss": 1.0})
     assert broken.calls == 1
     assert caplog.text.count("connection lost") == 1
+
+
+def test_figures_and_files_reach_an_offline_wandb_run(tmp_path, caplog):
+    table, checkpoint = tmp_path / "results.parquet", tmp_path / "checkpoints" / "best.ckpt"
+    checkpoint.parent.mkdir()
+    for file in (table, checkpoint):
+        file.write_bytes(b"content of " + file.name.encode())
+    loggers = wandb_logger("summary", tmp_path)
+    log_figures(loggers, {"Profit by stack": Figure(figsize=(2, 1))})
+    log_files(loggers, "results", [table, checkpoint])
+    log_files(loggers, "nothing", [])
+    finish(loggers)
+    assert "W&B logging is off" not in caplog.text
+    (record,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    content = record.read_bytes()
+    for name in (b"checkpoints/best.ckpt", b"results.parquet", b"Profit by stack"):
+        assert name in content

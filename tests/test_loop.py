@@ -1,14 +1,17 @@
 """Algorithm 1: the money adds up, stacks face the same tasks, and only the oracle sees the future."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
+from sliceoff.errors import InputError
 from sliceoff.loop import Stack, revenue_scale, simulate, users_per_unit
-from sliceoff.predictor import Forecaster, LastValue, SeasonalNaive
+from sliceoff.predictor import Forecaster, LastValue, QuantileLoss, SeasonalNaive
 from sliceoff.region import Equal, Greedy, Scenario
-from sliceoff.slicing import Cheapest, Fixed, Offers, Oracle, Reactive
+from sliceoff.slicing import Cheapest, Fixed, Newsvendor, Offers, Oracle, Profit, Reactive
 
 SCENARIO = Scenario(price=0.001, max_users=50, max_vms=32)
 OFFERS = Offers.rising(
@@ -117,3 +120,64 @@ def test_a_long_slot_counts_the_users_it_has(windows):
     expected = np.minimum(table["users"].to_numpy(), SCENARIO.max_users) * 20
     assert table["tasks"].sum() == pytest.approx(expected.sum(), rel=0.03)
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("slicer", [Cheapest, Profit])
+def test_results_are_identical_whatever_the_batch_of_regions(windows, slicer):
+    made = slicer(**RULE) if slicer is Cheapest else slicer(OFFERS, SCENARIO, slots=8)
+    whole = run(windows, made, Greedy())
+    for regions in (1, 3):
+        assert whole.equals(run(windows, made, Greedy(), regions_per_batch=regions))
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_resumed_simulation_ends_with_the_same_table(windows, tmp_path, stop):
+    def slicer():
+        return Newsvendor(OFFERS, SCENARIO, partial(Cheapest, kappa=0.5, z=0.0))  # learns from its forecast errors
+
+    class Killed(Exception):
+        pass
+
+    def kill(simulation):
+        torch.save(simulation.state_dict(), tmp_path / "last.ckpt")
+        if len(simulation.table()) == 4 * stop:
+            raise Killed
+
+    whole = run(windows, slicer(), Greedy())
+    with pytest.raises(Killed):
+        run(windows, slicer(), Greedy(), on_period=kill)
+    ran = []
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    resumed = run(windows, slicer(), Greedy(), resume_from=saved, on_period=lambda simulation: ran.append(1))
+    assert resumed.equals(whole)
+    assert len(ran) == 4 - stop
+    with pytest.raises(InputError, match="regions_per_batch"):
+        run(windows, slicer(), Greedy(), resume_from=saved, regions_per_batch=2)
+
+
+def test_a_quantile_forecast_reaches_the_slicer_as_equally_likely_users(windows):
+    seen = []
+
+    class Spy(Cheapest):
+        def rent(self, request):
+            seen.append(request)
+            return super().rent(request)
+
+    loss = partial(QuantileLoss, levels=(0.1, 0.5, 0.9))
+    forecaster = Forecaster(SeasonalNaive, 4, 4, windows.input_length, windows.horizon, 24, loss=loss).eval()
+    forecaster.scaler.fit(windows.train_values)
+    start, unit = windows.heldout_start, users_per_unit(windows.train_values, 20)
+    table = simulate(
+        Stack("main", forecaster, Spy(**RULE), Greedy()),
+        windows,
+        SCENARIO,
+        unit_users=unit,
+        periods=range(start, start + 1),
+        slots_per_period=2,
+        seed=0,
+    )
+    (request,) = seen
+    assert request.scenarios.shape == (4, 16)
+    # Seasonal-naive repeats one number at every level.
+    assert request.scenarios[:, 0].tolist() == pytest.approx(request.forecast.tolist(), rel=1e-5)
+    assert table["users_low"].to_numpy() == pytest.approx(table["users_forecast"].to_numpy(), rel=1e-5)

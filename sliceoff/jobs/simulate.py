@@ -1,17 +1,24 @@
-"""`job=simulate`: Algorithm 1 on the trace's held-out end, beside the rivals."""
+"""`job=simulate`: Algorithm 1 on the trace's held-out end, beside the rivals and under the clairvoyant bound."""
 
+import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sliceoff.checkpoint import AtomicCheckpointIO
+from sliceoff.clairvoyant import clairvoyant
+from sliceoff.data import Trace
 from sliceoff.errors import InputError
 from sliceoff.jobs.fit_allocator import is_trained
-from sliceoff.loggers import finish, log_figures
-from sliceoff.loop import simulate
-from sliceoff.report import fates, forecast, learning_curves, page, profit_over_time, tasks_done
+from sliceoff.loggers import finish, log_figures, log_files
+from sliceoff.loop import Simulation, Stack, simulate
+from sliceoff.report import learning_curves, simulation_figures, simulation_page
 from sliceoff.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -22,107 +29,126 @@ if TYPE_CHECKING:
 class Simulate:
     """Fit what has no checkpoint, then run every stack over the held-out end and compare.
 
+    A resumed run goes on with the long slot after the last checkpoint, and ends with the same table.
+
     Args:
         periods: long slots to simulate from the start of the held-out end; None: all of it.
         slots_per_period: short slots simulated per long slot.
+        regions_per_batch: regions whose short slots are served together; None: all.
+        bound: whether to compute the clairvoyant bound.
+        checkpoint_s: wall seconds between two checkpoints of a simulation.
     """
 
     name: str
     periods: int | None
     slots_per_period: int
+    regions_per_batch: int | None = None
+    bound: bool = True
+    checkpoint_s: float = 20.0
 
     def __post_init__(self) -> None:
-        for key in ("periods", "slots_per_period"):
+        for key in ("periods", "slots_per_period", "regions_per_batch"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise InputError(f"job.{key}={value} must be at least 1; set job.{key}=N")
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the summary and one row per stack, long slot and region."""
-        windows, stacks = parts.datamodule, parts.stacks  # builds everything before anything is fitted
-        if not parts.has_checkpoint("predictor"):
-            parts.fit("predictor", directory, "predictor")
-        if is_trained(parts.allocator) and not parts.has_checkpoint("allocator"):
-            parts.fit("allocator", directory, "allocator")
+        windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
+        seconds: dict[str, float] = {}
+        for module, fitted in (("predictor", True), ("allocator", is_trained(parts.allocator))):
+            if fitted and not parts.has_checkpoint(module):
+                seconds[f"fit {module}"] = _timed(partial(parts.fit, module, directory, module))
         start, end = windows.heldout_start, windows.heldout_end
         periods = range(start, end if self.periods is None else min(start + self.periods, end))
-
-        stacks = parts.stacks
+        arguments: dict[str, Any] = {
+            "unit_users": parts.users_per_unit,
+            "periods": periods,
+            "slots_per_period": self.slots_per_period,
+            "seed": parts.seed,
+        }
         with Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
         ) as progress:
+
+            def shown(text: str) -> Callable[..., None]:
+                task = progress.add_task(text, total=len(periods))
+                return lambda done=1: progress.advance(task, done)
+
             tables = []
-            for stack in stacks:
-                task = progress.add_task(f"simulate {stack.name}", total=len(periods))
-                advance = partial(progress.advance, task)
-                tables.append(
-                    simulate(
-                        stack,
-                        windows,
-                        parts.scenario,
-                        unit_users=parts.users_per_unit,
-                        periods=periods,
-                        slots_per_period=self.slots_per_period,
-                        seed=parts.seed,
-                        on_period=advance,
-                    )
-                )
-        table = polars.concat(tables)
-        summary = summarise(table)
-        self._report(summary, table, parts, directory)
+            for stack in parts.stacks:
+                table, spent = self._simulate(stack, parts, arguments, directory, shown(f"simulate {stack.name}"))
+                tables.append(table)
+                seconds |= {f"{stack.name}: {part}": value for part, value in spent.items()}
+            bound = None
+            if self.bound:
+                advance = shown("clairvoyant bound")
+                begun = time.perf_counter()
+                bound = clairvoyant(windows, parts.scenario, parts.offers, **arguments, on_period=advance)
+                seconds["clairvoyant bound"] = time.perf_counter() - begun
+        table = _with_coordinates(polars.concat(tables), parts.trace)
+        summary = summarise(table, bound)
+        self._report(summary, table, bound, seconds, parts, directory)
         return summary, table
 
+    def _simulate(
+        self, stack: Stack, parts: "Parts", arguments: dict[str, Any], directory: RunDirectory, advance: Callable
+    ) -> tuple[polars.DataFrame, dict[str, float]]:
+        """Run one stack, from its checkpoint where the run is resumed; its table and wall seconds by part."""
+        file = directory.checkpoints("simulation") / f"{stack.name}.ckpt"
+        saved = torch.load(file, weights_only=True) if directory.resume and file.is_file() else None
+        spent: dict[str, float] = saved["seconds"] if saved else {}
+        last = time.perf_counter()
+
+        def on_period(simulation: Simulation) -> None:
+            nonlocal last, spent
+            spent = simulation.seconds
+            if time.perf_counter() - last > self.checkpoint_s or simulation.period == arguments["periods"].stop:
+                AtomicCheckpointIO().save_checkpoint(simulation.state_dict(), file)
+                last = time.perf_counter()
+            advance()
+
+        if saved:
+            advance(saved["period"] - arguments["periods"].start)
+        table = simulate(
+            stack,
+            parts.datamodule,
+            parts.scenario,
+            **arguments,
+            regions_per_batch=self.regions_per_batch,
+            on_period=on_period,
+            resume_from=saved,
+        )
+        return table, spent
+
     def _report(
-        self, summary: dict[str, Any], table: polars.DataFrame, parts: "Parts", directory: RunDirectory
+        self,
+        summary: dict[str, Any],
+        table: polars.DataFrame,
+        bound: polars.DataFrame | None,
+        seconds: dict[str, float],
+        parts: "Parts",
+        directory: RunDirectory,
     ) -> None:
-        figures = {
-            "profit over time": profit_over_time(table),
-            "forecast": forecast(table),
-            "tasks done": tasks_done(table),
-            "fates": fates(table),
-        }
-        curves = learning_curves(directory.logs())
-        rows = comparison(table)
-        main, *rest = rows
-        best = max(rest, key=lambda row: row["profit"], default=None)
         about = (
             f"{table['period'].n_unique()} long slots of {parts.trace.step_s} s in {table['region'].n_unique()} "
             f"regions, {table['time'][0]} to {table['time'][-1]}; {self.slots_per_period} short slots simulated "
             f"in each; seed {parts.seed}."
         )
-        directory.write_text(
-            "report.html",
-            page(
-                title="SliceOff simulation",
-                about=about,
-                headline=_headline(main, best),
-                rows=rows,
-                sections=[
-                    (
-                        "Profit",
-                        "Money earned so far by every stack, all regions together.",
-                        figures["profit over time"],
-                    ),
-                    (
-                        "Forecast and rented capacity",
-                        "Where the shaded area lies under the black line, the slice cannot carry the users; "
-                        "where it lies far above, rent is wasted.",
-                        figures["forecast"],
-                    ),
-                    (
-                        "Tasks done in time",
-                        "Share of all offloaded tasks that met their deadline.",
-                        figures["tasks done"],
-                    ),
-                    ("What became of the tasks", "Dropped: refused on arrival, hopeless already.", figures["fates"]),
-                    ("Learning", "What the fitted modules logged while they learned.", curves),
-                ],
-            ),
-        )
+        if bound is not None:
+            bound.write_parquet(directory.path / "bound.parquet")
+        figures = simulation_figures(table, bound, seconds)
+        curves = learning_curves(directory.logs())
+        page = simulation_page("SliceOff simulation", about, table, bound, figures, curves)
+        directory.write_text("report.html", page)
+        directory.write_text("timings.json", json.dumps(seconds, indent=2) + "\n")
         loggers = parts.logger("summary", directory)
         for logger in loggers:
             logger.log_metrics({name: value for name, value in summary.items() if isinstance(value, int | float)})
-        log_figures(loggers, figures)
+        log_figures(loggers, {name: figure for name, figure in {**figures, "Learning": curves}.items() if figure})
+        table.write_parquet(directory.path / "results.parquet")
+        log_files(loggers, "results", [directory.path / "results.parquet", directory.path / "report.html"])
+        log_files(loggers, "checkpoints", sorted(directory.checkpoints().rglob("*.ckpt")))
         finish(loggers)
 
 
@@ -130,26 +156,21 @@ _SUMS = ("profit", "revenue", "rent", "tasks", "done", "late", "dropped")
 _MEANS = ("uncovered", "bandwidth_utilisation", "vm_utilisation")
 
 
-def comparison(table: polars.DataFrame) -> list[dict[str, Any]]:
-    """One row per stack: money over all simulated long slots and regions, and what became of the tasks."""
-    sums = table.group_by("stack", maintain_order=True).agg(
-        polars.col("profit", "revenue", "rent").sum(),
-        (100 * polars.col("rent").sum() / polars.col("revenue").sum()).alias("rent [% of revenue]"),
-        (100 * polars.col("done").sum() / polars.col("tasks").sum()).alias("done in time [%]"),
-        (100 * polars.col("uncovered").mean()).alias("uncovered [%]"),
-    )
-    return sums.to_dicts()
-
-
-def summarise(table: polars.DataFrame) -> dict[str, Any]:
+def summarise(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> dict[str, Any]:
     """Flat `name: number` results; names carry the stack and the unit."""
     summary: dict[str, Any] = {}
+    most = None if bound is None else float(bound["bound"].sum())
+    if most is not None:
+        summary["bound/profit_money"] = most
     for key, rows in table.group_by("stack", maintain_order=True):
         sums, means = (moment.row(0, named=True) for moment in (rows.select(_SUMS).sum(), rows.select(_MEANS).mean()))
         tasks = max(sums["tasks"], 1)
         results = {f"{name}_money": sums[name] for name in ("profit", "revenue", "rent")}
+        if most is not None:
+            results["profit_of_bound_share"] = sums["profit"] / most
         results |= {f"tasks_{fate}_share": sums[fate] / tasks for fate in ("done", "late", "dropped")}
         results |= {f"{name}_share": mean for name, mean in means.items()}
+        results["fallback_share"] = (rows["fallback"] != "").mean()
         summary |= {f"{key[0]}/{name}": value for name, value in results.items()}
     error = table.filter(polars.col("stack") == table["stack"][0])["forecast_error"]
     summary["forecast/mae_users"] = error.abs().mean()
@@ -157,10 +178,16 @@ def summarise(table: polars.DataFrame) -> dict[str, Any]:
     return summary
 
 
-def _headline(main: dict[str, Any], best: dict[str, Any] | None) -> str:
-    text = f"Profit {main['profit']:,.0f}"
-    if best is None:
-        return text + "."
-    if best["profit"] <= 0:
-        return f"{text}; the best rival, {best['stack']}, earned {best['profit']:,.0f}."
-    return f"{text}, {100 * (main['profit'] / best['profit'] - 1):+.1f} % against the best rival, {best['stack']}."
+def _with_coordinates(table: polars.DataFrame, trace: Trace) -> polars.DataFrame:
+    if trace.coordinates is None:
+        return table
+    places = polars.DataFrame(
+        {"region": list(trace.regions), "x": trace.coordinates[:, 0], "y": trace.coordinates[:, 1]}
+    )
+    return table.join(places, on="region", how="left", maintain_order="left")
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun

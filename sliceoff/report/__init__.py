@@ -1,8 +1,19 @@
 """What a person looks at after a run: figures, and one self-contained HTML page."""
 
+from sliceoff.report.comparison import comparison as comparison
+from sliceoff.report.comparison import daily_profit as daily_profit
+from sliceoff.report.comparison import gain as gain
+from sliceoff.report.comparison import headline as headline
 from sliceoff.report.figures import fates as fates
+from sliceoff.report.figures import fates_over_time as fates_over_time
 from sliceoff.report.figures import forecast as forecast
 from sliceoff.report.figures import learning_curves as learning_curves
+from sliceoff.report.figures import money_by_hour as money_by_hour
+from sliceoff.report.figures import money_map as money_map
+from sliceoff.report.figures import profit_by_stack as profit_by_stack
 from sliceoff.report.figures import profit_over_time as profit_over_time
 from sliceoff.report.figures import tasks_done as tasks_done
+from sliceoff.report.figures import wall_time as wall_time
 from sliceoff.report.page import page as page
+from sliceoff.report.simulation import simulation_figures as simulation_figures
+from sliceoff.report.simulation import simulation_page as simulation_page

@@ -3,7 +3,7 @@
 They use the object-oriented interface, so that nothing touches pyplot's global state and no display is needed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars
@@ -13,10 +13,36 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's colours: told apart by colour-blind readers. The main stack is always the first.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+BOUND = "clairvoyant bound"
 DONE, LATE, DROPPED = "#009E73", "#E69F00", "#D55E00"
 
 
-def profit_over_time(table: polars.DataFrame) -> Figure:
+def profit_by_stack(rows: Sequence[Mapping[str, object]]) -> Figure:
+    """Profit of every stack with its interval, and the clairvoyant bound as a line.
+
+    Args:
+        rows: as `comparison` gives them.
+    """
+    stacks = [row for row in rows if row["95 %"] != "" or row["stack"] != BOUND]
+    figure, (axis,) = _figure(rows=1, height=0.9 + 0.38 * len(stacks))
+    for place, row in enumerate(stacks):
+        profit, colour = float(str(row["profit"])), COLOURS[0] if place == 0 else "#9db8c9"
+        axis.barh(place, profit, color=colour)
+        ends = [float(end.replace(",", "")) for end in str(row["95 %"]).split(" to ") if end]
+        if ends:
+            axis.plot(ends, [place, place], color="#333333", lw=1.4, marker="|")
+    axis.set_yticks(range(len(stacks)), [str(row["stack"]) for row in stacks])
+    for row in rows:
+        if row["stack"] == BOUND:
+            axis.axvline(float(str(row["profit"])), color=COLOURS[5], lw=1.4, ls="--", label=BOUND)
+            axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel("profit [money]; lines: 95 % over days")
+    return figure
+
+
+def profit_over_time(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
     """Profit of all regions together so far, one line per stack; below, the main stack's revenue and rent."""
     figure, (total, flows) = _figure(rows=2, height=5.6)
     for colour, (stack, rows) in zip(COLOURS, _by_stack(table), strict=False):
@@ -26,36 +52,125 @@ def profit_over_time(table: polars.DataFrame) -> Figure:
             np.cumsum(per_slot["profit"]),
             color=colour,
             label=stack,
-            lw=2.2 if stack == "main" else 1.2,
+            lw=2.2 if stack == _main(table) else 1.2,
         )
+    if bound is not None:
+        total.plot(bound["time"], np.cumsum(bound["bound"]), color="#333333", lw=1.2, ls="--", label=BOUND)
     total.set_ylabel("profit so far [money]")
     _legend(total)
-    main = table.filter(polars.col("stack") == "main").group_by("time", maintain_order=True)
+    main = table.filter(polars.col("stack") == _main(table)).group_by("time", maintain_order=True)
     sums = main.agg(polars.col("revenue", "rent").sum())
-    flows.plot(sums["time"], sums["revenue"], color=COLOURS[0], label="revenue (main)")
-    flows.plot(sums["time"], sums["rent"], color=COLOURS[5], label="rent (main)")
+    flows.plot(sums["time"], sums["revenue"], color=COLOURS[0], label=f"revenue ({_main(table)})")
+    flows.plot(sums["time"], sums["rent"], color=COLOURS[5], label=f"rent ({_main(table)})")
     flows.set_ylabel("money per long slot")
     _legend(flows)
     _time_axis(flows)
     return figure
 
 
+def money_by_hour(table: polars.DataFrame) -> Figure:
+    """Where money is made and lost: the first stack's mean profit by region and hour of the day, and its lead.
+
+    The lead is over the best other stack that is no oracle.
+    """
+    main, *others = table["stack"].unique(maintain_order=True).to_list()
+    others = [name for name in others if not name.startswith("oracle")]
+    best = max(others, key=lambda name: table.filter(polars.col("stack") == name)["profit"].sum(), default=None)
+    regions = table["region"].unique(maintain_order=True).to_list()
+    panels = [(f"profit of {main}", _by_hour(table, main, regions))]
+    if best is not None:
+        panels.append((f"{main} less {best}", panels[0][1] - _by_hour(table, best, regions)))
+    height = min(0.9 + 0.28 * len(regions), 9.0)
+    figure = Figure(figsize=(9, height * len(panels)), layout="constrained")
+    for axis, (title, values) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+        most = float(np.nanmax(np.abs(values))) or 1.0
+        image = axis.imshow(values, aspect="auto", cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")
+        axis.set_title(f"{title} [money per long slot]", fontsize=9, loc="left")
+        axis.set_xticks(range(0, 24, 3))
+        shown = range(0, len(regions), -(-len(regions) // 25))
+        axis.set_yticks(list(shown), [regions[place] for place in shown])
+        axis.tick_params(labelsize=8)
+        axis.spines[:].set_visible(False)
+        figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01).ax.tick_params(labelsize=8)
+    figure.supxlabel("hour of the day", fontsize=9)
+    return figure
+
+
+def money_map(table: polars.DataFrame) -> Figure | None:
+    """The first stack's profit at the regions' coordinates; None where the trace has none."""
+    if "x" not in table.columns:
+        return None
+    rows = table.filter(polars.col("stack") == _main(table)).group_by("region", maintain_order=True)
+    sums = rows.agg(polars.col("profit").mean(), polars.col("users").mean(), polars.col("x", "y").first())
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    most = float(np.abs(sums["profit"].to_numpy()).max()) or 1.0
+    size = 30 + 270 * (sums["users"] / (sums["users"].max() or 1)).to_numpy()
+    points = axis.scatter(sums["x"], sums["y"], s=size, c=sums["profit"], cmap="RdBu", vmin=-most, vmax=most)
+    points.set_edgecolor("#555555")
+    figure.colorbar(points, ax=axis, fraction=0.04, pad=0.02)
+    axis.set_title("profit [money per long slot]; size: users", fontsize=9, loc="left")
+    _tidy(axis)
+    figure.axes[-1].tick_params(labelsize=8)
+    axis.set_aspect("equal", adjustable="datalim")
+    return figure
+
+
 def forecast(table: polars.DataFrame) -> Figure:
-    """Users per short slot, forecast and true, with the most that the rented slice carries, one panel per region."""
-    main = table.filter(polars.col("stack") == "main")
-    regions = main["region"].unique(maintain_order=True).to_list()[:6]
+    """Users per short slot, forecast (with its outer quantiles) and true, and what the rented slice carries for ever.
+
+    One panel per region, the six with most users.
+    """
+    main = table.filter(polars.col("stack") == _main(table))
+    busiest = main.group_by("region", maintain_order=True).agg(polars.col("users").sum()).top_k(6, by="users")
+    regions = [name for name in main["region"].unique(maintain_order=True) if name in set(busiest["region"])]
     figure, axes = _figure(rows=len(regions), height=0.9 + 1.35 * len(regions))
     for axis, region in zip(axes, regions, strict=True):
         rows = main.filter(polars.col("region") == region)
         axis.fill_between(
             rows["time"], 0, rows["capacity_users"], step="post", color="#dbe7f0", label="rented slice carries at most"
         )
+        if (rows["users_high"] > rows["users_low"]).any():
+            fan = (rows["users_low"], rows["users_high"])
+            axis.fill_between(rows["time"], *fan, color=COLOURS[5], alpha=0.25, lw=0, label="forecast, outer quantiles")
         axis.plot(rows["time"], rows["users"], color="#333333", lw=1.2, label="true users")
         axis.plot(rows["time"], rows["users_forecast"], color=COLOURS[5], lw=1.2, label="forecast")
         axis.set_ylabel(region)
     _legend(axes[0])
     _time_axis(axes[-1])
     figure.supylabel("users per short slot", fontsize=9)
+    return figure
+
+
+def fates_over_time(table: polars.DataFrame) -> Figure:
+    """What became of the first stack's tasks, all regions together; below, the work left in the queues."""
+    main = table.filter(polars.col("stack") == _main(table)).group_by("time", maintain_order=True)
+    sums = main.agg(polars.col("tasks", "done", "late", "dropped", "backlog_s").sum())
+    figure, (shares, queue) = _figure(rows=2, height=4.6)
+    tasks = sums["tasks"].clip(lower_bound=1)
+    parts = {name: 100 * sums[name] / tasks for name in ("done", "late", "dropped")}
+    shares.stackplot(sums["time"], *parts.values(), labels=list(parts), colors=(DONE, LATE, DROPPED), lw=0)
+    # All of the action is near the top.
+    shares.set_ylim(max(0.0, float(parts["done"].to_numpy().min()) - 5), 100)
+    shares.set_ylabel("share of tasks [%]")
+    _legend(shares)
+    queue.plot(sums["time"], sums["backlog_s"], color=COLOURS[0], lw=1.2)
+    queue.set_ylabel("VM time queued [s]")
+    _time_axis(queue)
+    return figure
+
+
+def wall_time(seconds: Mapping[str, float]) -> Figure | None:
+    """What was slow: wall seconds by part of the run, the longest first; None where nothing was timed."""
+    parts = sorted(((name, value) for name, value in seconds.items() if value > 0), key=lambda part: -part[1])[:12]
+    if not parts:
+        return None
+    figure, (axis,) = _figure(rows=1, height=0.7 + 0.3 * len(parts))
+    bars = axis.barh([name for name, _ in parts], [value for _, value in parts], color="#9db8c9")
+    axis.bar_label(bars, fmt="%.1f s", fontsize=8, padding=3)
+    axis.grid(axis="y", visible=False)
+    axis.invert_yaxis()
+    axis.set_xlabel("wall seconds")
     return figure
 
 
@@ -66,7 +181,9 @@ def tasks_done(table: polars.DataFrame) -> Figure:
         share = rows.group_by("time", maintain_order=True).agg(
             (polars.col("done").sum() / polars.col("tasks").sum().clip(lower_bound=1)).alias("share")
         )
-        axis.plot(share["time"], 100 * share["share"], color=colour, label=stack, lw=2.2 if stack == "main" else 1.2)
+        axis.plot(
+            share["time"], 100 * share["share"], color=colour, label=stack, lw=2.2 if stack == _main(table) else 1.2
+        )
     axis.set_ylabel("tasks done in time [%]")
     _legend(axis)
     _time_axis(axis)
@@ -119,6 +236,20 @@ def _curves(log: polars.DataFrame) -> list[str]:
     """The quantities worth a panel: validation results and training losses or returns, logged more than once."""
     wanted = [name for name in log.columns if name.split("/")[0] in ("train", "val") and not name.endswith("_step")]
     return [name for name in wanted if log[name].drop_nulls().len() > 1][:6]
+
+
+def _main(table: polars.DataFrame) -> str:
+    """The first stack, which the others are compared with."""
+    return str(table["stack"][0])
+
+
+def _by_hour(table: polars.DataFrame, stack: str, regions: Sequence[str]) -> np.ndarray:
+    """Mean profit, (regions, 24); NaN for hours without any."""
+    values = np.full((len(regions), 24), np.nan)
+    rows = table.filter(polars.col("stack") == stack).group_by("region", polars.col("time").dt.hour().alias("hour"))
+    for region, hour, profit in rows.agg(polars.col("profit").mean()).iter_rows():
+        values[regions.index(region), hour] = profit
+    return values
 
 
 def _by_stack(table: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:

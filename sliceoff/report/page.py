@@ -8,12 +8,12 @@ import matplotlib
 from matplotlib.figure import Figure
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin: 2.2rem 0 .4rem; font-size: 1.15rem; } p { max-width: 46rem; }
 .about { color: #666; margin-top: .2rem; } .headline { font-size: 1.25rem; margin: 1.2rem 0; }
-table { border-collapse: collapse; font-size: .92rem; } td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
+table { border-collapse: collapse; font-size: .92rem; } td, th { padding: .25rem .7rem .25rem 0; text-align: right; }
 td:first-child, th:first-child { text-align: left; } th { border-bottom: 1px solid #999; font-weight: 600; }
-tr.main td { font-weight: 600; } svg { width: 100%; height: auto; }
+tr.main td { font-weight: 600; } svg { max-width: 100%; height: auto; } td { white-space: nowrap; }
 """
 
 
@@ -58,7 +58,9 @@ def _table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:,.1f}" if isinstance(value, float) else html.escape(str(value))
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.1f}"
+    return html.escape(str(value))
 
 
 def _svg(figure: Figure) -> str:

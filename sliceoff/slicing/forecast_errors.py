@@ -1,5 +1,6 @@
 """How far forecasts were off: scenarios and calibrated upper bounds from the errors seen so far."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -79,6 +80,23 @@ class ForecastErrors:
     def _pool(self) -> Float[Tensor, "errors regions_or_one"]:
         """Each region's own errors, or everybody's while there are few."""
         return self.relative if len(self.relative) >= _OWN else self.relative.reshape(-1, 1)
+
+
+def quantile_scenarios(
+    quantiles: Float[Tensor, "regions levels"], levels: Sequence[float], count: int
+) -> Float[Tensor, "regions scenarios"]:
+    """Equally likely numbers of users from a quantile forecast: linear between its levels and on beyond them.
+
+    Args:
+        quantiles: rising along the last axis.
+        levels: two or more, rising, in (0, 1).
+    """
+    at = (torch.arange(count, dtype=quantiles.dtype) + 0.5) / count
+    known = torch.as_tensor(levels, dtype=quantiles.dtype)
+    right = torch.searchsorted(known, at).clamp(1, len(known) - 1)
+    part = (at - known[right - 1]) / (known[right] - known[right - 1])
+    low, high = quantiles[:, right - 1], quantiles[:, right]
+    return (low + part * (high - low)).clamp_min(0)
 
 
 def _users(forecast: Tensor, relative: Tensor) -> Tensor:

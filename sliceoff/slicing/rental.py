@@ -1,7 +1,8 @@
 """What a slicer is asked and what it answers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -42,6 +43,15 @@ class Rental:
     lp_value: float | None = None
     period: int = 0
     errors: ForecastErrors | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain containers."""
+        return vars(self) | {"errors": self.errors and vars(self.errors)}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> "Rental":
+        """The rental with this `state_dict`."""
+        return cls(**{**state, "errors": state["errors"] and ForecastErrors(**state["errors"])})
 
 
 @dataclass(frozen=True)

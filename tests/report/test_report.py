@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars
 import pytest
 from matplotlib.figure import Figure
@@ -19,6 +20,9 @@ def table() -> polars.DataFrame:
             "region": region,
             "users": 20.0,
             "users_forecast": 18.0 + period,
+            "users_low": 15.0 + period,
+            "users_high": 21.0 + period,
+            "backlog_s": 0.5,
             "capacity_users": 25.0,
             "profit": 10.0 * (stack == "main") + period,
             "revenue": 30.0,
@@ -74,7 +78,7 @@ def test_the_page_is_self_contained_and_escapes_names(table):
         "T", "a", "h", [{"stack": "<b>&", "profit": 1234.56}], [("P", "p", report.fates(table)), ("no", "", None)]
     )
     assert "&lt;b&gt;&amp;" in text
-    assert "1,234.6" in text
+    assert "1,235" in text
     assert text.count("<svg") == 1
     assert "<h2>no" not in text
     for outside in ("<script", "<link", "<img", "@import"):
@@ -84,3 +88,67 @@ def test_the_page_is_self_contained_and_escapes_names(table):
 def test_the_same_results_give_the_same_page(table):
     pages = [report.page("T", "a", "h", [{"x": 1}], [("P", "p", report.profit_over_time(table))]) for _ in range(2)]
     assert pages[0] == pages[1]
+
+
+def test_the_comparison_pairs_stacks_on_the_same_long_slots(table):
+    main, rival, bound = report.comparison(table, polars.DataFrame({"time": [datetime(2024, 1, 1)], "bound": [240.0]}))
+    assert (main["profit"], rival["profit"], bound["profit"]) == (120, 20, 240)
+    assert (main["of the bound"], rival["of the bound"]) == ("50.0 %", "8.3 %")
+    low, high = (float(end) for end in main["95 %"].split(" to "))
+    assert low < 120 < high
+    # The lead is 20 in every long slot: in money its interval has no width where the shares' has.
+    assert main["main against it"] == ""
+    assert rival["main against it"].startswith("+") or "money" in rival["main against it"]
+
+
+def test_a_lead_that_is_certain_has_a_narrow_interval():
+    blocks = np.array([10.0, 50, 30, 20, 90, 70, 40])
+    assert report.gain(1.2 * blocks, blocks) == "+20.0 % (+20.0 to +20.0)"
+    assert report.gain(blocks, blocks - 1000).endswith("money")
+
+
+def test_the_headline_leaves_oracles_out(table):
+    rows = [table, table.filter(polars.col("stack") == "main").with_columns(stack=polars.lit("oracle_greedy"))]
+    text = report.headline(polars.concat(rows))
+    assert text.startswith("Profit 120")
+    assert "reactive_greedy" in text
+    assert "oracle" not in text
+
+
+def test_profit_by_region_and_hour_leaves_hours_unseen_blank(table):
+    figure = report.money_by_hour(table)
+    profit, lead = (axis.images[0].get_array() for axis in figure.axes if axis.images)
+    assert profit.shape == (2, 24)
+    assert profit[0, :5].tolist() == [10, 11, 12, 13, 14]
+    assert np.isnan(np.asarray(profit)[0, 5:]).all()
+    assert lead[1, :5].tolist() == [10] * 5
+
+
+def test_the_map_needs_coordinates(table):
+    assert report.money_map(table) is None
+    placed = table.with_columns(
+        x=polars.lit(1.0), y=polars.when(polars.col("region") == "north").then(2.0).otherwise(0)
+    )
+    (points,) = report.money_map(placed).axes[0].collections
+    assert points.get_offsets().tolist() == [[1, 2], [1, 0]]
+    assert points.get_array().tolist() == [12, 12]
+
+
+def test_the_forecast_fan_spans_the_outer_quantiles(table):
+    axis = report.forecast(table).axes[0]
+    assert "forecast, outer quantiles" in [text.get_text() for text in axis.get_legend().get_texts()]
+    certain = table.with_columns(users_low="users_forecast", users_high="users_forecast")
+    assert len(report.forecast(certain).axes[0].collections) == len(axis.collections) - 1
+
+
+def test_what_was_slow_comes_first():
+    bars = report.wall_time({"fit predictor": 2.0, "main: slice": 0.0, "main: serve": 9.0}).axes[0].containers[0]
+    assert [bar.get_width() for bar in bars] == [9, 2]
+    assert report.wall_time({}) is None
+
+
+def test_the_whole_page_of_a_simulation(table):
+    figures = report.simulation_figures(table, None, {"main: serve": 1.0})
+    text = report.simulation_page("T", "a", table, None, figures, None)
+    assert figures["On the map"] is None
+    assert text.count("<svg") == sum(figure is not None for figure in figures.values())

@@ -9,7 +9,7 @@ import torch
 
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
-from sliceoff.slicing import Cheapest, Exact, ForecastErrors, Newsvendor, newsvendor_miss
+from sliceoff.slicing import Cheapest, Exact, ForecastErrors, Newsvendor, newsvendor_miss, quantile_scenarios
 
 LTE = Path(__file__).parents[3] / "shared" / "data" / "lte" / "week_users.csv"
 
@@ -109,3 +109,12 @@ def test_quantile_forecasts_are_calibrated_too(offers, scenario, ask):
 def test_wrong_options(offers, scenario, option, value):
     with pytest.raises(InputError, match=f"slicer.{option}"):
         Newsvendor(offers(1), scenario, partial(Exact, kappa=0.5, z=0.0), **{option: value})
+
+
+def test_scenarios_of_a_quantile_forecast_follow_its_levels():
+    quantiles = torch.tensor([[8.0, 10.0, 14.0], [1.0, 2.0, 3.0]], dtype=torch.float64)
+    users = quantile_scenarios(quantiles, (0.1, 0.5, 0.9), 100)
+    assert (users.diff(dim=-1) >= 0).all()
+    for level, expected in zip((0.1, 0.5, 0.9), quantiles.T, strict=True):
+        assert users.quantile(level, dim=-1).tolist() == pytest.approx(expected.tolist(), abs=0.1)
+    assert (quantile_scenarios(torch.tensor([[0.1, 2.0, 3.0]]).double(), (0.1, 0.5, 0.9), 100) >= 0).all()
