@@ -20,8 +20,8 @@ def mix(value: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
     return value ^ _shift(value, 31)
 
 
-def keys(seed: int, copies: Int[Tensor, " copies"], step: int) -> Int[Tensor, " copies"]:
-    """One key per copy for this step."""
+def keys(seed: int, copies: Int[Tensor, " copies"], step: int | Int[Tensor, "slots 1"]) -> Int[Tensor, "*slots copies"]:
+    """One key per copy for this step, or for each of several."""
     return child(child(mix(torch.full_like(copies, _signed(seed)) + _GOLDEN), copies), step)
 
 
@@ -31,11 +31,11 @@ def child(key: Int[Tensor, "*shape"], counter: int | Int[Tensor, "..."]) -> Int[
     return mix(key + stride)
 
 
-def uniforms(key: Int[Tensor, " copies"], stream: int, users: int) -> tuple[Tensor, Tensor]:
+def uniforms(key: Int[Tensor, "*copies"], stream: int, users: int) -> tuple[Tensor, Tensor]:
     """Two independent uniform numbers in [0, 1) per copy and user, in steps of 2^-24 (exact in single precision).
 
     Returns:
-        Two tensors (copies, users), float32.
+        Two tensors (*copies, users), float32.
     """
     counters = torch.arange(users, device=key.device)
     bits = child(child(key, stream).unsqueeze(-1), counters)
@@ -48,7 +48,9 @@ def poisson_table(mean: Float[Tensor, " copies"], largest: int) -> Float[Tensor,
     return torch.special.gammaincc(counts, mean.double().unsqueeze(-1))
 
 
-def poisson(key: Int[Tensor, " copies"], stream: int, table: Float[Tensor, "copies largest"]) -> Int[Tensor, " copies"]:
+def poisson(
+    key: Int[Tensor, "*slots copies"], stream: int, table: Float[Tensor, "copies largest"]
+) -> Int[Tensor, "*slots copies"]:
     """Poisson counts, clipped to `largest`, by inversion of `poisson_table`."""
     uniform = _shift(child(key, stream), 11).double() * 2.0**-53
     return (uniform.unsqueeze(-1) >= table).sum(-1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sliceoff.errors import InputError
@@ -16,6 +16,7 @@ from sliceoff.region.state import Allocation, Outcome, RegionState, Tasks
 
 # What is drawn, each from a stream of its own.
 _COUNT, _SIZE, _PLACE, _WALK = range(4)
+_MOST_AHEAD = 32
 _EVERY_STEP = -1  # the step whose key serves what stays the same over time
 
 
@@ -70,7 +71,8 @@ class RegionEnvironment:
         self._backlog_s = torch.zeros(n_copies, scenario.max_vms, device=self.device, dtype=dtype)
         self._bandwidth_hz = torch.zeros(n_copies, device=self.device, dtype=dtype)
         self._n_vms = torch.zeros(n_copies, device=self.device, dtype=torch.int64)
-        self._tasks: Tasks | None = None
+        self._drawn: list[tuple[Tensor, ...]] = []  # the tasks of the slots to come, the next one last
+        self._ahead = 1  # slots drawn together, for speed: a draw depends on its step alone
         self.mean_users = mean_users
         if (bandwidth_hz is None) != (n_vms is None):
             raise InputError("bandwidth_hz and n_vms go together; give both, or call rent() before the first step")
@@ -89,7 +91,7 @@ class RegionEnvironment:
             raise InputError(f"mean_users={mean.tolist()} must be finite and at least zero")
         self._mean_users = mean
         self._poisson_table = draws.poisson_table(mean, self.scenario.max_users)
-        self._tasks = None
+        self._drawn, self._ahead = [], 1
 
     @property
     def steps(self) -> int:
@@ -99,15 +101,16 @@ class RegionEnvironment:
     @property
     def state(self) -> RegionState:
         """The regions at the start of the present slot."""
-        if self._tasks is None:
-            self._tasks = self._draw()
-        return RegionState(self._tasks, self._backlog_s, self._bandwidth_hz, self._n_vms)
+        if not self._drawn:
+            self._drawn = list(zip(*(field.unbind() for field in self._draw(self._ahead)), strict=True))[::-1]
+            self._ahead = min(2 * self._ahead, _MOST_AHEAD)
+        return RegionState(Tasks(*self._drawn[-1]), self._backlog_s, self._bandwidth_hz, self._n_vms)
 
     def reset(self) -> RegionState:
         """Back to step 0 with empty queues; what is rented stays."""
         self._step = 0
         self._backlog_s = torch.zeros_like(self._backlog_s)
-        self._tasks = None
+        self._drawn = []
         return self.state
 
     def rent(self, bandwidth_hz: float | int | Tensor, n_vms: int | Tensor) -> RegionState:
@@ -139,7 +142,7 @@ class RegionEnvironment:
         outcome = serve(self.scenario, state, allocation)
         self._backlog_s = outcome.backlog_s
         self._step += 1
-        self._tasks = None
+        self._drawn.pop()
         return self.state, outcome
 
     def state_dict(self) -> dict[str, Any]:
@@ -168,9 +171,11 @@ class RegionEnvironment:
         self._bandwidth_hz = state["bandwidth_hz"].to(self.device, self.dtype)
         self._n_vms = state["n_vms"].to(self.device)
 
-    def _draw(self) -> Tasks:
+    def _draw(self, slots: int) -> Tasks:
+        """The tasks of the next slots, (slots, copies, users)."""
         scenario = self.scenario
-        key = draws.keys(self.seed, self.copy_ids, self._step)
+        steps = torch.arange(self._step, self._step + slots, device=self.device)
+        key = draws.keys(self.seed, self.copy_ids, steps.unsqueeze(-1))
         size, density = draws.uniforms(key, _SIZE, scenario.max_users)
         place, rank = draws.uniforms(key, _PLACE, scenario.max_users)
         count = draws.poisson(key, _COUNT, self._poisson_table)
@@ -179,11 +184,13 @@ class RegionEnvironment:
             data_bits=_between(scenario.data_bits, size.to(self.dtype)),
             cycles_per_bit=_between(scenario.cycles_per_bit, density.to(self.dtype)),
             priority=priorities[(rank * len(scenario.priorities)).long()],
-            distance_m=self._distance(place.to(self.dtype)),
+            distance_m=self._distance(place.to(self.dtype), steps),
             present=torch.arange(scenario.max_users, device=self.device) < count.unsqueeze(-1),
         )
 
-    def _distance(self, place: Float[Tensor, "copies users"]) -> Float[Tensor, "copies users"]:
+    def _distance(
+        self, place: Float[Tensor, "slots copies users"], steps: Int[Tensor, " slots"]
+    ) -> Float[Tensor, "slots copies users"]:
         """Distances of users spread evenly over the ring: new ones every slot, or walkers."""
         scenario = self.scenario
         inner, outer = scenario.min_distance_m, scenario.cell_radius_m
@@ -191,7 +198,7 @@ class RegionEnvironment:
             return (inner**2 + place * (outer**2 - inner**2)).sqrt()
         key = draws.keys(self.seed, self.copy_ids, _EVERY_STEP)
         radius, angle = (u.to(self.dtype) for u in draws.uniforms(key, _WALK, scenario.max_users))
-        walked = scenario.speed_mps * scenario.short_slot_s * self._step
+        walked = scenario.speed_mps * scenario.short_slot_s * steps.to(self.dtype)[:, None, None]
         return walk(radius.sqrt() * outer, angle * (2 * torch.pi), walked, outer).clamp_min(inner)
 
     def _per_copy(self, name: str, value: Any, dtype: torch.dtype) -> Tensor:
@@ -203,8 +210,8 @@ class RegionEnvironment:
 
 
 def walk(
-    start_m: Float[Tensor, "*shape"], angle: Float[Tensor, "*shape"], walked_m: float, radius_m: float
-) -> Float[Tensor, "*shape"]:
+    start_m: Float[Tensor, "*#shape"], angle: Float[Tensor, "*#shape"], walked_m: Any, radius_m: float
+) -> Float[Tensor, "..."]:
     """Distance from the centre after `walked_m` to and fro along the chord through the start, heading at `angle`.
 
     The chord is seen as horizontal: the start lies at (start cos angle, start sin angle). Users spread evenly over the

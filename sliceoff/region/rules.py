@@ -130,7 +130,9 @@ def pack(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch 
     wanted = ranked > -torch.inf
     work = bandwidth_work(scenario, state.tasks).gather(-1, order) / state.bandwidth_hz.unsqueeze(-1)
     execution = execution_work(scenario, state.tasks).gather(-1, order)
-    room = torch.where(_exists(state), deadline - state.backlog_s, -torch.inf)  # time before the work placed so far
+    rented = int(state.n_vms.max()) if state.n_vms.numel() else 0
+    backlog = torch.where(_exists(state), state.backlog_s, torch.inf)[..., : max(rented, 1)]
+    room = deadline - backlog  # time before the work placed so far
     start = torch.full_like(room, deadline)  # when the work placed so far starts
     free = torch.ones_like(state.bandwidth_hz).unsqueeze(-1)
     share, vm = torch.zeros_like(work), torch.zeros_like(order)
