@@ -56,6 +56,22 @@ class Newsvendor:
         return replace(rental, errors=errors.forecasting(guess, bound))
 
 
+class Foresight:
+    """Hands another slicer the users that will come: a yardstick for the forecast, not a rule anyone can follow.
+
+    Args:
+        slicer: called with `offers` and `scenario`, makes the slicer that rents.
+    """
+
+    def __init__(self, offers: Offers, scenario: Scenario, slicer: Callable[..., Slicer]):
+        self._slicer = slicer(offers=offers, scenario=scenario)
+
+    def rent(self, request: SlicingRequest) -> Rental:
+        """Rent for the true users."""
+        truth = request.truth
+        return self._slicer.rent(replace(request, forecast=truth, scenarios=truth.double().unsqueeze(-1)))
+
+
 def newsvendor_miss(offers: Offers, scenario: Scenario) -> float:
     """What renting for one user more costs, over what a served user earns; kept within 1 % and 99 %.
 

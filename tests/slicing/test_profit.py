@@ -7,7 +7,17 @@ import torch
 
 from sliceoff.errors import InputError
 from sliceoff.region import Equal, Greedy, Scenario
-from sliceoff.slicing import Exact, ForecastErrors, Offers, Profit, RevenueTable, TaskStatistics, measure_revenue
+from sliceoff.slicing import (
+    Cheapest,
+    Exact,
+    ForecastErrors,
+    Foresight,
+    Offers,
+    Profit,
+    RevenueTable,
+    TaskStatistics,
+    measure_revenue,
+)
 from sliceoff.slicing.revenue import hat_weights
 
 SMALL = Scenario(max_users=24, max_vms=8, price=1e-3)
@@ -149,3 +159,20 @@ def test_heavier_tasks_count_as_smaller_slices(market, ask):
 def test_more_vms_on_offer_than_a_region_can_have(market):
     with pytest.raises(InputError, match=r"region\.max_vms"):
         Profit(market(1), Scenario(max_vms=4), **QUICK)
+
+
+def test_foresight_hands_the_true_users_to_its_slicer(market, ask):
+    seen = []
+
+    class Spy:
+        def __init__(self, offers, scenario):
+            self._slicer = Cheapest(offers, scenario, kappa="joint", z=2.0)
+
+        def rent(self, request):
+            seen.append(request)
+            return self._slicer.rent(request)
+
+    asked = replace(ask([10, 30], truth=[40, 5]), scenarios=torch.zeros(2, 3, dtype=torch.float64))
+    Foresight(market(2), SMALL, Spy).rent(asked)
+    assert seen[0].forecast.tolist() == [40, 5]
+    assert seen[0].scenarios.tolist() == [[40], [5]]
