@@ -1,0 +1,208 @@
+"""The study of the whole system: `python benchmarks/system.py [--traces ...] [--seeds 5] [--groups ...] [--report]`.
+
+Every cell (trace, seed, predictor, slicer, allocator) is `experiment=sliceoff_study` with those modules, run once and
+kept under `--cache`; an interrupted study goes on where it was. Stacks of one trace and seed face the same tasks, so they
+are compared pairwise; intervals are Student's, 95 %, over seeds (tasks, training and, on the synthetic trace, traffic).
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars
+import torch
+from harness import finish, table
+from hydra import compose, initialize_config_dir
+from scipy import stats
+
+from sliceoff.clairvoyant import clairvoyant
+from sliceoff.jobs.fit_allocator import is_trained
+from sliceoff.loop import simulate
+from sliceoff.run import CONFIGS, Parts
+from sliceoff.run_directory import RunDirectory
+
+LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
+TRACES = {
+    "synthetic": ["data=synthetic"],
+    # One base station, 28 days; training sees 20 of them.
+    "PobleSec": ["data=wide_csv", f"data.path={LTE}/PobleSec.csv", "data.columns=[rnti_count]", "data.resample_s=600"],
+    # Four cell-weeks; short: training sees five days.
+    "week_users": ["data=wide_csv", f"data.path={LTE}/week_users.csv"],
+}
+REFERENCE = ("last_value", "reactive", "greedy")  # the best purely rule-based stack
+OURS = ("linear", "profit", "greedy")
+PAPER = ("informer", "lp_rounding", "paper_dual")
+PREDICTORS = ("last_value", "seasonal_naive", "linear", "gru", "informer")
+FORECAST = ("cheapest", "lp_rounding", "exact", "newsvendor", "profit")  # slicers that look at the forecast
+BLIND = ("reactive", "fixed", "peak", "oracle", "oracle_profit")  # and those that do not
+GROUPS = {
+    "rules": [("last_value", slicer, "greedy") for slicer in BLIND],
+    "forecasts": [(predictor, "profit", "greedy") for predictor in PREDICTORS],
+    "slicers": [("linear", slicer, "greedy") for slicer in FORECAST],
+    "all": [(predictor, slicer, "greedy") for predictor in PREDICTORS for slicer in FORECAST],
+    "ours": [("linear", "profit", "dual"), ("linear", "lp_rounding", "dual"), ("last_value", "reactive", "dual")],
+    "ablations": [("linear", "profit", "td3"), PAPER],
+}
+
+
+class Cell(NamedTuple):
+    """What is run once."""
+
+    predictor: str
+    slicer: str
+    allocator: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One trace and seed: where its fitted modules and tables are kept."""
+
+    trace: str
+    seed: int
+    cache: Path
+    periods: int
+
+    def parts(self, cell: Cell) -> Parts:
+        """The cell's objects, with what is fitted already."""
+        chosen = [f"{group}={option}" for group, option in cell._asdict().items()]
+        fitted = {group: self.checkpoint(group, option) for group, option in cell._asdict().items()}
+        chosen += [f"init.{group}={path}" for group, path in fitted.items() if group != "slicer" and path.is_file()]
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            cfg = compose("main", ["experiment=sliceoff_study", f"seed={self.seed}", *TRACES[self.trace], *chosen])
+        torch.set_num_threads(cfg.threads)
+        torch.manual_seed(self.seed)
+        return Parts(cfg)
+
+    def run(self, cell: Cell) -> polars.DataFrame:
+        """The cell's profit, revenue, rent and tasks per long slot."""
+        file = self.folder / f"{'-'.join(cell)}.parquet"
+        if not file.is_file():
+            parts = self.parts(cell)
+            for module, option in (("predictor", cell.predictor), ("allocator", cell.allocator)):
+                trained = module == "predictor" or is_trained(parts.allocator)
+                if trained and not parts.has_checkpoint(module):
+                    parts.fit(module, RunDirectory(self.folder / f"{module}-{option}", config=""), "")
+            begun = time.perf_counter()
+            rows = simulate(parts.stacks[0], parts.datamodule, parts.scenario, **self.arguments(parts))
+            sums = ("profit", "revenue", "rent", "tasks", "done")
+            seconds = polars.lit(time.perf_counter() - begun).alias("seconds")
+            rows.group_by("period", maintain_order=True).agg(polars.col(*sums).sum(), seconds).write_parquet(file)
+        return polars.read_parquet(file)
+
+    @cached_property
+    def bound(self) -> float:
+        """The clairvoyant bound."""
+        file = self.folder / "bound.parquet"
+        if not file.is_file():
+            parts = self.parts(Cell(*REFERENCE))
+            bound = clairvoyant(parts.datamodule, parts.scenario, parts.offers, **self.arguments(parts))
+            bound.write_parquet(file)
+        return float(polars.read_parquet(file)["bound"].sum())
+
+    def arguments(self, parts: Parts) -> dict[str, object]:
+        """What every stack, and the bound, is given."""
+        start = parts.datamodule.heldout_start
+        return {
+            "unit_users": parts.users_per_unit,
+            "periods": range(start, min(start + self.periods, parts.datamodule.heldout_end)),
+            "slots_per_period": 20,
+            "seed": self.seed,
+        }
+
+    def checkpoint(self, module: str, option: str) -> Path:
+        """Where a fitted module is kept."""
+        return self.folder / f"{module}-{option}" / "checkpoints" / "best.ckpt"
+
+    @cached_property
+    def folder(self) -> Path:
+        """Of this setting's files."""
+        path = self.cache / self.trace / f"{self.seed}-{self.periods}"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % interval."""
+    if len(values) < 2:
+        return values[0], float("nan")
+    return float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def shown(values: list[float], digits: int = 1) -> str:
+    """Mean and interval for people."""
+    mean, half = spread(values)
+    return f"{mean:,.{digits}f} ± {half:.{digits}f}" if np.isfinite(half) else f"{mean:,.{digits}f}"
+
+
+def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, float]:
+    """Print every cell that all seeds have, beside reactive + greedy and the bound."""
+    profit = {
+        cell: [float(setting.run(cell)["profit"].sum()) for setting in settings]
+        for cell in cells
+        if all((setting.folder / f"{'-'.join(cell)}.parquet").is_file() for setting in settings)
+    }
+    bounds, reference = [setting.bound for setting in settings], profit[Cell(*REFERENCE)]
+    rows, results = [], {}
+    for cell, earned in sorted(profit.items(), key=lambda item: -np.mean(item[1])):
+        tables = [setting.run(cell) for setting in settings]
+        gain = [100 * (mine / other - 1) for mine, other in zip(earned, reference, strict=True)]
+        share = [100 * mine / most for mine, most in zip(earned, bounds, strict=True)]
+        rows.append(
+            {
+                "predictor": "" if cell.slicer in BLIND else cell.predictor,
+                "slicer": cell.slicer,
+                "allocator": cell.allocator,
+                "profit": shown(earned, 0),
+                "over reactive + greedy, %": shown(gain),
+                "of the clairvoyant bound, %": shown(share),
+                "rent / revenue, %": float(
+                    np.mean([100 * table["rent"].sum() / table["revenue"].sum() for table in tables])
+                ),
+                "done in time, %": float(
+                    np.mean([100 * table["done"].sum() / table["tasks"].sum() for table in tables])
+                ),
+            }
+        )
+        key = f"{trace}/{'-'.join(cell)}"
+        for name, values in (("gain_percent", gain), ("of_bound_percent", share)):
+            results[f"{key}/{name}"] = spread(values)[0]
+            if len(values) > 1:
+                results[f"{key}/{name}_half_width"] = spread(values)[1]
+    table(f"{trace}: {settings[0].periods} long slots, {len(settings)} seeds (means, 95 % intervals over seeds)", rows)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--traces", nargs="+", default=list(TRACES), choices=list(TRACES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=list(GROUPS))
+    parser.add_argument("--periods", type=int, default=96)
+    parser.add_argument("--cache", type=Path, default=Path("runs/study"))
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further cell after this long")
+    parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
+    given = parser.parse_args()
+    begun = time.perf_counter()
+    every = {
+        trace: [Setting(trace, seed, given.cache, given.periods) for seed in range(given.seeds)]
+        for trace in given.traces
+    }
+    cells = list(dict.fromkeys(Cell(*cell) for group in given.groups for cell in [REFERENCE, *GROUPS[group]]))
+    # Cell by cell over all traces and seeds, so that what is there can be compared at any time.
+    for cell in cells if not given.report else []:
+        for setting in (setting for settings in every.values() for setting in settings):
+            if time.perf_counter() - begun < given.seconds:
+                setting.run(cell)
+                _ = setting.bound
+    results: dict[str, float] = {"seeds": given.seeds, "periods": given.periods}
+    for trace, settings in every.items():
+        results |= report(trace, settings, cells)
+    finish(results | {"seconds": time.perf_counter() - begun})
+
+
+if __name__ == "__main__":
+    main()
