@@ -1,8 +1,8 @@
 """The study of the whole system: `python benchmarks/system.py [--traces ...] [--seeds 5] [--groups ...] [--report]`.
 
 Every cell (trace, seed, predictor, slicer, allocator) is `experiment=sliceoff_study` with those modules, run once and
-kept under `--cache`; an interrupted study goes on where it was. Stacks of one trace and seed face the same tasks, so they
-are compared pairwise; intervals are Student's, 95 %, over seeds (tasks, training and, on the synthetic trace, traffic).
+kept under `--cache`; an interrupted study goes on where it was. Stacks of one trace and seed face the same tasks, so
+they are compared pairwise; intervals are Student's, 95 %, over seeds (tasks, training, and the synthetic traffic).
 """
 
 import argparse
