@@ -50,10 +50,7 @@ class RunDirectory:
 
     def logs(self) -> dict[str, polars.DataFrame]:
         """The CSV learning logs so far: module name -> its metrics, of all its sessions one after the other."""
-        tables: dict[str, list[polars.DataFrame]] = {}
-        for file in sorted((self.path / "logs").glob("*/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime):
-            tables.setdefault(file.parts[-3], []).append(polars.read_csv(file, infer_schema_length=None))
-        return {name: polars.concat(parts, how="diagonal_relaxed") for name, parts in tables.items()}
+        return logs_of(self.path)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
@@ -69,6 +66,14 @@ class RunDirectory:
         """Remove a new run's directory: its input turned out to be wrong. A resumed run's files are kept."""
         if self.created and not self.resume:
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+def logs_of(run: Path) -> dict[str, polars.DataFrame]:
+    """`RunDirectory.logs` of any run directory."""
+    tables: dict[str, list[polars.DataFrame]] = {}
+    for file in sorted((run / "logs").glob("*/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime):
+        tables.setdefault(file.parts[-3], []).append(polars.read_csv(file, infer_schema_length=None))
+    return {name: polars.concat(parts, how="diagonal_relaxed") for name, parts in tables.items()}
 
 
 def newest_unfinished(runs: Path) -> Path:

@@ -1,5 +1,7 @@
 """The jobs `main.py` runs, one per file; `job=<name>` chooses. A job is called with the run's parts and directory."""
 
+from sliceoff.jobs.finetune import Finetune as Finetune
 from sliceoff.jobs.fit_allocator import FitAllocator as FitAllocator
 from sliceoff.jobs.fit_predictor import FitPredictor as FitPredictor
+from sliceoff.jobs.report import Report as Report
 from sliceoff.jobs.simulate import Simulate as Simulate

@@ -2,6 +2,7 @@
 
 from sliceoff.report.comparison import comparison as comparison
 from sliceoff.report.comparison import daily_profit as daily_profit
+from sliceoff.report.comparison import differences as differences
 from sliceoff.report.comparison import gain as gain
 from sliceoff.report.comparison import headline as headline
 from sliceoff.report.figures import fates as fates

@@ -1,5 +1,6 @@
 """Stacks side by side: money with its uncertainty, and what became of the tasks."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,14 @@ def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> 
     return text + "."
 
 
+def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The keys in which runs' configs differ, one row each, one column per run; the places of files left out."""
+    flat = {label: dict(_flat(config)) for label, config in configs.items()}
+    keys = dict.fromkeys(key for config in flat.values() for key in config if not key.startswith(("run_dir", "init.")))
+    rows = [{"config key": key} | {label: str(config.get(key, "")) for label, config in flat.items()} for key in keys]
+    return [row for row in rows if len({value for name, value in row.items() if name != "config key"}) > 1]
+
+
 def daily_profit(table: polars.DataFrame) -> polars.DataFrame:
     """Profit per day (`time` truncated) and stack, one column per stack; per long slot where there are few days."""
     blocks = table.with_columns(block=polars.col("time").dt.truncate("1d"))
@@ -81,6 +90,14 @@ def gain(main: np.ndarray, other: np.ndarray) -> str:
         return f"{main.sum() - other.sum():+,.0f} money"
     low, high = np.quantile(100 * (sums[:, 0] / sums[:, 1] - 1), (0.025, 0.975))
     return f"{100 * (main.sum() / other.sum() - 1):+.1f} % ({low:+.1f} to {high:+.1f})"
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _resampled(blocks: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ They use the object-oriented interface, so that nothing touches pyplot's global 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import polars
@@ -45,7 +46,7 @@ def profit_by_stack(rows: Sequence[Mapping[str, object]]) -> Figure:
 def profit_over_time(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
     """Profit of all regions together so far, one line per stack; below, the main stack's revenue and rent."""
     figure, (total, flows) = _figure(rows=2, height=5.6)
-    for colour, (stack, rows) in zip(COLOURS, _by_stack(table), strict=False):
+    for colour, (stack, rows) in zip(cycle(COLOURS), _by_stack(table), strict=False):
         per_slot = rows.group_by("time", maintain_order=True).agg(polars.col("profit").sum())
         total.plot(
             per_slot["time"],
@@ -177,7 +178,7 @@ def wall_time(seconds: Mapping[str, float]) -> Figure | None:
 def tasks_done(table: polars.DataFrame) -> Figure:
     """Share of tasks done in time over time, one line per stack, all regions together."""
     figure, (axis,) = _figure(rows=1, height=3.0)
-    for colour, (stack, rows) in zip(COLOURS, _by_stack(table), strict=False):
+    for colour, (stack, rows) in zip(cycle(COLOURS), _by_stack(table), strict=False):
         share = rows.group_by("time", maintain_order=True).agg(
             (polars.col("done").sum() / polars.col("tasks").sum().clip(lower_bound=1)).alias("share")
         )

@@ -13,7 +13,9 @@ h1 { margin-bottom: 0; } h2 { margin: 2.2rem 0 .4rem; font-size: 1.15rem; } p { 
 .about { color: #666; margin-top: .2rem; } .headline { font-size: 1.25rem; margin: 1.2rem 0; }
 table { border-collapse: collapse; font-size: .92rem; } td, th { padding: .25rem .7rem .25rem 0; text-align: right; }
 td:first-child, th:first-child { text-align: left; } th { border-bottom: 1px solid #999; font-weight: 600; }
-tr.main td { font-weight: 600; } svg { max-width: 100%; height: auto; } td { white-space: nowrap; }
+tr.main td { font-weight: 600; }
+.details { color: #555; font-size: .85rem; margin-top: 1.2rem; }
+svg { max-width: 100%; height: auto; } td { white-space: nowrap; }
 """
 
 
@@ -23,11 +25,13 @@ def page(
     headline: str,
     rows: Sequence[Mapping[str, object]],
     sections: Sequence[tuple[str, str, Figure | None]],
+    details: Sequence[Mapping[str, object]] = (),
 ) -> str:
     """Lay out a report.
 
     Args:
         rows: the table under the headline, all with the same keys; the first row is shown in bold.
+        details: a second, smaller table under the first.
         sections: (heading, what to see there, figure); a section without a figure is left out.
     """
     body = [
@@ -35,6 +39,7 @@ def page(
         f'<p class="about">{html.escape(about)}</p>',
         f'<p class="headline">{html.escape(headline)}</p>',
         _table(rows),
+        f'<div class="details">{_table(details)}</div>' if details else "",
     ]
     for heading, text, figure in sections:
         if figure is not None:

@@ -1,6 +1,6 @@
 """The report of a simulation, from the files of its run directory alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars
 from matplotlib.figure import Figure
@@ -40,11 +40,16 @@ def simulation_page(
     bound: polars.DataFrame | None,
     drawn: Mapping[str, Figure | None],
     learning: Figure | None,
+    differences: Sequence[Mapping[str, object]] = (),
 ) -> str:
-    """Lay the figures out under the headline and the table of stacks."""
+    """Lay the figures out under the headline and the table of stacks.
+
+    Args:
+        differences: rows of a second table, what the compared runs differ in.
+    """
     sections = [(heading, _TEXTS[heading], figure) for heading, figure in drawn.items()]
     sections.insert(-1, ("Learning", "What the fitted modules logged while they learned.", learning))
-    return page(title, about, headline(table, bound), comparison(table, bound), sections)
+    return page(title, about, headline(table, bound), comparison(table, bound), sections, differences)
 
 
 _TEXTS = {

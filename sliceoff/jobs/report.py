@@ -1,0 +1,125 @@
+"""`job=report`: several simulations' run directories in one page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars
+from omegaconf import OmegaConf
+
+from sliceoff.errors import InputError
+from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page
+from sliceoff.run_directory import RunDirectory, logs_of
+
+if TYPE_CHECKING:
+    from sliceoff.run import Parts
+
+_KEYS = ("period", "time", "region")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Compare the main stacks of several runs, and the first run's other stacks, over the long slots they share.
+
+    Args:
+        runs: run directories of `job=simulate`; the first is the one the others are compared with.
+    """
+
+    name: str
+    runs: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise InputError("job.runs is empty; name the run directories, job.runs=[runs/simulate/A,runs/simulate/B]")
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+        """Run; returns a summary of every stack and the joined table."""
+        paths = [Path(run) for run in self.runs]
+        labels = _labels(paths)
+        table = joined([results(path) for path in paths], labels)
+        bound = _bound(paths[0], table)
+        seconds: dict[str, float] = {}
+        logs: dict[str, polars.DataFrame] = {}
+        for label, path in zip(labels, paths, strict=True):
+            file = path / "timings.json"
+            timings = json.loads(file.read_text()) if file.is_file() else {}
+            seconds |= {f"{label}: {part}": value for part, value in timings.items()}
+            logs |= {f"{label}: {module}": log for module, log in logs_of(path).items()}
+        about = (
+            f"{len(paths)} runs, compared over the {table['period'].n_unique()} long slots and "
+            f"{table['region'].n_unique()} regions that they share, {table['time'].min()!s} to {table['time'].max()!s}."
+        )
+        configs = {label: _config(path) for label, path in zip(labels, paths, strict=True)}
+        figures = simulation_figures(table, bound, seconds)
+        page = simulation_page(
+            "SliceOff: runs compared", about, table, bound, figures, learning_curves(logs), differences(configs)
+        )
+        directory.write_text("report.html", page)
+        profit = table.group_by("stack", maintain_order=True).agg(polars.col("profit").sum())
+        summary = {f"{stack}/profit_money": value for stack, value in profit.iter_rows()}
+        return summary | ({} if bound is None else {"bound/profit_money": bound["bound"].sum()}), table
+
+
+def results(path: Path) -> polars.DataFrame:
+    """A run's table.
+
+    Raises:
+        InputError: the directory is none of a finished simulation.
+    """
+    file = path / "results.parquet"
+    if not file.is_file():
+        raise InputError(f"job.runs: {path} has no results.parquet; name the run directory of a finished job=simulate")
+    table = polars.read_parquet(file)
+    if not {"stack", "profit", *_KEYS} <= set(table.columns):
+        raise InputError(f"job.runs: {file} is no simulation's table; name run directories of job=simulate")
+    return table
+
+
+def joined(tables: Sequence[polars.DataFrame], labels: Sequence[str]) -> polars.DataFrame:
+    """Every run's main stack under its label, and the first run's other stacks, where all runs have a row.
+
+    Raises:
+        InputError: the runs share no long slot and region.
+    """
+    shared = tables[0].select(_KEYS).unique()
+    for table in tables[1:]:
+        shared = shared.join(table.select(_KEYS).unique(), on=_KEYS)
+    if shared.is_empty():
+        raise InputError("job.runs: the runs have no long slot and region in common; compare runs on the same trace")
+    mains = [
+        table.filter(polars.col("stack") == table["stack"][0]).with_columns(stack=polars.lit(label))
+        for table, label in zip(tables, labels, strict=True)
+    ]
+    others = tables[0].filter(polars.col("stack") != tables[0]["stack"][0])
+    every = polars.concat([*mains, others], how="diagonal_relaxed")
+    return every.join(shared, on=_KEYS, how="semi", maintain_order="left")
+
+
+def _bound(path: Path, table: polars.DataFrame) -> polars.DataFrame | None:
+    """The first run's bound over the long slots shared; none where regions of it are missing."""
+    file = path / "bound.parquet"
+    if (
+        not file.is_file()
+        or table["region"].n_unique() < polars.read_parquet(path / "results.parquet")["region"].n_unique()
+    ):
+        return None
+    return polars.read_parquet(file).join(table.select("period").unique(), on="period", how="semi")
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """The directories' names, with their parents' where two are alike."""
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{path.parent.name}/{path.name}" for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
+    return names
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    file = path / "config.yaml"
+    content = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

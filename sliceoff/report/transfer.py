@@ -1,0 +1,56 @@
+"""The report of fine-tuning: who forecasts how well after how much data."""
+
+from collections.abc import Sequence
+
+import polars
+from matplotlib.figure import Figure
+
+from sliceoff.predictor import Transferred
+from sliceoff.report.figures import COLOURS
+from sliceoff.report.page import page
+
+
+def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], about: str) -> str:
+    """Lay out the report.
+
+    Args:
+        table: columns `training windows`, `forecaster` and the test metrics.
+        lines: what became of the checkpoint's tensors.
+    """
+    last = table.filter(polars.col("training windows") == table["training windows"].max())
+    error = dict(zip(last["forecaster"], last["test/scaled_mse"], strict=True))
+    counts = {how: sum(line.how == how for line in lines) for how in ("loaded", "adapted", "left out", "new")}
+    shown = {"test/scaled_mse": "MSE (scaled)", "test/scaled_mae": "MAE (scaled)", "test/real_mae": "MAE"}
+    rows = table.select("forecaster", "training windows", *shown).rename(shown).to_dicts()
+    return page(
+        title="SliceOff: a predictor on a new trace",
+        about=about,
+        headline=f"Mean squared error {error['tuned']:.3g} tuned, {error['from scratch']:.3g} from scratch, "
+        f"{error['zero-shot']:.3g} untuned, {error['ridge']:.3g} ridge, {error['seasonal naive']:.3g} seasonal naive.",
+        rows=[
+            {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+        ],
+        sections=[
+            (
+                "Error against training windows",
+                "On the held-out end, scaled by each amount's own statistics. Tensors of the checkpoint: "
+                + ", ".join(f"{count} {how}" for how, count in counts.items() if count)
+                + " (transfer.txt).",
+                error_by_windows(table),
+            )
+        ],
+    )
+
+
+def error_by_windows(table: polars.DataFrame) -> Figure:
+    """Test error of every forecaster over the number of training windows."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for colour, ((name,), rows) in zip(COLOURS, table.group_by("forecaster", maintain_order=True), strict=False):
+        axis.plot(rows["training windows"], rows["test/real_mae"], color=colour, marker="o", ms=4, label=str(name))
+    axis.set_xlabel("training windows")
+    axis.set_ylabel("mean absolute error, the trace's unit")
+    axis.set_ylim(bottom=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=9)
+    return figure

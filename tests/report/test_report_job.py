@@ -1,0 +1,80 @@
+"""`job=report` compares runs over what they share, and refuses what is no simulation."""
+
+from datetime import datetime, timedelta
+
+import polars
+import pytest
+
+from sliceoff.errors import InputError
+from sliceoff.jobs import Report
+from sliceoff.run_directory import RunDirectory
+
+
+def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "reactive_greedy")):
+    rows = [
+        {
+            "stack": stack,
+            "period": period,
+            "time": datetime(2024, 1, 1) + timedelta(hours=period),
+            "region": region,
+            "profit": profit if stack == "main" else 1.0,
+        }
+        | dict.fromkeys(("users", "users_forecast", "users_low", "users_high", "capacity_users"), 20.0)
+        | dict.fromkeys(("revenue", "rent", "backlog_s"), 1.0)
+        | {"tasks": 10.0, "done": 9.0, "late": 1.0, "dropped": 0.0}
+        for stack in stacks
+        for period in periods
+        for region in ("north", "south")
+    ]
+    path.mkdir(parents=True)
+    polars.DataFrame(rows).write_parquet(path / "results.parquet")
+    bound = {"period": list(periods), "time": [datetime(2024, 1, 1) + timedelta(hours=p) for p in periods]}
+    polars.DataFrame(bound | {"bound": [8.0] * len(periods)}).write_parquet(path / "bound.parquet")
+    (path / "timings.json").write_text('{"main: serve": 2.5}')
+    (path / "config.yaml").write_text(f"predictor:\n  learning_rate: {learning_rate}\nseed: 0\n")
+    log = path / "logs" / "predictor" / "version_0"
+    log.mkdir(parents=True)
+    (log / "metrics.csv").write_text("epoch,val/loss\n0,2.0\n1,1.0\n")
+    return str(path)
+
+
+def compared(tmp_path, *runs):
+    directory = RunDirectory(tmp_path / "out", config="")
+    summary, table = Report("report", list(runs))(None, directory)
+    return summary, table, (directory.path / "report.html").read_text()
+
+
+def test_runs_are_compared_over_the_long_slots_they_share(tmp_path):
+    first = a_run(tmp_path / "first", 4.0)
+    second = a_run(tmp_path / "second", 3.0, periods=range(2, 9), learning_rate=0.2)
+    summary, table, page = compared(tmp_path, first, second)
+    assert table["stack"].unique(maintain_order=True).to_list() == ["first", "second", "reactive_greedy"]
+    assert table["period"].unique().sort().to_list() == [2, 3, 4]
+    assert summary == {
+        "first/profit_money": 24.0,
+        "second/profit_money": 18.0,
+        "reactive_greedy/profit_money": 6.0,
+        "bound/profit_money": 24.0,
+    }
+    for text in ("predictor.learning_rate", "+33.3 %", "first: predictor: val/loss", "first: main: serve"):
+        assert text in page
+    assert "seed" not in page.split("<svg")[0].split('class="details"')[1]
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    runs = [a_run(tmp_path / parent / "run", profit) for parent, profit in (("a", 1.0), ("b", 2.0))]
+    summary, _, _ = compared(tmp_path, *runs)
+    assert {"a/run/profit_money", "b/run/profit_money"} <= set(summary)
+
+
+def test_wrong_runs_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"job\.runs is empty"):
+        Report("report", [])
+    with pytest.raises(InputError, match=r"no results\.parquet"):
+        compared(tmp_path, str(tmp_path / "nowhere"))
+    far = a_run(tmp_path / "far", 1.0, periods=range(50, 55))
+    with pytest.raises(InputError, match="in common"):
+        compared(tmp_path, a_run(tmp_path / "near", 1.0), far)
+    polars.DataFrame({"epoch": [0]}).write_parquet(tmp_path / "far" / "results.parquet")
+    with pytest.raises(InputError, match="no simulation"):
+        compared(tmp_path, far)
