@@ -1,4 +1,5 @@
-"""Our single-agent TD3 against Stable-Baselines3's: returns at equal steps, and gradient steps per second.
+"""Our single-agent TD3 against Stable-Baselines3's: returns at equal steps, and gradient steps per second (beside
+a plain torch loop's too).
 
 Same networks, hyperparameters, exploration, start of learning and steps; returns are means of ten evaluation episodes
 without noise, from the same starts.
@@ -17,6 +18,7 @@ import gymnasium
 import numpy as np
 import torch
 from harness import finish, table
+from plain_td3 import PlainTD3
 from stable_baselines3 import TD3
 from stable_baselines3.common.noise import NormalActionNoise
 
@@ -183,42 +185,61 @@ def compare_returns(name: str, seeds: int) -> dict[str, float]:
 def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     """Gradient steps per second, each with an environment step, at batch 256 and 400-300 networks.
 
-    Both sides take turns of a second each, so that other load on the machine hits them alike.
+    The sides take turns of half a second or so, so that other load on the machine hits them alike.
     """
-    task = gymnasium.make("Pendulum-v1")
-    ours, model = Ours(task, 0, SPEED_HIDDEN, 256), theirs(gymnasium.make("Pendulum-v1"), 0, SPEED_HIDDEN, 256)
-    ours.train(task, LEARNING_STARTS + 20, 0)
-    model.learn(LEARNING_STARTS + 20)
-    turns: dict[str, Callable[[int], None]] = {
-        "ours": lambda steps: ours.train(task, steps, 1),
+    tasks = [gymnasium.make("Pendulum-v1") for _ in range(3)]
+    ours, model = Ours(tasks[0], 0, SPEED_HIDDEN, 256), theirs(tasks[1], 0, SPEED_HIDDEN, 256)
+    plain = PlainTD3(
+        tasks[2],
+        0,
+        SPEED_HIDDEN,
+        256,
+        learning_rate=LEARNING_RATE,
+        gamma=GAMMA,
+        tau=TAU,
+        learning_starts=LEARNING_STARTS,
+        exploration_noise=NOISE,
+        buffer_size=BUFFER,
+    )
+    turns: dict[str, Callable[[int], object]] = {
+        "ours": lambda steps: ours.train(tasks[0], steps, 1),
+        "plain": lambda steps: plain.train(tasks[2], steps, 1),
         "sb3": lambda steps: model.learn(steps, reset_num_timesteps=False),
     }
+    for turn in turns.values():
+        turn(LEARNING_STARTS + 20)
     done, spent = dict.fromkeys(turns, 0), dict.fromkeys(turns, 0.0)
     while min(spent.values()) < seconds:
         for side, turn in turns.items():
-            steps = 100 if side == "ours" else 50
             started = time.perf_counter()
-            turn(steps)
+            turn(60)
             spent[side] += time.perf_counter() - started
-            done[side] += steps
+            done[side] += 60
     rate = {side: done[side] / spent[side] for side in turns}
-    started, repeats = time.perf_counter(), 200
-    for _ in range(repeats):
-        ours.ring.sample(256, ours.generator)
-    sampling = (time.perf_counter() - started) / repeats * rate["ours"]
+    rate |= {f"{side}_update_only": repeated(learn) for side, learn in (("ours", ours.learn), ("plain", plain.learn))}
+    sampling = rate["ours"] / repeated(lambda: ours.ring.sample(256, ours.generator))
     table(
         f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
         [
-            {"": "ours", "steps/s": rate["ours"], "ratio": rate["ours"] / rate["sb3"]},
-            {"": "SB3 TD3", "steps/s": rate["sb3"], "ratio": 1.0},
+            {"": side, "steps/s": rate[side], "times SB3": rate[side] / rate["sb3"]}
+            for side in ("ours", "plain", "sb3", "ours_update_only", "plain_update_only")
         ],
     )
     return {
-        "gradient_steps_per_s_ours": rate["ours"],
-        "gradient_steps_per_s_sb3": rate["sb3"],
-        "speed_ratio": rate["ours"] / rate["sb3"],
+        **{f"gradient_steps_per_s_{side}": value for side, value in rate.items()},
+        "speed_ratio_to_sb3": rate["ours"] / rate["sb3"],
+        "speed_ratio_to_plain": rate["ours"] / rate["plain"],
         "share_of_time_sampling": sampling,
+        "share_of_time_updating": rate["ours"] / rate["ours_update_only"],
     }
+
+
+def repeated(call: Callable[[], object], repeats: int = 300) -> float:
+    """Calls per second."""
+    started = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return repeats / (time.perf_counter() - started)
 
 
 def main() -> None:

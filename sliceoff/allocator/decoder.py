@@ -16,6 +16,10 @@ from sliceoff.region.rules import normalise
 
 # Kept back, as a part of the deadline, so that a VM filled to the brim is not late by rounding.
 _SLACK = 1e-3
+# Part of the deadline that uploads last on average where bandwidth is short.
+_UPLOADING = 0.8
+# Rounds after which the two prices have settled.
+_ROUNDS = 6
 
 
 class Decoder(nn.Module):
@@ -105,18 +109,19 @@ class Packing(Decoder):
 class Prices(Decoder):
     """`Packing` steered by two numbers per region instead of two per user: far less to learn.
 
-    The first action is the price of a VM's time: a task's worth is its priority less the price of its execution. At 1
-    the average task is worth `price_range` mean priorities less than at 0. That is what a queue costs the slots to
-    come. The second moves weight between the resources when tasks are ranked: VM time counts for more by up to
-    `mix_range`, bandwidth for less by as much, or the other way round.
+    A task's worth is its priority less the price of its execution: what filling the queues now costs the slots to come.
+    The first action scales that price, from 0 at -1 to `price_range` times the `bid_price` at 1. At 0, somewhat below
+    the bid price, it is a good rule already; just above the bid price VMs fall idle, and that is where it pays to look
+    at the queues. The second action moves weight between the resources when tasks are ranked: VM time counts for more
+    by up to `mix_range`, bandwidth for less by as much, or the other way round.
 
     Args:
         stride: as for `Packing`.
-        price_range: in mean priorities per average task.
+        price_range: largest factor on the bid price.
         mix_range: largest factor on either resource's weight.
     """
 
-    def __init__(self, stride: int = 3, price_range: float | int = 1.0, mix_range: float | int = 3.0):
+    def __init__(self, stride: int = 3, price_range: float | int = 1.3, mix_range: float | int = 3.0):
         super().__init__()
         if stride < 1:
             raise InputError(f"decoder.stride={stride} is not above zero")
@@ -134,14 +139,48 @@ class Prices(Decoder):
 
     def forward(self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch one actions"]) -> Allocation:
         """Decode."""
-        price, mix = action.detach().unbind(-1)
-        average_s = mean(scenario.data_bits) * mean(scenario.cycles_per_bit) / scenario.vm_hz
-        relative = execution_work(scenario, state.tasks) / average_s
-        worth = state.tasks.priority - self.price_range * mean(scenario.priorities) * price * relative
+        scale, mix = action.detach().unbind(-1)
+        price = self.price_range * (1 + scale) / 2 * bid_price(scenario, state).unsqueeze(-1)
+        worth = state.tasks.priority - price * execution_work(scenario, state.tasks)
         bandwidth_s, vm_s = demands(scenario, state)
         weight = (log(self.mix_range) * mix).exp()
         tilt = (bandwidth_s + vm_s) / (bandwidth_s / weight + vm_s * weight)
         return search(scenario, state, worth, tilt, self.stride)
+
+
+def bid_price(scenario: Scenario, state: RegionState) -> Float[Tensor, " batch"]:
+    """Priority that a second of VM time is worth, were every slot like this one; zero where there is enough of it.
+
+    The dual prices of one slot's fractional knapsack over bandwidth and VM time, found in turn: each is the worth per
+    size of the first task, by falling worth per size, that the resource has no room for, where worth is what the price
+    of the other resource leaves of the priority. A slot has `short_slot_s` of every VM (queued work only moves what a
+    slot does into the next one), and bandwidth for the part of the deadline that uploads last on average.
+    """
+    tasks = state.tasks
+    bandwidth_s = bandwidth_work(scenario, tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
+    execution_s = execution_work(scenario, tasks)
+    airtime = torch.full_like(state.bandwidth_hz, _UPLOADING * scenario.deadline_s)
+    vm_time = state.n_vms * scenario.short_slot_s
+    price = torch.zeros_like(airtime)
+    for _ in range(_ROUNDS):
+        left = tasks.priority - price.unsqueeze(-1) * execution_s
+        airtime_price = marginal_density(left, bandwidth_s, tasks.present, airtime)
+        left = tasks.priority - airtime_price.unsqueeze(-1) * bandwidth_s
+        price = marginal_density(left, execution_s, tasks.present, vm_time)
+    return price
+
+
+def marginal_density(
+    worth: Float[Tensor, "batch users"],
+    size: Float[Tensor, "batch users"],
+    present: Bool[Tensor, "batch users"],
+    room: Float[Tensor, " batch"],
+) -> Float[Tensor, " batch"]:
+    """Worth per size of the first task, by falling worth per size, that there is no room for; zero if all fit."""
+    density = torch.where(present & (worth > 0), worth / size, 0)
+    ranked, order = density.sort(-1, descending=True)
+    filled = torch.where(ranked > 0, size.gather(-1, order), 0).cumsum(-1)
+    return torch.where(filled > room.unsqueeze(-1), ranked, 0).amax(-1)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -41,7 +41,10 @@ class StackedLinear(nn.Module):
     def forward(self, x: Float[Tensor, "members *rows inputs"]) -> Float[Tensor, "members *rows outputs"]:
         """Member m maps x[m]; fewer members than there are means the first ones."""
         members, rows = x.shape[0], x.shape[1:-1]
-        y = torch.baddbmm(self.bias[:members], x.reshape(members, rows.numel(), x.shape[-1]), self.weight[:members])
+        bias, weight = self.bias, self.weight
+        if members < len(weight):  # not otherwise: the gradient of a slice is a copy of the whole
+            bias, weight = bias[:members], weight[:members]
+        y = torch.baddbmm(bias, x.reshape(members, rows.numel(), x.shape[-1]), weight)
         return y.view(members, *rows, y.shape[-1])
 
 
@@ -242,7 +245,7 @@ def masked_sum(
 def _stack(n_members: int, sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for n_inputs, n_outputs in pairwise(sizes):
-        layers += [StackedLinear(n_members, n_inputs, n_outputs), nn.ReLU()]
+        layers += [StackedLinear(n_members, n_inputs, n_outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 
 

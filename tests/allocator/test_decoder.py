@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sliceoff.allocator import Packing, Paper, Prices
-from sliceoff.allocator.decoder import pack, placement
+from sliceoff.allocator.decoder import bid_price, pack, placement
 from sliceoff.errors import InputError
 from sliceoff.region import Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation
 
@@ -124,13 +124,33 @@ def test_worthless_tasks_are_left_out_and_worthier_ones_come_first():
     assert (share[0].nonzero() == 4).all()
 
 
-def test_a_price_makes_long_tasks_worth_less():
-    """At price 1 and range 1 an average task loses two, the mean priority; tasks of priority 1 are then never served."""
-    state = state_of([[True] * 9], 6, bandwidth_hz=80e6)
-    relative = state.tasks.data_bits * state.tasks.cycles_per_bit / (1.5e6 * 300)
-    for price in (0.5, 1.0):
-        share, _ = Prices(stride=1)(SCENARIO, state, torch.tensor([[[price, 0.0]]]))
-        assert torch.equal(share > 0, state.tasks.priority > 2 * price * relative)
+def test_bid_price_is_zero_where_there_is_room_for_all():
+    assert bid_price(SCENARIO, state_of([[True] * 9], 6, bandwidth_hz=80e6)).item() == 0
+
+
+def test_at_the_bid_price_just_the_densest_tasks_that_a_slot_can_execute_are_worth_it():
+    state = state_of([[True] * 9], 1, bandwidth_hz=80e6)
+    execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
+    price = bid_price(SCENARIO, state)
+    kept = state.tasks.priority / execution_s > price
+    assert 0 < execution_s[kept].sum() <= SCENARIO.short_slot_s
+    assert execution_s[state.tasks.priority / execution_s >= price].sum() > SCENARIO.short_slot_s
+
+
+def test_vm_time_is_cheaper_where_bandwidth_is_short_too():
+    plenty, short = (bid_price(SCENARIO, state_of([[True] * 9], 1, bandwidth_hz=b)) for b in (80e6, 1e6))
+    assert 0 <= short < plenty
+
+
+def test_a_price_leaves_out_what_is_not_worth_it():
+    state = state_of([[True] * 9], 2, bandwidth_hz=80e6)
+    execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
+    prices = Prices(stride=1, price_range=1.5)
+    share, _ = prices(SCENARIO, state, torch.tensor([[[1.0, 0.0]]]))
+    worth = state.tasks.priority - 1.5 * bid_price(SCENARIO, state) * execution_s
+    assert torch.equal(share > 0, worth > 0)
+    free, _ = prices(SCENARIO, state, torch.tensor([[[-1.0, 0.0]]]))
+    assert (free > 0).sum() > (share > 0).sum()
 
 
 def test_mix_decides_which_resource_is_spared():
@@ -145,7 +165,7 @@ def test_mix_decides_which_resource_is_spared():
         present=torch.ones(1, 2, dtype=torch.bool),
     )
     state = environment.state._replace(tasks=tasks, bandwidth_hz=torch.tensor([0.4e6]))
-    served = [Prices(stride=1)(scenario, state, torch.tensor([[[0.0, mix]]])).share[0] > 0 for mix in (1.0, -1.0)]
+    served = [Prices(stride=1)(scenario, state, torch.tensor([[[-1.0, mix]]])).share[0] > 0 for mix in (1.0, -1.0)]
     assert served[0].tolist() == [True, False]
     assert served[1].tolist() == [False, True]
 
