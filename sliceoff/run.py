@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -79,6 +79,23 @@ class Parts:
         """Windows over the trace."""
         return self._build("windows", trace=self.trace)
 
+    def few_windows(self, first_steps: int) -> TrafficDataModule:
+        """Windows over the trace with only its first steps to learn from; the held-out end is that of `datamodule`."""
+        return self._build("windows", trace=self.trace, first_steps=first_steps)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The content of `init.checkpoint`.
+
+        Raises:
+            InputError: it is not set, or is no checkpoint.
+        """
+        if (path := self._cfg.init.checkpoint) is None:
+            job = self._cfg.job.name
+            raise InputError(
+                f"job={job} starts from a fitted predictor; set init.checkpoint=RUN_DIRECTORY or FILE.ckpt"
+            )
+        return checkpoint.read(path)
+
     @cached_property
     def users_per_unit(self) -> float:
         """Users per short slot for one unit of the trace."""
@@ -138,23 +155,49 @@ class Parts:
         Args:
             folder: where under the run's `checkpoints/` its files go.
         """
-        fitted = fit(
+        fitted = self.fitted(
             self.forecaster if module == "predictor" else cast(pl.LightningModule, self.allocator),
+            module,
+            directory,
+            folder,
             datamodule=self.datamodule if module == "predictor" else None,
-            trainer=self._build(f"trainer.{module}"),
-            callbacks=[each for each in self._build(f"callbacks.{module}").values() if each is not None],
-            logger=self.logger(module, directory),
-            checkpoints=directory.checkpoints(folder),
-            resume=directory.resume,
         )
         # Everything built from now on, the stacks among it, uses the fitted module.
         self.__dict__[{"predictor": "forecaster", "allocator": "allocator"}[module]] = fitted
         self.__dict__.pop("stacks", None)
         return fitted
 
-    def test(self, forecaster: Forecaster) -> dict[str, float]:
+    def fitted(
+        self,
+        untrained: pl.LightningModule,
+        kind: str,
+        directory: RunDirectory,
+        folder: str,
+        *,
+        datamodule: pl.LightningDataModule | None,
+        callbacks: Sequence[pl.Callback] = (),
+    ) -> pl.LightningModule:
+        """Fit any module with the trainer, callbacks and loggers that the config has for its kind.
+
+        Args:
+            kind: `predictor` or `allocator`.
+            folder: where under the run's `checkpoints/` its files go; "" for the run's only module.
+            callbacks: further ones.
+        """
+        configured = [each for each in self._build(f"callbacks.{kind}").values() if each is not None]
+        return fit(
+            untrained,
+            datamodule=datamodule,
+            trainer=self._build(f"trainer.{kind}"),
+            callbacks=[*configured, *callbacks],
+            logger=self.logger(folder or kind, directory),
+            checkpoints=directory.checkpoints(folder),
+            resume=directory.resume,
+        )
+
+    def test(self, forecaster: Forecaster, datamodule: TrafficDataModule | None = None) -> dict[str, float]:
         """The forecaster's metrics on the held-out end."""
-        return test(forecaster, trainer=self._build("trainer.predictor"), datamodule=self.datamodule)
+        return test(forecaster, trainer=self._build("trainer.predictor"), datamodule=datamodule or self.datamodule)
 
     def logger(self, name: str, directory: RunDirectory) -> list[Logger]:
         """The experiment loggers of one part of the run."""

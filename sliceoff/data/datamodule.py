@@ -37,6 +37,9 @@ class TrafficDataModule(pl.LightningDataModule):
             steps (ints; what they leave over at the end is not used).
         batch_size: windows per batch; the last batch of an epoch may be smaller and is never dropped.
         seed: of the training windows' order.
+        first_steps: learn from few data: of training and validation part, use only the first window's history and so
+            many steps after it, three quarters of them to train and the last quarter to validate. The held-out end
+            stays where it is. None: use all.
 
     Raises:
         InputError: an argument is out of range, or the trace is too short for the windows.
@@ -50,6 +53,7 @@ class TrafficDataModule(pl.LightningDataModule):
         split: Sequence[float | int] = (0.7, 0.1, 0.2),
         batch_size: int = 32,
         seed: int = 0,
+        first_steps: int | None = None,
     ):
         super().__init__()
         for name, value in (("input_length", input_length), ("horizon", horizon), ("batch_size", batch_size)):
@@ -72,7 +76,15 @@ class TrafficDataModule(pl.LightningDataModule):
         self.n_regions, self.n_calendar = len(trace.regions), N_CALENDAR
         self.season_length = max(1, round(DAY_S / trace.step_s))
         self.heldout_start, self.heldout_end = train + validation, train + validation + heldout
-        self._train_end, self._seed = train, seed
+        self._train_end, self._validation_end, self._seed = train, train + validation, seed
+        if first_steps is not None:
+            self._validation_end = input_length + first_steps
+            self._train_end = self._validation_end - first_steps // 4
+            if first_steps // 4 < horizon or self._validation_end > self.heldout_start:
+                raise InputError(
+                    f"windows.first_steps={first_steps} must be at least {4 * horizon} (four horizons) and leave the "
+                    f"held-out end alone: at most {self.heldout_start - input_length}"
+                )
         self._values = torch.from_numpy(trace.values).float()
         self._calendar = torch.from_numpy(calendar_features(trace.times_at(0, length + horizon)))
 
@@ -89,7 +101,7 @@ class TrafficDataModule(pl.LightningDataModule):
     @property
     def validation_windows(self) -> Windows:
         """Windows that forecast within the validation part."""
-        return self._windows(self._train_end, self.heldout_start)
+        return self._windows(self._train_end, self._validation_end)
 
     @property
     def heldout_windows(self) -> Windows:

@@ -12,4 +12,7 @@ from sliceoff.predictor.itransformer import ITransformer as ITransformer
 from sliceoff.predictor.linear import Linear as Linear
 from sliceoff.predictor.losses import QuantileLoss as QuantileLoss
 from sliceoff.predictor.patchtst import PatchTST as PatchTST
+from sliceoff.predictor.transfer import Transferred as Transferred
+from sliceoff.predictor.transfer import transferred as transferred
+from sliceoff.predictor.transfer import untrained as untrained
 from sliceoff.predictor.transformer import Transformer as Transformer

@@ -110,6 +110,20 @@ class Forecaster(pl.LightningModule):
         """The point forecast in the trace's own units."""
         return self.forecast(window)[..., self.n_outputs // 2]
 
+    @property
+    def backbone(self) -> nn.ModuleList:
+        """All of the network but its module called `head`: what `BackboneFinetuning` freezes at first.
+
+        Empty where no module is called so: then there is nothing to freeze.
+        """
+        parts = dict(self.network.named_modules())
+        heads = [name for name in parts if name.split(".")[-1] == "head"]
+        return nn.ModuleList(
+            part
+            for name, part in parts.items()
+            if heads and next(part.parameters(recurse=False), None) is not None and not _within(name, heads)
+        )
+
     def setup(self, stage: str) -> None:
         """Fit the scaler on the training part, unless a checkpoint brought its own."""
         if stage == "fit" and not self.scaler.fitted:
@@ -161,7 +175,8 @@ class Forecaster(pl.LightningModule):
         """AdamW, or nothing for a network without gradients."""
         if not self.by_gradient:
             return []
-        return [torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)]
+        weights = [weight for weight in self.network.parameters() if weight.requires_grad]  # not those a callback froze
+        return [torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient's norm. Here, not in the trainer, which refuses to clip for closed forms."""
@@ -197,6 +212,10 @@ class Forecaster(pl.LightningModule):
         target = self.scaler.transform(window.future)
         metrics.scaled.update(self(window)[..., self.n_outputs // 2].contiguous(), target.contiguous())
         metrics.real.update(self.point(window).contiguous(), window.future.contiguous())
+
+
+def _within(name: str, modules: list[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 class Metrics(nn.Module):

@@ -1,0 +1,149 @@
+"""`job=finetune`: take a fitted predictor to a new trace, and show what that was worth."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import lightning.pytorch as pl
+import polars
+from rich.console import Console
+from rich.table import Table
+
+from sliceoff.data import TrafficDataModule
+from sliceoff.data.calendar import DAY_S
+from sliceoff.errors import InputError
+from sliceoff.predictor import Forecaster, Linear, SeasonalNaive, Transferred, transferred, untrained
+from sliceoff.report.transfer import transfer_page
+from sliceoff.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from sliceoff.run import Parts
+
+_SIZES = ("n_regions", "n_calendar", "input_length", "horizon", "season_length")
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Tune `init.checkpoint` on the trace, beside the same network untuned, from scratch, and simpler forecasters.
+
+    Args:
+        scaler: `refit` to the new trace's training part, or `keep` the checkpoint's.
+        other_step: what to do when the new trace has another step than the checkpoint's: `refuse`, or `keep` it.
+        learning_rate: of tuning, for the head; the schedule has the backbone's.
+        days: tune on the first so many days only, once each, to see what more data brings; None: on all.
+        schedule: a callback such as Lightning's `BackboneFinetuning`; None: tune all weights at once.
+
+    Raises:
+        InputError: an option or the checkpoint does not suit.
+    """
+
+    name: str
+    scaler: Literal["refit", "keep"] = "refit"
+    other_step: Literal["refuse", "keep"] = "refuse"
+    learning_rate: float = 1e-4
+    days: Sequence[float | int] | None = None
+    schedule: Any = None
+
+    def __post_init__(self) -> None:
+        for option, known in (("scaler", ("refit", "keep")), ("other_step", ("refuse", "keep"))):
+            if getattr(self, option) not in known:
+                raise InputError(f"job.{option}={getattr(self, option)!r} is neither {known[0]} nor {known[1]}")
+        if self.days is not None and not all(day > 0 for day in self.days):
+            raise InputError(f"job.days={list(self.days)} must be numbers above zero")
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+        """Run; returns the tuned forecaster's metrics, and everyone's, one row per amount of data and forecaster."""
+        content = parts.checkpoint()
+        self._check(content["spec"]["arguments"], parts)
+        season = parts.datamodule.season_length
+        budgets = [parts.few_windows(round(day * season)) for day in sorted(self.days or ())] or [parts.datamodule]
+        rows, lines = [], list[Transferred]()
+        for data in budgets:
+            start, lines = transferred(content, **_sizes(data), learning_rate=self.learning_rate)
+            self._scale(start, content, data)
+            # The largest budget's is the run's result.
+            folder = "" if data is budgets[-1] else f"tuned_{len(data.train_windows)}_windows"
+            rows += self._side_by_side(parts, directory, data, start, content, folder)
+        table = polars.DataFrame(rows)
+        directory.write_text("transfer.txt", "".join(f"{line}\n" for line in lines))
+        directory.write_text("report.html", transfer_page(table, lines, str(directory.path)))
+        _show(table, lines)
+        tuned = table.row(by_predicate=(polars.col("forecaster") == "tuned") & _largest(table), named=True)
+        return {name: value for name, value in tuned.items() if "/" in name}, table
+
+    def _check(self, saved: Mapping[str, Any], parts: "Parts") -> None:
+        before_s, after_s = DAY_S / saved["season_length"], parts.trace.step_s
+        if self.other_step == "refuse" and abs(before_s - after_s) > 0.01 * after_s:
+            raise InputError(
+                f"the checkpoint was trained on steps of {before_s:g} s, {parts.trace.step_s} s are the trace's; "
+                f"set data.resample_s={before_s:g}, or job.other_step=keep to tune across steps"
+            )
+        if self.scaler == "keep" and saved["n_regions"] != len(parts.trace.regions):
+            raise InputError(
+                f"job.scaler=keep: the checkpoint has {saved['n_regions']} regions' statistics, the trace "
+                f"{len(parts.trace.regions)} regions; set job.scaler=refit"
+            )
+
+    def _scale(self, forecaster: Forecaster, content: Mapping[str, Any], data: TrafficDataModule) -> None:
+        if self.scaler == "refit":
+            forecaster.scaler.fit(data.train_values)
+        else:
+            prefix = "scaler."
+            kept = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+            forecaster.scaler.load_state_dict(kept)
+
+    def _side_by_side(
+        self,
+        parts: "Parts",
+        directory: RunDirectory,
+        data: TrafficDataModule,
+        start: Forecaster,
+        content: Mapping[str, Any],
+        folder: str,
+    ) -> list[dict[str, Any]]:
+        """Zero-shot, tuned, from scratch, ridge and seasonal naive, all learning from `data` and nothing else."""
+        sizes, saved = _sizes(data), content["spec"]["arguments"]
+        count = len(data.train_windows)
+
+        def fitted(forecaster: Forecaster, folder: str, callbacks: Sequence[pl.Callback] = ()) -> Forecaster:
+            module = parts.fitted(forecaster, "predictor", directory, folder, datamodule=data, callbacks=callbacks)
+            return cast(Forecaster, module)
+
+        def plain(network: type) -> Forecaster:
+            return Forecaster(network, **sizes, **{name: saved[name] for name in ("instance_norm", "nonnegative")})
+
+        schedule = [copy.deepcopy(self.schedule)] if self.schedule is not None and len(start.backbone) else []
+        zero_shot = parts.test(start, data)
+        forecasters = {
+            "tuned": fitted(start, folder, schedule),
+            "from scratch": fitted(untrained(content, **sizes), f"scratch_{count}_windows"),
+            "ridge": fitted(plain(Linear), f"ridge_{count}_windows"),
+            "seasonal naive": fitted(plain(SeasonalNaive), f"seasonal_naive_{count}_windows"),
+        }
+        measured = {"zero-shot": zero_shot} | {name: parts.test(each, data) for name, each in forecasters.items()}
+        return [{"training windows": count, "forecaster": name, **metrics} for name, metrics in measured.items()]
+
+
+def _sizes(data: TrafficDataModule) -> dict[str, Any]:
+    return {name: getattr(data, name) for name in _SIZES}
+
+
+def _largest(table: polars.DataFrame) -> polars.Expr:
+    return polars.col("training windows") == table["training windows"].max()
+
+
+def _show(table: polars.DataFrame, lines: Sequence[Transferred]) -> None:
+    """Print what was taken over and how everyone did."""
+    console = Console(width=120)
+    for line in lines:
+        if line.how != "loaded":
+            console.print(str(line), highlight=False)
+    console.print(
+        f"{sum(line.how == 'loaded' for line in lines)} of {len(lines)} tensors loaded as they are (transfer.txt)"
+    )
+    view = Table("training windows", "forecaster", "MSE (scaled)", "MAE (scaled)", "MAE", "WAPE")
+    for row in table.iter_rows(named=True):
+        metrics = [row[f"test/{name}"] for name in ("scaled_mse", "scaled_mae", "real_mae", "real_wape")]
+        view.add_row(str(row["training windows"]), row["forecaster"], *(f"{value:.4g}" for value in metrics))
+    console.print(view)
