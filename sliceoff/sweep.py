@@ -1,0 +1,97 @@
+"""`python -m sliceoff.sweep FILE`: run a Weights & Biases sweep file on this machine alone, without W&B's server.
+
+Grids (`method: grid`) are run in the file's order, random sweeps (`method: random`) as `run_cap` draws, the same ones
+every time. A combination that has been run is not run again, so that a stopped sweep goes on where it was.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from sliceoff.errors import InputError
+
+
+def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parameters of one run after the other.
+
+    Raises:
+        InputError: a method or a parameter that this module does not know.
+    """
+    choices: dict[str, list[Any]] = {}
+    for name, given in sweep["parameters"].items():
+        if not {"value", "values"} & set(given):
+            raise InputError(f"sweep: parameters.{name} has neither value nor values; other distributions need W&B")
+        choices[name] = given["values"] if "values" in given else [given["value"]]
+    if sweep["method"] == "grid":
+        yield from (dict(zip(choices, chosen, strict=True)) for chosen in itertools.product(*choices.values()))
+    elif sweep["method"] == "random" and "run_cap" in sweep:
+        for number in range(sweep["run_cap"]):
+            random = np.random.default_rng(number)
+            yield {name: values[random.integers(len(values))] for name, values in choices.items()}
+    else:
+        raise InputError(f"sweep: method={sweep['method']} is neither grid nor random with a run_cap; these need W&B")
+
+
+def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
+    """Run what has not been run yet, each in a directory of its own under `runs`; the best first.
+
+    Raises:
+        InputError: the file cannot be used, or a run failed.
+    """
+    if not file.is_file():
+        raise InputError(f"sweep: there is no file {file}")
+    sweep = OmegaConf.to_container(OmegaConf.load(file))
+    if not isinstance(sweep, dict) or not {"program", "method", "metric", "parameters"} <= set(sweep):
+        raise InputError(f"sweep: {file} needs program, method, metric and parameters")
+    metric, rows = sweep["metric"], []
+    for chosen in combinations({str(key): value for key, value in sweep.items()}):
+        overrides = [f"{name}={_override(value)}" for name, value in chosen.items()]
+        run = runs / hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
+        summary = run / "summary.json"
+        if not summary.is_file():
+            print(*overrides, flush=True)
+            command = [sys.executable, str(sweep["program"]), *overrides, f"run_dir={run}"]
+            if (code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode) != 0:
+                raise InputError(f"sweep: {' '.join(overrides)} ended with exit code {code}; run it alone to see why")
+        result = json.loads(summary.read_text())
+        if metric["name"] not in result:
+            raise InputError(f"sweep: {summary} has no {metric['name']}; name one of its keys in metric.name")
+        rows.append({**chosen, metric["name"]: result[metric["name"]], "run": str(run)})
+    return sorted(rows, key=lambda row: row[metric["name"]], reverse=metric.get("goal") == "maximize")
+
+
+def _override(value: Any) -> str:
+    """In Hydra's grammar."""
+    return "null" if value is None else json.dumps(value) if not isinstance(value, str) else value
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m sliceoff.sweep")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs/sweep"), help="where the runs' directories go")
+    given = parser.parse_args()
+    try:
+        rows = run_sweep(given.file, given.runs)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{value:,.6g}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A W&B sweep file runs offline, each combination once."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from sliceoff.errors import InputError
+from sliceoff.run import CONFIGS
+from sliceoff.sweep import combinations, run_sweep
+
+PROGRAM = """
+import json, pathlib, sys
+given = dict(word.split("=") for word in sys.argv[1:])
+if given["b"] == "bad":
+    sys.exit(2)
+run = pathlib.Path(given["run_dir"])
+run.mkdir(parents=True)
+(run / "summary.json").write_text(json.dumps({"profit": 10 * float(given["a"]) + len(given["b"])}))
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    def write(**changed):
+        (tmp_path / "program.py").write_text(PROGRAM)
+        content = {
+            "program": str(tmp_path / "program.py"),
+            "method": "grid",
+            "metric": {"name": "profit", "goal": "maximize"},
+            "parameters": {"a": {"values": [1, 2]}, "b": {"values": ["x", "long"]}},
+            "command": ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"],
+        }
+        (tmp_path / "sweep.yaml").write_text(OmegaConf.to_yaml(content | changed))
+        return tmp_path / "sweep.yaml"
+
+    return write
+
+
+def test_a_grid_runs_every_combination_once_and_ranks_them(sweep, tmp_path):
+    rows = run_sweep(sweep(), tmp_path / "runs")
+    assert [(row["a"], row["b"], row["profit"]) for row in rows] == [
+        (2, "long", 24.0),
+        (2, "x", 21.0),
+        (1, "long", 14.0),
+        (1, "x", 11.0),
+    ]
+    times = [file.stat().st_mtime_ns for file in sorted((tmp_path / "runs").glob("*/summary.json"))]
+    assert run_sweep(sweep(metric={"name": "profit", "goal": "minimize"}), tmp_path / "runs") == rows[::-1]
+    assert [file.stat().st_mtime_ns for file in sorted((tmp_path / "runs").glob("*/summary.json"))] == times
+
+
+def test_random_draws_repeat():
+    given = {"method": "random", "run_cap": 6, "parameters": {"a": {"values": [1, 2, 3]}, "b": {"value": None}}}
+    assert list(combinations(given)) == list(combinations(given))
+    assert len(list(combinations(given))) == 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"method": "bayes"}, "method=bayes"),
+        ({"parameters": {"a": {"min": 0, "max": 1}}}, r"parameters\.a"),
+        ({"metric": {"name": "loss"}}, "has no loss"),
+        ({"parameters": {"a": {"value": 1}, "b": {"value": "bad"}}}, "exit code 2"),
+    ],
+)
+def test_what_cannot_be_run_is_told(sweep, tmp_path, changed, message):
+    with pytest.raises(InputError, match=message):
+        run_sweep(sweep(**changed), tmp_path / "runs")
+
+
+def test_the_sweep_that_comes_with_it_names_real_options():
+    content = OmegaConf.to_container(OmegaConf.load(CONFIGS / "sweep.yaml"))
+    chosen = list(combinations(content))
+    assert len(chosen) == 27
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for parameters in chosen[:: len(chosen) // 3]:
+            compose("main", [f"{name}={value}" for name, value in parameters.items()])
