@@ -79,9 +79,18 @@ class Parts:
         """Windows over the trace."""
         return self._build("windows", trace=self.trace)
 
-    def few_windows(self, first_steps: int) -> TrafficDataModule:
-        """Windows over the trace with only its first steps to learn from; the held-out end is that of `datamodule`."""
-        return self._build("windows", trace=self.trace, first_steps=first_steps)
+    def windows(self, **options: int) -> TrafficDataModule:
+        """Windows over the trace with options of the job's own, such as `first_steps`."""
+        return self._build("windows", trace=self.trace, **options)
+
+    @property
+    def starts_from_checkpoint(self) -> bool:
+        """Whether `init.checkpoint` is set."""
+        return self._cfg.init.checkpoint is not None
+
+    def loaded_forecaster(self) -> Forecaster:
+        """The forecaster in `init.checkpoint`, as it was fitted."""
+        return checkpoint.load(self._cfg.init.checkpoint, expect=Forecaster)
 
     def checkpoint(self) -> dict[str, Any]:
         """The content of `init.checkpoint`.

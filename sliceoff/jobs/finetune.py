@@ -57,7 +57,9 @@ class Finetune:
         content = parts.checkpoint()
         self._check(content["spec"]["arguments"], parts)
         season = parts.datamodule.season_length
-        budgets = [parts.few_windows(round(day * season)) for day in sorted(self.days or ())] or [parts.datamodule]
+        budgets = [parts.windows(first_steps=round(day * season)) for day in sorted(self.days or ())] or [
+            parts.datamodule
+        ]
         rows, lines = [], list[Transferred]()
         for data in budgets:
             start, lines = transferred(content, **_sizes(data), learning_rate=self.learning_rate)

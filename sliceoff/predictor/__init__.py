@@ -8,6 +8,7 @@ from sliceoff.predictor.dlinear import DLinear as DLinear
 from sliceoff.predictor.forecaster import Forecaster as Forecaster
 from sliceoff.predictor.gru import GRU as GRU
 from sliceoff.predictor.informer import Informer as Informer
+from sliceoff.predictor.intervals import error_quantiles as error_quantiles
 from sliceoff.predictor.itransformer import ITransformer as ITransformer
 from sliceoff.predictor.linear import Linear as Linear
 from sliceoff.predictor.losses import QuantileLoss as QuantileLoss

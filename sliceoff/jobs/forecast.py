@@ -1,0 +1,111 @@
+"""`job=forecast`: traffic beyond the end of the trace, in its own units."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import polars
+from torch import Tensor
+
+from sliceoff.data import Trace, TrafficDataModule
+from sliceoff.data.calendar import DAY_S
+from sliceoff.errors import InputError
+from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles
+from sliceoff.report import forecast_fan, page
+from sliceoff.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from sliceoff.run import Parts
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Forecast the `horizon` steps after the trace's last one, with `init.checkpoint`'s predictor or one fitted now.
+
+    Quantiles are the network's own if it was trained on them (`QuantileLoss`), else the forecast plus quantiles of its
+    errors on the validation part.
+
+    Args:
+        levels: of those quantiles, between 0 and 1, rising.
+
+    Raises:
+        InputError: the levels are out of order, or the checkpoint does not suit the trace.
+    """
+
+    name: str
+    levels: Sequence[float] = (0.1, 0.5, 0.9)
+
+    def __post_init__(self) -> None:
+        if list(self.levels) != sorted(set(self.levels)) or not all(0 < level < 1 for level in self.levels):
+            raise InputError(f"job.levels={list(self.levels)} must rise and lie between 0 and 1")
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+        """Run; returns what was used, and one row per step and region: time, region, mean, one column per quantile."""
+        if parts.starts_from_checkpoint:
+            forecaster = _suiting(parts.loaded_forecaster(), parts.trace)
+            data = parts.windows(input_length=_argument(forecaster, "input_length"), horizon=_horizon(forecaster))
+        else:
+            data = parts.datamodule
+            forecaster = cast(Forecaster, parts.fit("predictor", directory, ""))
+        table = _table(forecaster, data, self.levels)
+        figure = forecast_fan(data.trace, table)
+        figure.savefig(directory.path / "forecast.png", dpi=150, metadata={"Software": None})
+        first, step_s = data.trace.times_at(len(data.trace.times), 1)[0], data.trace.step_s
+        directory.write_text(
+            "report.html",
+            page(
+                title="SliceOff: forecast",
+                about=str(directory.path),
+                headline=f"{data.horizon} steps of {step_s} s for {data.n_regions} regions, from {first} on.",
+                rows=[{"region": name, "mean": f"{mean:.4g}"} for name, mean in _means(table)],
+                sections=[("Forecast", "The end of the trace, then the forecast and its quantiles.", figure)],
+            ),
+        )
+        return {"horizon": data.horizon, "n_regions": data.n_regions}, table
+
+
+def _suiting(forecaster: Forecaster, trace: Trace) -> Forecaster:
+    regions, step_s = forecaster.n_regions, DAY_S / _argument(forecaster, "season_length")
+    if regions != len(trace.regions):
+        raise InputError(
+            f"the checkpoint forecasts {regions} regions, the trace has {len(trace.regions)}; choose them with "
+            f"data.columns, or tune it to this trace first (job=finetune)"
+        )
+    if abs(step_s - trace.step_s) > 0.01 * trace.step_s:
+        raise InputError(
+            f"the checkpoint forecasts steps of {step_s:g} s, the trace has steps of {trace.step_s} s; "
+            f"set data.resample_s={step_s:g}"
+        )
+    return forecaster
+
+
+def _argument(forecaster: Forecaster, name: str) -> int:
+    return forecaster.spec["arguments"][name]
+
+
+def _horizon(forecaster: Forecaster) -> int:
+    return _argument(forecaster, "horizon")
+
+
+def _table(forecaster: Forecaster, data: TrafficDataModule, levels: Sequence[float]) -> polars.DataFrame:
+    end = len(data.trace.times)
+    window = data.history_until(end)
+    point = forecaster.point(window)[0]
+    if isinstance(forecaster.loss, QuantileLoss):
+        levels, quantiles = forecaster.loss.levels.tolist(), forecaster.forecast(window)[0]
+    else:
+        quantiles = point.unsqueeze(-1) + error_quantiles(forecaster, data, levels)
+        quantiles = quantiles.clamp_min(0) if forecaster.nonnegative else quantiles
+    times = data.trace.times_at(end, data.horizon)
+    columns = {"mean": point, **{f"q{level:.3g}": quantiles[..., index] for index, level in enumerate(levels)}}
+    return polars.concat([_region(times, name, index, columns) for index, name in enumerate(data.trace.regions)])
+
+
+def _region(times: np.ndarray, name: str, index: int, columns: dict[str, Tensor]) -> polars.DataFrame:
+    values = {column: tensor[:, index].double().numpy() for column, tensor in columns.items()}
+    return polars.DataFrame({"time": times.astype("datetime64[ms]"), "region": [name] * len(times), **values})
+
+
+def _means(table: polars.DataFrame) -> list[tuple[str, float]]:
+    return table.group_by("region", maintain_order=True).agg(polars.col("mean").mean()).rows()

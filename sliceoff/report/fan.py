@@ -1,0 +1,39 @@
+"""The picture of a forecast beyond the data."""
+
+import numpy as np
+import polars
+from matplotlib.figure import Figure
+
+from sliceoff.data import Trace
+from sliceoff.report.figures import COLOURS
+
+_PANELS = 6
+
+
+def forecast_fan(trace: Trace, table: polars.DataFrame) -> Figure:
+    """The last three horizons of the trace, then the forecast with its quantiles; the six busiest regions.
+
+    Args:
+        table: columns `time, region, mean` and quantiles `q0.1, ...`, as `job=forecast` writes them.
+    """
+    means = table.group_by("region", maintain_order=True).agg(polars.col("mean").mean())
+    busiest = set(means.top_k(_PANELS, by="mean")["region"])
+    regions = [index for index, name in enumerate(trace.regions) if name in busiest]
+    levels = [name for name in table.columns if name.startswith("q")]
+    figure = Figure(figsize=(9, 0.8 + 1.7 * len(regions)), layout="constrained")
+    axes = figure.subplots(len(regions), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, index in zip(axes, regions, strict=True):
+        rows = table.filter(polars.col("region") == trace.regions[index])
+        shown = min(len(trace.times), 3 * len(rows))
+        past = trace.values[-shown:, index]
+        axis.plot(trace.times[-shown:], past, color="#333333", lw=1.2, label="trace")
+        # From the last value on, so that there is no gap.
+        times = np.concatenate((trace.times[-1:], rows["time"].to_numpy()))
+        low, mean, high = (np.concatenate((past[-1:], rows[name])) for name in (levels[0], "mean", levels[-1]))
+        axis.fill_between(times, low, high, color=COLOURS[5], alpha=0.25, lw=0, label=f"{levels[0]} to {levels[-1]}")
+        axis.plot(times, mean, color=COLOURS[5], lw=1.4, label="forecast")
+        axis.set_ylabel(trace.regions[index])
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    figure.autofmt_xdate(rotation=0, ha="center")
+    return figure
