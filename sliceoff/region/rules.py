@@ -128,30 +128,32 @@ def pack(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch 
     deadline = scenario.deadline_s * (1 - 1e-3)
     ranked, order = density.sort(dim=-1, descending=True, stable=True)
     wanted = ranked > -torch.inf
-    work = bandwidth_work(scenario, state.tasks).gather(-1, order) / state.bandwidth_hz.unsqueeze(-1)
-    execution = execution_work(scenario, state.tasks).gather(-1, order)
-    rented = int(state.n_vms.max()) if state.n_vms.numel() else 0
-    backlog = torch.where(_exists(state), state.backlog_s, torch.inf)[..., : max(rented, 1)]
-    room = deadline - backlog  # time before the work placed so far
-    start = torch.full_like(room, deadline)  # when the work placed so far starts
+    ranks = int(wanted.sum(-1).max()) if wanted.numel() else 0
+    bandwidth = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1)
+    # What is not wanted would need more bandwidth than there is.
+    works = torch.where(wanted, bandwidth.gather(-1, order), torch.inf)[..., :ranks].split(1, -1)
+    executions = execution_work(scenario, state.tasks).gather(-1, order)[..., :ranks].split(1, -1)
+    rented = max(int(state.n_vms.max()) if state.n_vms.numel() else 0, 1)
+    backlog = torch.where(_exists(state), state.backlog_s, torch.inf)[..., :rented]
+    start = torch.full_like(backlog, deadline)  # when the work placed so far starts
+    room = deadline - backlog  # time before it
     free = torch.ones_like(state.bandwidth_hz).unsqueeze(-1)
-    share, vm = torch.zeros_like(work), torch.zeros_like(order)
-    for rank in range(int(wanted.sum(-1).max()) if wanted.numel() else 0):
-        here = slice(rank, rank + 1)
-        own = execution[..., here]
-        latest = torch.where(room >= own, start, -torch.inf)
-        ready, chosen = latest.max(-1, keepdim=True)
-        need = work[..., here] / (ready - own)
-        taken = wanted[..., here] & (ready > own) & (need <= free)
-        need = torch.where(taken, need, 0)
+    needs, vms = [torch.zeros_like(free[..., :0])], [order[..., :0]]
+    for work, own in zip(works, executions, strict=True):
+        ready, chosen = torch.where(room >= own, start, -torch.inf).max(-1, keepdim=True)
+        need = work / (ready - own).clamp_min_(0)
+        taken = need <= free
+        need = need.masked_fill_(~taken, 0)
         free = free - need
-        used = torch.where(taken, own, 0)
-        start = start.scatter_add(-1, chosen, -used)
-        room = room.scatter_add(-1, chosen, -used)
-        share[..., here] = need
-        vm[..., here] = torch.where(taken, chosen, 0)
-    back = torch.zeros_like(order)
-    return Allocation(normalise(torch.zeros_like(share).scatter(-1, order, share)), back.scatter(-1, order, vm))
+        used = -own * taken
+        start.scatter_add_(-1, chosen, used)
+        room.scatter_add_(-1, chosen, used)
+        needs.append(need)
+        vms.append(chosen)
+    back, placed = order[..., :ranks], torch.cat(needs, -1)
+    share = torch.zeros_like(ranked).scatter(-1, back, placed)
+    vm = torch.zeros_like(order).scatter(-1, back, torch.where(placed > 0, torch.cat(vms, -1), 0))
+    return Allocation(normalise(share), vm)
 
 
 def _repacked(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch users"]) -> Allocation:
