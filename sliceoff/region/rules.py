@@ -139,7 +139,8 @@ def pack(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch 
     room = deadline - backlog  # time before it
     free = torch.ones_like(state.bandwidth_hz).unsqueeze(-1)
     needs, vms = [torch.zeros_like(free[..., :0])], [order[..., :0]]
-    for work, own in zip(works, executions, strict=True):
+    for rank in range(ranks):
+        work, own = works[rank], executions[rank]
         ready, chosen = torch.where(room >= own, start, -torch.inf).max(-1, keepdim=True)
         need = work / (ready - own).clamp_min_(0)
         taken = need <= free
