@@ -2,6 +2,7 @@
 an afternoon, and the speed to compare with."""
 
 import copy
+from itertools import pairwise
 
 import gymnasium
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 
 def perceptron(n_inputs: int, hidden: tuple[int, ...], n_outputs: int, *last: nn.Module) -> nn.Sequential:
     sizes = (n_inputs, *hidden)
-    layers = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+    layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], n_outputs), *last)
 
 

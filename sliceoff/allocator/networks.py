@@ -41,7 +41,8 @@ class StackedLinear(nn.Module):
     def forward(self, x: Float[Tensor, "members *rows inputs"]) -> Float[Tensor, "members *rows outputs"]:
         """Member m maps x[m]; fewer members than there are means the first ones."""
         members, rows = x.shape[0], x.shape[1:-1]
-        bias, weight = self.bias, self.weight
+        bias: Tensor = self.bias
+        weight: Tensor = self.weight
         if members < len(weight):  # not otherwise: the gradient of a slice is a copy of the whole
             bias, weight = bias[:members], weight[:members]
         y = torch.baddbmm(bias, x.reshape(members, rows.numel(), x.shape[-1]), weight)

@@ -1,0 +1,351 @@
+"""What learning to allocate is worth: ours and its ablations, Stable-Baselines3's agents, the rules, and the bound.
+
+    python benchmarks/allocator.py [--seeds 5] [--minutes 15] [--traffic TRACE.csv] [--part rules agents steps sb3]
+
+Ours is trained on the trace's training part, with traffic, rentals and loads drawn at random, once per seed and length
+of the short slot; one policy then serves every region below. SB3's agents train, as many environment steps as
+ours at the same point, in one region each, the one they are judged in. Judged is on the held-out end of the trace.
+
+Each cell (who, slot, seed) is kept under `runs/benchmarks/allocator`; the benchmark goes on where it stopped, and stops
+after `--minutes`. The table says over how many seeds each row is.
+"""
+
+import argparse
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium
+import lightning.pytorch as pl
+import torch
+from harness import finish, interval, table
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from stable_baselines3 import PPO, SAC, TD3
+
+from sliceoff.data import read_wide_csv, synthetic_trace
+from sliceoff.region import (
+    Allocation,
+    Allocator,
+    Equal,
+    Greedy,
+    LookaheadGreedy,
+    Proportional,
+    RegionEnvironment,
+    RegionState,
+    Scenario,
+    bandwidth_work,
+    execution_work,
+    upper_bound,
+)
+from sliceoff.region.gym import decode, flatten
+
+ROOT = Path(__file__).parents[1]
+CELLS = ROOT / "runs" / "benchmarks" / "allocator"
+TRACE = ROOT.parent / "shared" / "data" / "lte" / "week_users.csv"
+HELD_OUT = 0.2
+# A deadline of 1 s: queues reach two, four and ten slots ahead; with slots of 1 s they hardly carry over.
+SLOTS_S = (0.5, 0.25, 0.1)
+# Rented over needed: bandwidth that uploads the mean traffic in one deadline, VMs that execute it in one slot.
+LOADS = {"light": (3.0, 1.5), "matched": (2.0, 1.0), "over": (2.0, 0.6), "far over": (3.0, 0.4), "radio": (1.0, 1.0)}
+USERS = (10.0, 20.0, 40.0)
+COPIES, PERIODS, PERIOD = 2, 3, 20
+RULES: dict[str, Callable[[], Allocator]] = {
+    "equal": Equal,
+    "proportional": Proportional,
+    "greedy": Greedy,
+    "look-ahead": LookaheadGreedy,
+}
+OURS = {
+    "dual": ("dual",),
+    "single (TD3)": ("td3",),
+    "DDPG": ("ddpg",),
+    "dual, no distillation": ("dual", "allocator.distillation=0.0"),
+    "dual, fixed weight": ("dual", "allocator.confidence=0.0"),
+    "dual, no delay": ("dual", "allocator.policy_delay=1"),
+    "dual, no twin": ("dual", "allocator.n_critics=1"),
+    "dual, per-user worths": ("dual", "allocator/decoder=packing"),
+    "paper's form (mlp, Eq. 21)": ("paper_dual",),
+}
+SB3 = {"SB3 TD3": TD3, "SB3 SAC": SAC, "SB3 PPO": PPO}
+SB3_SLOT_S, SB3_LOAD, SB3_USERS = 0.25, "over", 20.0
+
+
+class Regions(NamedTuple):
+    """One judge's regions, one row per (load, users, copy), and the traffic that they see."""
+
+    environment: RegionEnvironment
+    traffic: torch.Tensor  # (periods, rows)
+    labels: list[tuple[str, float]]
+
+
+class Bench:
+    """All cells of one trace."""
+
+    def __init__(self, trace: str | None, epochs: int):
+        values = torch.as_tensor((read_wide_csv(trace) if trace else synthetic_trace(seed=0)).values).float()
+        split = int(len(values) * (1 - HELD_OUT))
+        self.relative = values / values[:split].mean(0)
+        self.split = split
+        self.name = Path(trace).stem if trace else "synthetic"
+        self.epochs = epochs
+
+    def scenario(self, slot_s: float) -> Scenario:
+        """The default one with another short slot."""
+        return replace(Scenario(), short_slot_s=slot_s)
+
+    def regions(self, slot_s: float, seed: int, loads: dict[str, tuple[float, float]], users: tuple) -> Regions:
+        """Held-out traffic, rentals that fit its mean."""
+        scenario = self.scenario(slot_s)
+        labels = [(load, n) for load in loads for n in users for _ in range(COPIES)]
+        tasks = RegionEnvironment(scenario, 0.0, 64, seed=0).state.tasks
+        hertz = bandwidth_work(scenario, tasks).mean() / scenario.deadline_s
+        vms = execution_work(scenario, tasks).mean() / slot_s
+        level = torch.tensor([n for _, n in labels])
+        bandwidth, count = (torch.tensor([loads[load][i] for load, _ in labels]) * level for i in (0, 1))
+        held = self.relative[self.split :]
+        draw = torch.Generator().manual_seed(seed)
+        rows = torch.randint(len(held) - PERIODS, (len(labels),), generator=draw)
+        column = torch.randint(held.shape[1], (len(labels),), generator=draw)
+        traffic = torch.stack([held[rows + period, column] * level for period in range(PERIODS)])
+        environment = RegionEnvironment(
+            scenario,
+            traffic[0],
+            len(labels),
+            10_000 + seed,
+            bandwidth_hz=bandwidth * hertz,
+            n_vms=(count * vms).round().long().clamp(1, scenario.max_vms),
+        )
+        return Regions(environment, traffic.clamp(max=scenario.max_users), labels)
+
+    def judge(self, regions: Regions, allocate: Callable[[RegionState], Allocation]) -> dict[str, float]:
+        """Revenue by region."""
+        environment, earned = regions.environment, torch.zeros(len(regions.labels))
+        for states, served in self.slots(regions, allocate):
+            del states
+            earned += served
+        return _by_label(regions.labels, earned / (environment.steps * environment.scenario.price))
+
+    def slots(
+        self, regions: Regions, allocate: Callable[[RegionState], Allocation]
+    ) -> Iterator[tuple[RegionState, torch.Tensor]]:
+        """Every slot's state, and what each region earns in it."""
+        for mean_users in regions.traffic:
+            regions.environment.mean_users = mean_users
+            for _ in range(PERIOD):
+                state = regions.environment.state
+                _, outcome = regions.environment.step(allocate(state))
+                yield state, outcome.revenue.sum(-1)
+
+    def rule(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
+        """A rule, or the bound."""
+        regions, scenario = self.regions(slot_s, seed, LOADS, USERS), self.scenario(slot_s)
+        if name != "bound":
+            return {"earned": self.judge(regions, partial(RULES[name]().allocate, scenario))}
+        states = [state for state, _ in self.slots(regions, partial(Greedy().allocate, scenario))]
+        bound = upper_bound(scenario, states) / (len(states) * scenario.price)
+        return {"earned": _by_label(regions.labels, bound)}
+
+    def agent(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
+        """One of ours: train, judge before and after; the curve is of its own evaluations."""
+        scenario = self.scenario(slot_s)
+        config, *overrides = OURS[name]
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            cfg = compose("main", overrides=[f"allocator={config}", *overrides, f"seed={seed}"])
+        offers = instantiate(cfg.offers, _convert_="all", n_regions=1, long_slot_s=3600)
+        pl.seed_everything(seed, verbose=False)
+        allocator = instantiate(cfg.allocator, _partial_=True, _convert_="all")(
+            scenario=scenario,
+            # every traffic level from 8 to 50 users
+            mean_users=(self.relative[: self.split] * torch.tensor([10.0, 20.0, 40.0]).view(-1, 1, 1)).flatten(0, 1),
+            bandwidth_options_hz=offers.bandwidth_hz[0].tolist(),
+            vm_options=offers.n_vms[0].tolist(),
+        )
+        untrained = self.judge(self.regions(slot_s, seed, LOADS, USERS), partial(allocator.allocate, scenario))
+        curve = Curve()
+        started = time.perf_counter()
+        pl.Trainer(
+            max_epochs=self.epochs,
+            accelerator="cpu",
+            logger=False,
+            callbacks=[curve],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        ).fit(allocator)
+        earned = self.judge(self.regions(slot_s, seed, LOADS, USERS), partial(allocator.allocate, scenario))
+        return {
+            "earned": earned,
+            "untrained": untrained,
+            "steps": curve.steps,
+            "above_greedy": curve.above_greedy,
+            "seconds": time.perf_counter() - started,
+        }
+
+    def sb3(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
+        """One of SB3's, in the region that it is judged in."""
+        scenario = self.scenario(slot_s)
+        regions = self.regions(slot_s, seed, {SB3_LOAD: LOADS[SB3_LOAD]}, (SB3_USERS,))
+        environment = regions.environment
+        task = gymnasium.make(
+            "sliceoff/Region-v0",
+            scenario=scenario,
+            mean_users=SB3_USERS,
+            bandwidth_hz=float(environment.state.bandwidth_hz[0]),
+            n_vms=int(environment.state.n_vms[0]),
+        )
+        steps = 5_000
+        started = time.perf_counter()
+        agent = SB3[name]("MlpPolicy", task, gamma=0.9, seed=seed, device="cpu").learn(steps)
+
+        def allocate(state: RegionState) -> Allocation:
+            action, _ = agent.predict(flatten(scenario, state).numpy(), deterministic=True)
+            return decode(state, torch.as_tensor(action))
+
+        earned = self.judge(regions, allocate)
+        return {"earned": earned, "steps": [steps], "seconds": time.perf_counter() - started}
+
+    def cell(self, kind: str, name: str, slot_s: float, seed: int) -> Path:
+        """Where a cell is kept."""
+        slug = "".join(letter if letter.isalnum() else "_" for letter in name)
+        return CELLS / self.name / f"{kind}-{slug}-{slot_s}-{seed}.json"
+
+
+class Curve(pl.Callback):
+    """Environment steps of all agents together, and revenue over greedy's, at every evaluation."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.above_greedy: list[float] = []
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note both."""
+        self.steps.append(float(trainer.callback_metrics["train/env_steps"]))
+        self.above_greedy.append(float(trainer.callback_metrics["val/above_greedy"]))
+
+
+def _by_label(labels: list[tuple[str, float]], values: torch.Tensor) -> dict[str, float]:
+    """Mean over copies, by `load users`."""
+    names = [f"{load} {n:g}" for load, n in labels]
+    return {
+        name: float(values[[i for i, other in enumerate(names) if other == name]].mean())
+        for name in dict.fromkeys(names)
+    }
+
+
+def wanted(parts: list[str], seeds: int) -> Iterator[tuple[str, str, float, int]]:
+    """All cells, the most telling first."""
+    for seed in range(seeds):
+        if "rules" in parts:
+            yield from (("rule", name, slot, seed) for slot in SLOTS_S for name in (*RULES, "bound"))
+        if "agents" in parts:
+            yield from (("agent", "dual", slot, seed) for slot in SLOTS_S)
+            yield "agent", "single (TD3)", SB3_SLOT_S, seed
+    for seed in range(seeds):
+        if "ablations" in parts:
+            yield from (("agent", name, SB3_SLOT_S, seed) for name in OURS)
+        if "sb3" in parts:
+            yield from (("sb3", name, SB3_SLOT_S, seed) for name in SB3)
+
+
+def report(bench: Bench, seeds: int) -> dict[str, float]:
+    """Tables of the cells there are."""
+
+    def read(kind: str, name: str, slot_s: float) -> dict[int, dict]:
+        paths = {seed: bench.cell(kind, name, slot_s, seed) for seed in range(seeds)}
+        return {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.is_file()}
+
+    results: dict[str, float] = {}
+    for slot_s in SLOTS_S:
+        greedy, bound = read("rule", "greedy", slot_s), read("rule", "bound", slot_s)
+        who = [("rule", name) for name in RULES] + [("agent", name) for name in OURS] + [("sb3", name) for name in SB3]
+        rows = []
+        for kind, name in who:
+            cells = read(kind, name, slot_s)
+            for label, key in ((name, "earned"), (f"{name}, untrained", "untrained")):
+                earned = {seed: cell[key] for seed, cell in cells.items() if key in cell and seed in bound}
+                if not earned or (key == "untrained" and name not in ("dual", "dual, per-user worths")):
+                    continue
+                row: dict[str, object] = {"allocator": label, "seeds": len(earned)}
+                for load in LOADS:
+                    for title, base in (("above greedy %", greedy), ("of bound %", bound)):
+                        ratios = [_ratio(one, base[seed]["earned"], load) for seed, one in earned.items()]
+                        if any(ratio is None for ratio in ratios):
+                            continue
+                        shift = 1.0 if base is greedy else 0.0
+                        mean, half = interval([100 * (ratio - shift) for ratio in ratios if ratio is not None])
+                        results[f"{label}/{slot_s}/{load}/{title}"] = mean
+                        row[f"{load} {title}"] = f"{mean:+.2f} ±{half:.2f}" if shift else f"{mean:.1f}"
+                rows.append(row)
+        for title in ("above greedy %", "of bound %"):
+            columns = ["allocator", "seeds", *(f"{load} {title}" for load in LOADS)]
+            if rows:
+                table(
+                    f"{title}, short slot {slot_s} s, {bench.name} held out; mean over users {USERS}",
+                    [
+                        {column.removesuffix(f" {title}"): str(row.get(column, "")) for column in columns}
+                        for row in rows
+                    ],
+                )
+    return results | steps_to(read("agent", "dual", SB3_SLOT_S), read("agent", "single (TD3)", SB3_SLOT_S))
+
+
+def steps_to(dual: dict[int, dict], single: dict[int, dict]) -> dict[str, float]:
+    """Part of its steps after which dual stays at single's final return or above; 1 where it never gets there."""
+    shares = []
+    for seed in dual.keys() & single.keys():
+        final = sum(single[seed]["above_greedy"][-3:]) / 3
+        below = [i for i, value in enumerate(dual[seed]["above_greedy"]) if value < final]
+        reached = below[-1] + 1 if below else 0
+        steps = dual[seed]["steps"]
+        shares.append(steps[min(reached, len(steps) - 1)] / steps[-1])
+    if not shares:
+        return {}
+    mean, half = interval(shares)
+    table(
+        "Dual: part of its steps until single's final return (last three evaluations)",
+        [{"seeds": len(shares), "mean": mean, "95 % +-": half, "aim": 2 / 3}],
+    )
+    return {"dual_share_of_steps_to_single_final": mean, "dual_share_of_steps_half_interval": half}
+
+
+def _ratio(earned: dict[str, float], base: dict[str, float], load: str) -> float | None:
+    """Revenue over the base's, all users of the load together; None where the load was not judged."""
+    names = [name for name in earned if name.rsplit(" ", 1)[0] == load]
+    return sum(earned[name] for name in names) / sum(base[name] for name in names) if names else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--traffic", default=str(TRACE) if TRACE.is_file() else None)
+    parser.add_argument("--parts", nargs="*", default=["rules", "agents", "ablations", "sb3"])
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    bench, started = Bench(options.traffic, options.epochs), time.monotonic()
+    for kind, name, slot_s, seed in wanted(options.parts, options.seeds):
+        path = bench.cell(kind, name, slot_s, seed)
+        if path.is_file():
+            continue
+        if time.monotonic() - started > 60 * options.minutes:
+            print("out of time; the same command goes on from here")
+            break
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(getattr(bench, kind)(name, slot_s, seed)))
+        print(path.stem, f"{time.monotonic() - started:.0f} s", flush=True)
+    finish(report(bench, options.seeds))
+
+
+if __name__ == "__main__":
+    main()
