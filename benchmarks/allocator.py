@@ -50,8 +50,8 @@ ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "runs" / "benchmarks" / "allocator"
 TRACE = ROOT.parent / "shared" / "data" / "lte" / "week_users.csv"
 HELD_OUT = 0.2
-# A deadline of 1 s: queues reach two, four and ten slots ahead; with slots of 1 s they hardly carry over.
-SLOTS_S = (0.5, 0.25, 0.1)
+# A deadline of 1 s: queues reach ten, four and two slots ahead.
+SLOTS_S = (0.1, 0.25, 0.5)
 # Rented over needed: bandwidth that uploads the mean traffic in one deadline, VMs that execute it in one slot.
 LOADS = {"light": (3.0, 1.5), "matched": (2.0, 1.0), "over": (2.0, 0.6), "far over": (3.0, 0.4), "radio": (1.0, 1.0)}
 USERS = (10.0, 20.0, 40.0)
@@ -74,7 +74,7 @@ OURS = {
     "paper's form (mlp, Eq. 21)": ("paper_dual",),
 }
 SB3 = {"SB3 TD3": TD3, "SB3 SAC": SAC, "SB3 PPO": PPO}
-SB3_SLOT_S, SB3_LOAD, SB3_USERS = 0.25, "over", 20.0
+SB3_SLOT_S, SB3_LOAD, SB3_USERS = 0.1, "over", 20.0
 
 
 class Regions(NamedTuple):

@@ -178,6 +178,7 @@ class Agents(nn.Module):
             "distillation_weight": weight.mean(),
             "xi_mean": xi.mean(),
             "xi_std": xi.std(),
+            "peer_is_worth_more": (xi > 0).float().mean(),
         }
 
 

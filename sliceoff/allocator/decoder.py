@@ -11,13 +11,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sliceoff.errors import InputError
-from sliceoff.region import Allocation, RegionState, Scenario, bandwidth_work, execution_work
+from sliceoff.region import Allocation, RegionState, Scenario, Tasks, bandwidth_work, execution_work, serve
+from sliceoff.region.packing import pack
 from sliceoff.region.rules import normalise
 
 # Kept back, as a part of the deadline, so that a VM filled to the brim is not late by rounding.
 _SLACK = 1e-3
 # Part of the deadline that uploads last on average where bandwidth is short.
 _UPLOADING = 0.8
+# Free tasks are compared by priority all the same.
+_LEAST_PRICE = 1e-12
 # Rounds after which the two prices have settled.
 _ROUNDS = 6
 
@@ -100,38 +103,36 @@ class Packing(Decoder):
         self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch users actions"]
     ) -> Allocation:
         """Decode."""
-        action = action.detach()
-        worth = state.tasks.priority + self.worth_range * mean(scenario.priorities) * action[..., 0]
-        tilt = (log(self.tilt_range) * action[..., 1]).exp()
-        return search(scenario, state, worth, tilt, self.stride)
+        shift, tilt = action.detach().unbind(-1)
+        worth = state.tasks.priority + self.worth_range * mean(scenario.priorities) * shift
+        rank = worth * (log(self.tilt_range) * tilt).exp() / sum(demands(scenario, state))
+        plans = packings(scenario, state, worth, rank, self.stride)
+        return chosen(plans, torch.where(plans.share > 0, worth.unsqueeze(1), 0).sum(-1))
 
 
 class Prices(Decoder):
-    """`Packing` steered by two numbers per region instead of two per user: far less to learn.
+    """Two prices per region instead of two numbers per user: far less to learn.
 
-    A task's worth is its priority less the price of its execution: what filling the queues now costs the slots to come.
-    The first action scales that price, from 0 at -1 to `price_range` times the `bid_price` at 1. At 0, somewhat below
-    the bid price, it is a good rule already; just above the bid price VMs fall idle, and that is where it pays to look
-    at the queues. The second action moves weight between the resources when tasks are ranked: VM time counts for more
-    by up to `mix_range`, bandwidth for less by as much, or the other way round.
+    What fills the queues now costs the slots to come. The first action is the price of execution that a task must be
+    worth to be wanted: `price` times the `bid_price` at 0, `price_range` more or less at the bounds. Just above the bid
+    price VMs fall idle. The second is the price of what is left in the queues: half the bid price at 0, none at -1, all
+    at 1. Every packing that `packings` finds for the wanted tasks is served in thought, and the one chosen that earns
+    most less the price of the backlog it leaves, gaps between late uploads included.
 
     Args:
-        stride: as for `Packing`.
-        price_range: largest factor on the bid price.
-        mix_range: largest factor on either resource's weight.
+        stride: of the search; 1 is best and slowest.
+        price, price_range: of execution, in bid prices.
     """
 
-    def __init__(self, stride: int = 3, price_range: float | int = 1.3, mix_range: float | int = 3.0):
+    def __init__(self, stride: int = 6, price: float | int = 0.9, price_range: float | int = 0.1):
         super().__init__()
         if stride < 1:
             raise InputError(f"decoder.stride={stride} is not above zero")
-        if price_range < 0 or mix_range < 1:
-            raise InputError(
-                f"decoder.price_range={price_range} must be at least zero, decoder.mix_range={mix_range} at least one"
-            )
+        if not 0 <= price_range <= price:
+            raise InputError(f"decoder.price_range={price_range} must lie between zero and decoder.price={price}")
         self.stride = stride
+        self.price = price
         self.price_range = price_range
-        self.mix_range = mix_range
 
     def action_shape(self, n_users: int) -> tuple[int, int]:
         """Two per region."""
@@ -139,13 +140,14 @@ class Prices(Decoder):
 
     def forward(self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch one actions"]) -> Allocation:
         """Decode."""
-        scale, mix = action.detach().unbind(-1)
-        price = self.price_range * (1 + scale) / 2 * bid_price(scenario, state).unsqueeze(-1)
+        execution, waiting = action.detach().squeeze(-2).unbind(-1)
+        bid = bid_price(scenario, state)
+        price = ((self.price + self.price_range * execution) * bid).unsqueeze(-1)
         worth = state.tasks.priority - price * execution_work(scenario, state.tasks)
-        bandwidth_s, vm_s = demands(scenario, state)
-        weight = (log(self.mix_range) * mix).exp()
-        tilt = (bandwidth_s + vm_s) / (bandwidth_s / weight + vm_s * weight)
-        return search(scenario, state, worth, tilt, self.stride)
+        plans = packings(scenario, state, worth, worth / sum(demands(scenario, state)), self.stride)
+        after = serve(scenario, repeated(state, plans.share.shape[1]), plans)
+        earned = after.revenue.sum(-1) / max(scenario.price, _LEAST_PRICE)
+        return chosen(plans, earned - ((1 + waiting) / 2 * bid).unsqueeze(-1) * after.backlog_s.sum(-1))
 
 
 def bid_price(scenario: Scenario, state: RegionState) -> Float[Tensor, " batch"]:
@@ -196,25 +198,28 @@ def demands(
     return bandwidth_s, execution_work(scenario, state.tasks) / state.n_vms.unsqueeze(-1)
 
 
-def search(
+def packings(
     scenario: Scenario,
     state: RegionState,
     worth: Float[Tensor, "batch users"],
-    tilt: Float[Tensor, "batch users"],
+    rank: Float[Tensor, "batch users"],
     stride: int,
 ) -> Allocation:
-    """Serve the greatest total worth among packings that favour the first n tasks by rank, n = 0, stride, ..."""
-    bandwidth_s, vm_s = demands(scenario, state)
+    """Pack the tasks that are worth something, the first n by rank before the others, for n = 0, stride, 2 stride, ...
+
+    Returns:
+        One plan per n, (batch, plans, users).
+    """
+    bandwidth_s, _ = demands(scenario, state)
     execution_s = execution_work(scenario, state.tasks)
     wanted = state.tasks.present & (worth > 0)
-    users = int(wanted.sum(-1).max()) if wanted.numel() else 0
-    rank = _position(worth * tilt / (bandwidth_s + vm_s), wanted)
-    place = _position(placement(bandwidth_s, execution_s), wanted)
+    users = max(int(wanted.sum(-1).max()) if wanted.numel() else 0, 1)
+    by_rank, by_place = _position(rank, wanted), _position(placement(bandwidth_s, execution_s), wanted)
     favoured = torch.arange(0, users + 1, stride, device=worth.device)
     key = torch.where(
-        rank.unsqueeze(1) < favoured.view(-1, 1), place.unsqueeze(1), wanted.shape[-1] + rank.unsqueeze(1)
+        by_rank.unsqueeze(1) < favoured.view(-1, 1), by_place.unsqueeze(1), wanted.shape[-1] + by_rank.unsqueeze(1)
     )
-    order = key.argsort(-1)[..., :users]  # (batch, candidates, users wanted)
+    order = key.argsort(-1)[..., :users]  # (batch, plans, users wanted)
 
     def ordered(x: Tensor) -> Tensor:
         return x.unsqueeze(1).expand(-1, len(favoured), -1).gather(-1, order)
@@ -226,14 +231,24 @@ def search(
         free_from(state).unsqueeze(1).expand(-1, len(favoured), -1),
         scenario.deadline_s * (1 - _SLACK),
     )
-    best = torch.where(share > 0, ordered(worth), 0).sum(-1).argmax(-1)
+    nothing = share.new_zeros(*key.shape)
+    return Allocation(normalise(nothing.scatter(-1, order, share)), nothing.long().scatter(-1, order, vm))
 
-    def restored(x: Tensor) -> Tensor:
-        chosen = best.view(-1, 1, 1).expand(-1, 1, users)
-        empty = x.new_zeros(worth.shape)
-        return empty.scatter(-1, order.gather(1, chosen).squeeze(1), x.gather(1, chosen).squeeze(1))
 
-    return Allocation(normalise(restored(share)), restored(vm))
+def repeated(state: RegionState, times: int) -> RegionState:
+    """The state once per plan, (batch, times, ...), without a copy."""
+
+    def once_per_plan(x: Tensor) -> Tensor:
+        return x.unsqueeze(1).expand(-1, times, *x.shape[1:])
+
+    return RegionState(Tasks(*map(once_per_plan, state.tasks)), *map(once_per_plan, state[1:]))
+
+
+def chosen(plans: Allocation, score: Float[Tensor, "batch plans"]) -> Allocation:
+    """The plan of the highest score; the first of equals."""
+    best = score.argmax(-1)
+    row = torch.arange(len(best), device=best.device)
+    return Allocation(plans.share[row, best], plans.vm[row, best])
 
 
 def placement(
@@ -246,44 +261,6 @@ def placement(
     other task the least.
     """
     return bandwidth_s / execution_s
-
-
-def pack(
-    bandwidth_s: Float[Tensor, "*batch users"],
-    execution_s: Float[Tensor, "*batch users"],
-    wanted: Bool[Tensor, "*batch users"],
-    free_from_s: Float[Tensor, "*batch vms"],
-    deadline_s: float,
-) -> tuple[Float[Tensor, "*batch users"], Int[Tensor, "*batch users"]]:
-    """Place tasks in the given order, every VM filled backwards from the deadline.
-
-    A task goes to the VM on which it can start latest, after what the VM has queued; its upload must end by then, which
-    fixes the share of bandwidth it needs. It is left out where that is more than there is left.
-
-    Args:
-        bandwidth_s: time to upload with all of the region's bandwidth.
-        free_from_s: when each VM is free; infinite for one that does not exist.
-
-    Returns:
-        Shares (zero for those left out; their sum is at most one) and VMs.
-    """
-    room = deadline_s - free_from_s  # not yet filled
-    start = torch.full_like(room, deadline_s)  # of the work placed so far
-    free = torch.ones_like(bandwidth_s[..., :1])
-    shares, vms = [torch.zeros_like(free)], [torch.zeros_like(free, dtype=torch.int64)]
-    for user in range(bandwidth_s.shape[-1]):
-        own = execution_s[..., user : user + 1]
-        latest, vm = torch.where(room >= own, start, -torch.inf).max(-1, keepdim=True)
-        need = bandwidth_s[..., user : user + 1] / (latest - own)
-        taken = wanted[..., user : user + 1] & (latest > own) & (need <= free)
-        need = torch.where(taken, need, 0)
-        free = free - need
-        used = torch.where(taken, -own, 0)
-        start = start.scatter_add(-1, vm, used)
-        room = room.scatter_add(-1, vm, used)
-        shares.append(need)
-        vms.append(torch.where(taken, vm, 0))
-    return torch.cat(shares, -1)[..., 1:], torch.cat(vms, -1)[..., 1:]
 
 
 def free_from(state: RegionState) -> Float[Tensor, "batch vms"]:

@@ -246,7 +246,7 @@ def masked_sum(
 def _stack(n_members: int, sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for n_inputs, n_outputs in pairwise(sizes):
-        layers += [StackedLinear(n_members, n_inputs, n_outputs), nn.ReLU(inplace=True)]
+        layers += [StackedLinear(n_members, n_inputs, n_outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 

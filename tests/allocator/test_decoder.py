@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sliceoff.allocator import Packing, Paper, Prices
-from sliceoff.allocator.decoder import bid_price, pack, placement
+from sliceoff.allocator.decoder import bid_price, chosen, placement
 from sliceoff.errors import InputError
-from sliceoff.region import Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation
+from sliceoff.region import Allocation, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation, serve
+from sliceoff.region.packing import pack
 
 SCENARIO = Scenario(max_users=9, max_vms=6)
 
@@ -30,7 +31,9 @@ raw = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1, width=32))
 @settings(deadline=None, max_examples=100)
 @given(
     data=st.data(),
-    decoder=st.sampled_from([Paper(), Packing(stride=2, worth_range=3.0), Prices(stride=1, price_range=4.0)]),
+    decoder=st.sampled_from(
+        [Paper(), Packing(stride=2, worth_range=3.0), Prices(stride=1, price=2.0, price_range=2.0)]
+    ),
 )
 def test_every_action_meets_c4_and_c5(data, decoder):
     users = SCENARIO.max_users
@@ -145,32 +148,41 @@ def test_vm_time_is_cheaper_where_bandwidth_is_short_too():
 def test_a_price_leaves_out_what_is_not_worth_it():
     state = state_of([[True] * 9], 2, bandwidth_hz=80e6)
     execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
-    prices = Prices(stride=1, price_range=1.5)
-    share, _ = prices(SCENARIO, state, torch.tensor([[[1.0, 0.0]]]))
+    prices = Prices(stride=1, price=0.75, price_range=0.75)
+    share, _ = prices(SCENARIO, state, torch.tensor([[[1.0, -1.0]]]))
     worth = state.tasks.priority - 1.5 * bid_price(SCENARIO, state) * execution_s
     assert torch.equal(share > 0, worth > 0)
-    free, _ = prices(SCENARIO, state, torch.tensor([[[-1.0, 0.0]]]))
+    free, _ = prices(SCENARIO, state, torch.tensor([[[-1.0, -1.0]]]))
     assert (free > 0).sum() > (share > 0).sum()
 
 
-def test_mix_decides_which_resource_is_spared():
-    """Either task fits, not both: one takes more bandwidth, the other more VM time, at about the same rank."""
-    scenario = Scenario(max_users=2, max_vms=1, priorities=(1.0,))
-    environment = RegionEnvironment(scenario, 2.0, 1, seed=0, bandwidth_hz=1e6, n_vms=1)
-    tasks = environment.state.tasks._replace(
-        data_bits=torch.tensor([[2.0e6, 1.9e6]]),
-        cycles_per_bit=torch.tensor([[200.0, 400.0]]),
-        distance_m=torch.tensor([[95.0, 85.0]]),
-        priority=torch.ones(1, 2),
-        present=torch.ones(1, 2, dtype=torch.bool),
-    )
-    state = environment.state._replace(tasks=tasks, bandwidth_hz=torch.tensor([0.4e6]))
-    served = [Prices(stride=1)(scenario, state, torch.tensor([[[-1.0, mix]]])).share[0] > 0 for mix in (1.0, -1.0)]
-    assert served[0].tolist() == [True, False]
-    assert served[1].tolist() == [False, True]
+def test_a_price_of_backlog_leaves_less_of_it_and_never_nothing_done():
+    scenario = Scenario(short_slot_s=0.1)
+    environment = RegionEnvironment(scenario, 20.0, 32, seed=3, bandwidth_hz=8e6, n_vms=8)
+    state = environment.state
+    left, earned = [], []
+    for waiting in (-1.0, 1.0):
+        outcome = serve(scenario, state, Prices()(scenario, state, torch.tensor([0.0, waiting]).expand(32, 1, 2)))
+        left.append(float(outcome.backlog_s.sum()))
+        earned.append(float(outcome.revenue.sum()))
+    assert left[1] < left[0]
+    assert 0 < earned[1] <= earned[0]
+
+
+def test_the_plan_of_the_highest_score_is_chosen():
+    plans = Allocation(torch.rand(2, 3, 4), torch.randint(5, (2, 3, 4)))
+    picked = chosen(plans, torch.tensor([[0.0, 2.0, 1.0], [3.0, 3.0, 1.0]]))
+    assert torch.equal(picked.share, torch.stack((plans.share[0, 1], plans.share[1, 0])))
+    assert torch.equal(picked.vm, torch.stack((plans.vm[0, 1], plans.vm[1, 0])))
 
 
 @pytest.mark.parametrize("wrong", [{"stride": 0}, {"worth_range": -1.0}, {"tilt_range": 0.5}])
 def test_wrong_options_are_named(wrong):
     with pytest.raises(InputError, match=f"decoder.{next(iter(wrong))}"):
         Packing(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"stride": 0}, {"price_range": -1.0}, {"price_range": 2.0}])
+def test_wrong_prices_are_named(wrong):
+    with pytest.raises(InputError, match=f"decoder.{next(iter(wrong))}"):
+        Prices(**wrong)

@@ -137,11 +137,28 @@ def test_reward_above_greedy_is_zero_for_greedy_itself_and_its_shadow_is_no_ones
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_logs_what_a_researcher_watches(tmp_path):
     names = set(fit(build(), 3, tmp_path).callback_metrics)
-    wanted = (
-        "revenue_current revenue_peer q twin_gap xi_mean xi_std distillation_weight saturated critic_loss actor_loss"
-    )
+    wanted = "revenue_current revenue_peer q twin_gap xi_mean xi_std peer_is_worth_more distillation_weight saturated critic_loss actor_loss"
     assert {f"train/{name}" for name in wanted.split()} <= names
-    assert {"val/revenue", "val/revenue_hybrid", "val/revenue_current", "val/revenue_peer", "val/above_greedy"} <= names
+    wanted = "revenue revenue_hybrid revenue_current revenue_peer above_greedy of_bound"
+    assert {f"val/{name}" for name in wanted.split()} <= names
+    assert {f"val/done_priority_{priority}" for priority in (1, 2, 3)} <= names
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_nobody_earns_more_than_the_bound_and_parts_are_parts(tmp_path):
+    metrics = fit(build(), 1, tmp_path).callback_metrics
+    assert 0 < metrics["val/of_bound"] <= 1
+    assert all(0 <= metrics[f"val/done_priority_{priority}"] <= 1 for priority in (1, 2, 3))
+
+
+def test_reward_above_rest_is_zero_at_action_zero():
+    allocator = build(reward="above_rest")
+    ours, shadow = (RegionEnvironment(SCENARIO, 6.0, 3, seed=0, bandwidth_hz=1e6, n_vms=1) for _ in range(2))
+    for _ in range(3):
+        _, outcome = ours.step(allocator.decoder(SCENARIO, ours.state, torch.zeros(3, 1, 2)))
+        assert allocator._reward(shadow, outcome).abs().max() == 0
+    _, outcome = ours.step(Equal().allocate(SCENARIO, ours.state))
+    assert allocator._reward(shadow, outcome).abs().max() > 0
 
 
 @pytest.mark.parametrize(
