@@ -1,7 +1,7 @@
 """The learning allocator as a LightningModule: Algorithm 3 with its replay loop inside."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
@@ -314,21 +314,24 @@ class LearningAllocator(pl.LightningModule):
         if self._yardsticks is None:
             self._yardsticks = self._measure_yardsticks()
         greedy, bound = self._yardsticks
-        deployed, earned = self.policy, {}
-        for policy in ("current", "peer", "hybrid"):
+        deployed = self.policy
+        policies: tuple[Policy, ...] = ("hybrid", "current", "peer")
+        for policy in policies:
             self.policy = policy
-            earned[policy] = self.evaluate(self)
+            outcomes = list(self._rollout(self))
+            revenue = self._per_slot(outcomes)
+            self.log(f"val/revenue_{policy}", revenue, batch_size=1)
+            if policy == deployed:
+                self.log("val/revenue", revenue, batch_size=1, prog_bar=True)
+                self.log("val/above_greedy", revenue / greedy - 1, batch_size=1, prog_bar=True)
+                if bound is not None:
+                    self.log("val/of_bound", revenue / bound, batch_size=1)
+                self.log_dict(done_by_priority(self.scenario, outcomes), batch_size=1)
         self.policy = deployed
-        self.log_dict({f"val/revenue_{policy}": value for policy, value in earned.items()}, batch_size=1)
-        self.log("val/revenue", earned[deployed], batch_size=1, prog_bar=True)
-        self.log("val/above_greedy", earned[deployed] / greedy - 1, batch_size=1, prog_bar=True)
-        if bound is not None:
-            self.log("val/of_bound", earned[deployed] / bound, batch_size=1)
-        self.log_dict(self._done_by_priority(), batch_size=1)
 
     def evaluate(self, allocator: AllocatorProtocol) -> float:
         """Revenue per region and slot of any allocator; all face the same tasks, traffic and rentals."""
-        return self._per_slot(sum(float(outcome.revenue.sum()) for _, outcome in self._rollout(allocator)))
+        return self._per_slot(self._rollout(allocator))
 
     def _rollout(self, allocator: AllocatorProtocol) -> Iterator[tuple[RegionState, Outcome]]:
         """States and outcomes of one evaluation."""
@@ -352,26 +355,16 @@ class LearningAllocator(pl.LightningModule):
 
     def _measure_yardsticks(self) -> tuple[float, float | None]:
         """What `Greedy` earns per region and slot, and what nobody can exceed (known for `lindley` queues only)."""
-        states, outcomes = zip(*self._rollout(Greedy()), strict=True)
-        greedy = self._per_slot(sum(float(outcome.revenue.sum()) for outcome in outcomes))
+        slots = list(self._rollout(Greedy()))
+        greedy = self._per_slot(slots)
         if self.scenario.queue != "lindley":
             return greedy, None
         with torch.inference_mode(False), torch.enable_grad():
-            bound = upper_bound(self.scenario, [_plain(state) for state in states], iterations=_BOUND_ITERATIONS)
-        return greedy, self._per_slot(float(bound.sum()))
+            bound = upper_bound(self.scenario, [_plain(state) for state, _ in slots], iterations=_BOUND_ITERATIONS)
+        return greedy, float(bound.mean()) / self.validation_slots
 
-    def _done_by_priority(self) -> dict[str, Tensor]:
-        """Part of the tasks of each priority that the deployed policy does in time."""
-        done, asked = (torch.zeros(len(self.scenario.priorities), device=self.device) for _ in range(2))
-        levels = torch.tensor(self.scenario.priorities, device=self.device)
-        for state, outcome in self._rollout(self):
-            level = state.tasks.present.unsqueeze(-1) & (state.tasks.priority.unsqueeze(-1) == levels)
-            asked += level.sum((0, 1))
-            done += (level & outcome.on_time.unsqueeze(-1)).sum((0, 1))
-        parts = done / asked.clamp_min(1)
-        return {f"val/done_priority_{level:g}": part for level, part in zip(levels.tolist(), parts, strict=True)}
-
-    def _per_slot(self, total: float) -> float:
+    def _per_slot(self, slots: Iterable[tuple[RegionState, Outcome]]) -> float:
+        total = sum(float(outcome.revenue.sum()) for _, outcome in slots)
         return total / (self.validation_copies * self.validation_slots)
 
     # Checkpoints
@@ -417,6 +410,19 @@ def saturated_share(action: Float[Tensor, "agents batch rows actions"], observat
     """Part of the actions that lie at a bound, absent users' ones left out."""
     counts = acting(observation, action)
     return ((action.abs() > _SATURATED).float().mean(-1) * counts).sum() / counts.sum().clamp_min(1)
+
+
+def done_by_priority(scenario: Scenario, slots: Sequence[tuple[RegionState, Outcome]]) -> dict[str, Tensor]:
+    """Part of the tasks of each priority that were done in time, by the name it is logged under."""
+    levels = torch.tensor(scenario.priorities, device=slots[0][0].n_vms.device)
+    done, asked = torch.zeros_like(levels), torch.zeros_like(levels)
+    for state, outcome in slots:
+        level = state.tasks.present.unsqueeze(-1) & (state.tasks.priority.unsqueeze(-1) == levels)
+        asked += level.sum((0, 1))
+        done += (level & outcome.on_time.unsqueeze(-1)).sum((0, 1))
+    return dict(
+        zip((f"val/done_priority_{level:g}" for level in levels.tolist()), done / asked.clamp_min(1), strict=True)
+    )
 
 
 def _plain(state: RegionState) -> RegionState:
