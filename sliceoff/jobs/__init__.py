@@ -1,5 +1,6 @@
 """The jobs `main.py` runs, one per file; `job=<name>` chooses. A job is called with the run's parts and directory."""
 
+from sliceoff.jobs.export import Export as Export
 from sliceoff.jobs.finetune import Finetune as Finetune
 from sliceoff.jobs.fit_allocator import FitAllocator as FitAllocator
 from sliceoff.jobs.fit_predictor import FitPredictor as FitPredictor

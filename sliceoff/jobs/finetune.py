@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 import polars
@@ -39,8 +39,8 @@ class Finetune:
     """
 
     name: str
-    scaler: Literal["refit", "keep"] = "refit"
-    other_step: Literal["refuse", "keep"] = "refuse"
+    scaler: str = "refit"
+    other_step: str = "refuse"
     learning_rate: float = 1e-4
     days: Sequence[float | int] | None = None
     schedule: Any = None
@@ -57,17 +57,17 @@ class Finetune:
         content = parts.checkpoint()
         self._check(content["spec"]["arguments"], parts)
         season = parts.datamodule.season_length
-        budgets = [parts.windows(first_steps=round(day * season)) for day in sorted(self.days or ())] or [
+        # The most data first: what is tuned on it is the run's result, and lies where a run's checkpoints lie.
+        budgets = [parts.windows(first_steps=round(day * season)) for day in sorted(self.days or (), reverse=True)] or [
             parts.datamodule
         ]
         rows, lines = [], list[Transferred]()
         for data in budgets:
             start, lines = transferred(content, **_sizes(data), learning_rate=self.learning_rate)
             self._scale(start, content, data)
-            # The largest budget's is the run's result.
-            folder = "" if data is budgets[-1] else f"tuned_{len(data.train_windows)}_windows"
+            folder = "" if data is budgets[0] else f"tuned_{len(data.train_windows)}_windows"
             rows += self._side_by_side(parts, directory, data, start, content, folder)
-        table = polars.DataFrame(rows)
+        table = polars.DataFrame(rows).sort("training windows", maintain_order=True)
         directory.write_text("transfer.txt", "".join(f"{line}\n" for line in lines))
         directory.write_text("report.html", transfer_page(table, lines, str(directory.path)))
         _show(table, lines)

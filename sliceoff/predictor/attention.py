@@ -39,6 +39,7 @@ def prob_sparse_attention(
     sampling: Sampling = "shared",
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
+    sample: Int[Tensor, "rows sampled"] | None = None,
     dense_below: int = DENSE_BELOW,
 ) -> Float[Tensor, "batch heads queries size"]:
     """Attend with the few queries whose attention is far from uniform; the others get the mean of the values.
@@ -51,6 +52,7 @@ def prob_sparse_attention(
     Args:
         sampling: `independent` keys for every query (as published), or keys `shared` by all (one dense product).
         generator: of the sampling, on the CPU; None: torch's global one.
+        sample: the keys to measure on (one row for every query, or one that all share) instead of random ones.
         dense_below: fewer queries than this are attended densely.
 
     Raises:
@@ -62,7 +64,9 @@ def prob_sparse_attention(
     top = sparse_count(factor, n_queries)
     if n_queries < dense_below or top >= n_queries:
         return full_attention(query, key, value, causal=causal, dropout=dropout)
-    sample = sample_keys(sparse_count(factor, n_keys), n_queries, n_keys, sampling, generator).to(query.device)
+    if sample is None:
+        sample = sample_keys(sparse_count(factor, n_keys), n_queries, n_keys, sampling, generator)
+    sample = sample.to(query.device)
     with torch.no_grad():  # the measure chooses queries; no gradient flows through a choice
         active = sparsity(query, key, sample, causal).topk(top, dim=-1, sorted=False).indices
     rows = active.unsqueeze(-1).expand(-1, -1, -1, query.shape[-1])
@@ -97,6 +101,11 @@ def sample_keys(
     """Indices of the sampled keys: one row for every query, or a single row that all share."""
     rows = {"shared": 1, "independent": n_queries}[sampling]
     return torch.randint(n_keys, (rows, count), generator=generator)
+
+
+def spread_keys(count: int, n_keys: int) -> Int[Tensor, "1 sampled"]:
+    """Indices of `count` keys spread evenly: what to measure on where chance is not wanted."""
+    return ((torch.arange(count) * n_keys + n_keys // 2) // count).unsqueeze(0)
 
 
 def sparsity(

@@ -23,7 +23,7 @@ class Informer(nn.Module):
         label_length: steps of history that the decoder starts from.
         d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
         encoder_layers, decoder_layers: layers; between encoder layers the length is halved.
-        factor, sampling: of ProbSparse attention. In eval mode its random keys are always the same.
+        factor, sampling: of ProbSparse attention. In eval mode the keys are spread evenly instead of random.
         dropout: everywhere.
 
     Raises:

@@ -13,9 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.errors import InputError
-from sliceoff.predictor.attention import Sampling, full_attention, prob_sparse_attention
-
-_EVAL_SEED = 0
+from sliceoff.predictor.attention import (
+    Sampling,
+    full_attention,
+    prob_sparse_attention,
+    sparse_count,
+    spread_keys,
+)
 
 
 class EncoderDecoder(nn.Module):
@@ -138,7 +142,7 @@ class DenseAttention(nn.Module):
 
 
 class ProbSparseAttention(nn.Module):
-    """Multi-head ProbSparse attention; random in training, the same keys at every call in eval mode.
+    """Multi-head ProbSparse attention; measured on random keys in training, on keys spread evenly in eval mode.
 
     Raises:
         InputError: an option is out of range.
@@ -159,13 +163,14 @@ class ProbSparseAttention(nn.Module):
         self, query: Float[Tensor, "batch queries d_model"], memory: Float[Tensor, "batch keys d_model"]
     ) -> Float[Tensor, "batch queries d_model"]:
         """Attend."""
+        n_keys = memory.shape[1]
         attended = prob_sparse_attention(
             *self.heads.split(query, memory),
             factor=self.factor,
             causal=self.causal,
             sampling=self.sampling,
             dropout=self.dropout if self.training else 0.0,
-            generator=None if self.training else torch.Generator().manual_seed(_EVAL_SEED),
+            sample=None if self.training else spread_keys(sparse_count(self.factor, n_keys), n_keys),
         )
         return self.heads.merge(attended)
 

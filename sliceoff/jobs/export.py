@@ -1,0 +1,41 @@
+"""`job=export`: a fitted predictor as a file that runs without SliceOff."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars
+
+from sliceoff.errors import InputError
+from sliceoff.predictor import export
+from sliceoff.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from sliceoff.run import Parts
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write `init.checkpoint`'s predictor into the run directory as `forecaster.pt2` or `forecaster.onnx`.
+
+    Args:
+        format: `pt2` (`torch.export`) or `onnx`.
+
+    Raises:
+        InputError: the format is unknown or its packages are missing.
+    """
+
+    name: str
+    format: str = "onnx"
+
+    def __post_init__(self) -> None:
+        if self.format not in ("pt2", "onnx"):
+            raise InputError(f"job.format={self.format!r} is neither pt2 nor onnx")
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+        """Run; returns the file's size, and the sizes of its inputs."""
+        parts.checkpoint()  # says what to set when it is not
+        forecaster = parts.loaded_forecaster()
+        file = export(forecaster, directory.path / f"forecaster.{self.format}")
+        sizes = forecaster.spec["arguments"]
+        inputs = {name: sizes[name] for name in ("input_length", "horizon", "n_regions", "n_calendar")}
+        return {"file": file.name, "bytes": file.stat().st_size}, polars.DataFrame([inputs])

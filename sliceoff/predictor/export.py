@@ -1,0 +1,95 @@
+"""A fitted forecaster as a file that runs without SliceOff: `torch.export` (.pt2) or ONNX (.onnx)."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sliceoff.data import Window
+from sliceoff.errors import InputError, near_miss
+from sliceoff.predictor.forecaster import Forecaster
+
+INPUTS = ("history", "history_calendar", "future_calendar")
+
+
+class Exported(nn.Module):
+    """A forecaster with tensors for arguments, in the trace's own units: scaling, network and clipping in one."""
+
+    def __init__(self, forecaster: Forecaster):
+        super().__init__()
+        self.forecaster = forecaster
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch input_length regions"],
+        history_calendar: Float[Tensor, "batch input_length calendar"],
+        future_calendar: Float[Tensor, "batch horizon calendar"],
+    ) -> Float[Tensor, "batch horizon regions outputs"]:
+        """Forecast in the trace's own units."""
+        empty = history.new_zeros(history.shape[0], future_calendar.shape[1], history.shape[2])
+        return self.forecaster.forecast(Window(history, history_calendar, empty, future_calendar))
+
+
+def export(forecaster: Forecaster, path: str | Path, atol: float = 1e-3) -> Path:
+    """Write `forecaster` to `path`, for any batch size, and check that the file forecasts what it forecasts.
+
+    Args:
+        path: ending in `.pt2` (`torch.export.load(path).module()`) or `.onnx` (needs the extra `export`).
+        atol: largest difference from the eager forecast that is put up with, in standard deviations.
+
+    Raises:
+        InputError: another ending, or the extra is missing.
+        RuntimeError: the file forecasts something else; it is removed.
+    """
+    path = Path(path)
+    writers = {".pt2": _write_pt2, ".onnx": _write_onnx}
+    if path.suffix not in writers:
+        raise InputError(f"{path}: unknown kind of export{near_miss(path.suffix, writers)}; end it in .pt2 or .onnx")
+    module = Exported(forecaster.eval().requires_grad_(False))
+    inputs = _example(forecaster, 3)
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(module, inputs, dynamic_shapes={name: {0: batch} for name in INPUTS})
+    run = writers[path.suffix](program, path)
+    for size in (1, 5):
+        example = _example(forecaster, size)
+        difference = ((run(*example) - module(*example)) / forecaster.scaler.std.unsqueeze(-1)).abs().max()
+        if not difference <= atol:
+            path.unlink()
+            raise RuntimeError(f"{path.name} forecasts up to {difference:.2g} standard deviations off at batch {size}")
+    return path
+
+
+def _example(forecaster: Forecaster, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    sizes = forecaster.spec["arguments"]
+    generator = torch.Generator().manual_seed(batch)
+    noise = torch.randn(batch, sizes["input_length"], sizes["n_regions"], generator=generator)
+    history = forecaster.scaler.inverse(noise.unsqueeze(-1)).squeeze(-1)
+    past, future = (
+        torch.randn(batch, sizes[length], sizes["n_calendar"], generator=generator)
+        for length in ("input_length", "horizon")
+    )
+    return history, past, future
+
+
+def _write_pt2(program: torch.export.ExportedProgram, path: Path):
+    torch.export.save(program, path)
+    return torch.export.load(path).module()
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path):
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  (torch writes ONNX with it)
+    except ImportError as error:
+        raise InputError(f"{path}: writing ONNX needs {error.name}; pip install 'sliceoff[export]'") from None
+    written = torch.onnx.export(program, input_names=INPUTS, output_names=["forecast"], dynamo=True, verbose=False)
+    assert written is not None
+    written.save(path, external_data=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(*inputs: Tensor) -> Tensor:
+        named = {name: tensor.numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
+        return torch.from_numpy(session.run(None, named)[0])
+
+    return run

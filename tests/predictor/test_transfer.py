@@ -1,0 +1,80 @@
+"""A forecaster taken to data of other sizes: what is loaded, what adapted, what left out."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from sliceoff.errors import InputError
+from sliceoff.predictor import GRU, Forecaster, Informer, Linear, PatchTST, transferred
+from sliceoff.predictor.transfer import resized
+
+SIZES = {"n_regions": 2, "n_calendar": 4, "input_length": 48, "horizon": 12, "season_length": 24}
+SMALL = partial(Informer, d_model=8, n_heads=2, d_ff=8)
+
+
+def content(network=SMALL, **options):
+    torch.manual_seed(0)
+    forecaster = Forecaster(network, **SIZES, **options)
+    return {"spec": forecaster.spec, "state_dict": forecaster.state_dict()}
+
+
+def test_independent_channels_move_to_any_number_of_regions_with_every_weight():
+    saved = content()
+    forecaster, lines = transferred(saved, **{**SIZES, "n_regions": 5}, learning_rate=1e-5)
+    assert {line.how for line in lines} == {"loaded"}
+    assert len(lines) == len(forecaster.network.state_dict())
+    for name, weight in forecaster.network.state_dict().items():
+        assert torch.equal(weight, saved["state_dict"][f"network.{name}"])
+    assert forecaster.learning_rate == 1e-5
+    assert not forecaster.scaler.fitted
+
+
+def test_joint_channels_adapt_the_embedding_and_the_head():
+    forecaster, lines = transferred(content(channels="joint"), **{**SIZES, "n_regions": 3})
+    adapted = {line.name for line in lines if line.how == "adapted"}
+    assert adapted == {
+        f"body.{name}"
+        for name in ("embed_history.values.weight", "embed_decoder.values.weight", "head.weight", "head.bias")
+    }
+    assert forecaster.n_regions == 3
+
+
+def test_a_longer_horizon_adapts_a_head_over_steps():
+    saved = content(partial(PatchTST, d_model=8, n_heads=2, d_ff=8))
+    forecaster, lines = transferred(saved, **{**SIZES, "horizon": 23})
+    assert {line.name: (line.before, line.after) for line in lines if line.how == "adapted"} == {
+        "head.2.weight": ((12, 40), (23, 40)),
+        "head.2.bias": ((12,), (23,)),
+    }
+    before, after = saved["state_dict"]["network.head.2.bias"], forecaster.network.head[2].bias
+    torch.testing.assert_close(after[::2], before)
+    torch.testing.assert_close(after[1::2], (before[1:] + before[:-1]) / 2)
+
+
+def test_what_has_no_counterpart_is_named():
+    saved = content(partial(GRU, hidden_size=4))
+    saved["state_dict"]["network.extra"] = torch.zeros(2)
+    saved["state_dict"]["network.head.bias"] = torch.zeros(1, 1)
+    del saved["state_dict"]["network.head.weight"]
+    _, lines = transferred(saved, **SIZES)
+    how = {line.name: line.how for line in lines}
+    assert (how["extra"], how["head.bias"], how["head.weight"]) == ("left out", "left out", "new")
+
+
+def test_resizing_keeps_the_ends_and_interpolates_between():
+    weight = torch.tensor([[0.0, 2.0, 4.0], [10.0, 10.0, 10.0]])
+    torch.testing.assert_close(resized(weight, (2, 5))[0], torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
+    torch.testing.assert_close(resized(weight, (3, 3))[1], torch.tensor([5.0, 6.0, 7.0]))
+
+
+def test_the_backbone_is_everything_but_the_head():
+    forecaster = Forecaster(SMALL, **SIZES)
+    frozen = {id(weight) for weight in forecaster.backbone.parameters()}
+    free = {name for name, weight in forecaster.network.named_parameters() if id(weight) not in frozen}
+    assert free == {"body.head.weight", "body.head.bias"}
+
+
+def test_a_closed_form_has_nothing_to_tune():
+    with pytest.raises(InputError, match="nothing to tune"):
+        transferred(content(Linear), **SIZES)

@@ -1,0 +1,117 @@
+"""A predictor's life on the command line: fitted, tuned to another trace, forecasting beyond it, exported."""
+
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+
+SMALL = (
+    "predictor.network.d_model=8", "predictor.network.d_ff=8", "predictor.network.n_heads=2",
+    "windows.input_length=72", "windows.horizon=12",
+    "trainer.predictor.max_epochs=3", "trainer.predictor.limit_train_batches=4",
+)  # fmt: skip
+
+
+def trace_csv(path: Path, regions: int, step_minutes: int = 60, rows: int = 500) -> Path:
+    """Daily waves of different sizes and phases."""
+    times = np.datetime64("2024-01-01T00:00:00") + np.arange(rows) * np.timedelta64(step_minutes * 60, "s")
+    hours = np.arange(rows) * step_minutes / 60
+    waves = {f"r{i}": 50 * (i + 1) + 30 * np.sin(2 * np.pi * (hours - i) / 24) for i in range(regions)}
+    polars.DataFrame({"time": [str(time) for time in times], **waves}).write_csv(path)
+    return path
+
+
+@pytest.fixture
+def fitted(cli, tmp_path) -> Path:
+    trace = trace_csv(tmp_path / "first.csv", regions=2)
+    ended = cli("job=fit_predictor", "data=wide_csv", f"data.path={trace}", *SMALL)
+    assert ended.code == 0, ended.err
+    return Path(ended.out.strip().splitlines()[-1])
+
+
+def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts(cli, fitted, tmp_path):
+    trace = trace_csv(tmp_path / "second.csv", regions=3)
+    data = ("data=wide_csv", f"data.path={trace}")
+    tuned = cli("job=finetune", f"init.checkpoint={fitted}", *data, *SMALL, "job.days=[2,4]")
+    assert tuned.code == 0, tuned.err
+    assert "tensors loaded" in tuned.out
+    run = Path(tuned.out.strip().splitlines()[-1])
+    table = polars.read_csv(run / "results.csv")
+    assert table["forecaster"].unique().sort().to_list() == [
+        "from scratch", "ridge", "seasonal naive", "tuned", "zero-shot"
+    ]  # fmt: skip
+    # Two and four days of steps after the first history, three quarters of them targets to train on.
+    assert table["training windows"].unique().sort().to_list() == [36 - 12 + 1, 72 - 12 + 1]
+    naive = table.filter(forecaster="seasonal naive")["test/real_mae"]
+    assert naive.to_numpy() == pytest.approx(0, abs=1e-3)  # the trace repeats itself every day
+    assert all(line.startswith("loaded") for line in (run / "transfer.txt").read_text().splitlines())
+
+    ahead = cli("job=forecast", f"init.checkpoint={run}", *data)
+    assert ahead.code == 0, ahead.err
+    directory = Path(ahead.out.strip().splitlines()[-1])
+    forecast = polars.read_parquet(directory / "results.parquet")
+    assert forecast.columns == ["time", "region", "mean", "q0.1", "q0.5", "q0.9"]
+    assert forecast.height == 12 * 3
+    assert str(forecast["time"].min()) == "2024-01-21 20:00:00"  # the hour after the last of 500
+    assert (forecast["q0.1"] <= forecast["q0.9"]).all()
+    assert (directory / "forecast.png").stat().st_size > 0
+
+
+def test_another_step_is_refused_unless_kept(cli, fitted, tmp_path):
+    trace = trace_csv(tmp_path / "half_hours.csv", regions=2, step_minutes=30, rows=900)
+    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *SMALL)
+    refused = cli(*command)
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "data.resample_s=3600" in refused.err
+    assert cli(*command, "job.other_step=keep", "job.scaler=keep").code == 0
+    assert cli(*command, "data.resample_s=3600", "windows.input_length=48").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("job=finetune",), "init.checkpoint"),
+        (("job=export",), "init.checkpoint"),
+        (("job=finetune", "job.scaler=new"), "neither refit nor keep"),
+        (("job=export", "job.format=tflite"), "neither pt2 nor onnx"),
+        (("job=forecast", "job.levels=[0.9,0.1]"), "job.levels"),
+        (("job=forecast", "init.checkpoint=nowhere"), "nowhere"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(cli, tmp_path, arguments, message):
+    ended = cli(*arguments)
+    assert ended.code == 2
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_forecast_without_a_checkpoint_fits_first(cli, tmp_path):
+    trace = trace_csv(tmp_path / "first.csv", regions=1)
+    ended = cli(
+        "job=forecast",
+        "data=wide_csv",
+        f"data.path={trace}",
+        "predictor=linear",
+        "windows.horizon=12",
+        "windows.input_length=48",
+    )
+    assert ended.code == 0, ended.err
+    forecast = polars.read_parquet(Path(ended.out.strip().splitlines()[-1]) / "results.parquet")
+    hours = np.arange(500, 512)
+    assert forecast["mean"].to_numpy() == pytest.approx(50 + 30 * np.sin(2 * np.pi * hours / 24), abs=0.5)
+
+
+def test_a_checkpoint_of_other_regions_does_not_forecast(cli, fitted, tmp_path):
+    trace = trace_csv(tmp_path / "one.csv", regions=1)
+    ended = cli("job=forecast", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}")
+    assert ended.code == 2
+    assert "job=finetune" in ended.err
+
+
+def test_export_writes_a_file_that_torch_loads(cli, fitted):
+    ended = cli("job=export", f"init.checkpoint={fitted}", "job.format=pt2")
+    assert ended.code == 0, ended.err
+    assert (Path(ended.out.strip().splitlines()[-1]) / "forecaster.pt2").is_file()
