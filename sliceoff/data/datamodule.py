@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from sliceoff.data.calendar import DAY_S, N_CALENDAR, calendar_features
 from sliceoff.data.trace import Trace
-from sliceoff.data.windows import EpochShuffle, Window, Windows, as_gathered
+from sliceoff.data.windows import EpochShuffle, ResumableLoader, Window, Windows, as_gathered
 from sliceoff.errors import InputError
 
 
@@ -156,7 +156,8 @@ class TrafficDataModule(pl.LightningDataModule):
 def _in_memory(windows: Windows | list[Window], **options: Any) -> DataLoader[Window]:
     # A batch is one gather from memory; worker processes, which Lightning would advise, could only slow it down.
     warnings.filterwarnings("ignore", ".*does not have many workers", PossibleUserWarning)
-    return DataLoader(windows, collate_fn=as_gathered, **options)  # type: ignore[arg-type]
+    # Loaders draw a number that workers would need; from the global generator, a resumed run would draw once more.
+    return ResumableLoader(windows, collate_fn=as_gathered, generator=torch.Generator(), **options)  # type: ignore[arg-type]
 
 
 def split_lengths(split: Sequence[float | int], length: int) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class Window(NamedTuple):
@@ -92,6 +92,30 @@ class EpochShuffle(Sampler[int]):
         # The factor keeps (seed, epoch) = (0, 1) and (1, 0) apart.
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self._epoch) % 2**63)
         yield from torch.randperm(self._length, generator=generator).tolist()
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A `DataLoader` that a checkpoint can resume in the middle of an epoch; without worker processes.
+
+    Lightning keeps `state_dict` in its checkpoints. Only the epoch under way when it was written is cut short.
+    """
+
+    _taken, _skipped = 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the present epoch were taken."""
+        return {"taken": self._taken % len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave those batches out of the next epoch."""
+        self._skipped = state["taken"]
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """The batches that are left of this epoch."""
+        skipped, self._skipped = self._skipped, 0
+        for self._taken, batch in enumerate(super().__iter__(), 1):
+            if self._taken > skipped:
+                yield batch
 
 
 def as_gathered(batch: Any) -> Any:

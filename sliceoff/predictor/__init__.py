@@ -13,6 +13,7 @@ from sliceoff.predictor.intervals import error_quantiles as error_quantiles
 from sliceoff.predictor.itransformer import ITransformer as ITransformer
 from sliceoff.predictor.linear import Linear as Linear
 from sliceoff.predictor.losses import QuantileLoss as QuantileLoss
+from sliceoff.predictor.mlp import MLP as MLP
 from sliceoff.predictor.patchtst import PatchTST as PatchTST
 from sliceoff.predictor.transfer import Transferred as Transferred
 from sliceoff.predictor.transfer import transferred as transferred

@@ -22,7 +22,7 @@ class Forecaster(pl.LightningModule):
 
     A network is made by `network(n_channels=, n_calendar=, input_length=, horizon=, n_outputs=, season_length=)` and
     maps (history, history_calendar, future_calendar) to (batch, horizon, channels, outputs) in scaled units. One with
-    a `solve(train, validation)` method is fitted by that, in closed form, instead of by gradients.
+    a `solve(train, validation)` method is fitted by that first, in closed form; what is left is trained by gradient.
 
     Args:
         network: makes the network.
@@ -130,13 +130,13 @@ class Forecaster(pl.LightningModule):
             self.scaler.fit(self.trainer.datamodule.train_values)  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Fit a closed form at once; one epoch then suffices, for its validation and checkpoint."""
-        if self.by_gradient:
-            return
-        self.trainer.fit_loop.max_epochs = 1
-        if (solve := getattr(self.network, "solve", None)) is not None:
+        """Fit a closed form at once; where that is all, one epoch suffices, for its validation and checkpoint."""
+        if not self.by_gradient:
+            self.trainer.fit_loop.max_epochs = 1
+        solve = getattr(self.network, "solve", None)
+        if solve is not None and self.trainer.ckpt_path is None:  # a resumed fit has solved it before
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            solve(self._pairs(data.train_dataloader()), self._pairs(data.val_dataloader()))
+            solve(self._examples(data.train_dataloader()), self._examples(data.val_dataloader()))
 
     def training_step(self, window: Window, batch_index: int) -> Tensor | None:
         """One gradient step's loss."""
@@ -194,16 +194,22 @@ class Forecaster(pl.LightningModule):
         scaled = self.network((history - mean) / std, history_calendar, future_calendar)
         return scaled * std.unsqueeze(-1) + mean.unsqueeze(-1)
 
-    def _pairs(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-        """What a closed form is fitted on: (history, future) in the units and channels that the network sees."""
+    def _examples(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """What a closed form is fitted on: (history, future, weight) in the units and channels that the network sees.
+
+        A window that was divided by its standard deviation counts by its square, so that errors count as they do in
+        the loss: else a window that hardly moves would count for more than all others.
+        """
         for window in loader:
             history, future = (self.scaler.transform(part.to(self.device)) for part in (window.history, window.future))
             if self.channels == "independent":
                 history, future = (part.transpose(1, 2).flatten(0, 1).unsqueeze(-1) for part in (history, future))
+            weight = history.new_ones(len(history))
             if self.instance_norm:
                 mean, std = history.mean(1, keepdim=True), history.std(1, keepdim=True, correction=0) + 1e-5
                 history, future = (history - mean) / std, (future - mean) / std
-            yield history, future
+                weight = std.square().mean((1, 2))
+            yield history, future, weight
 
     def _loss(self, window: Window) -> Tensor:
         return self.loss(self(window), self.scaler.transform(window.future).unsqueeze(-1))

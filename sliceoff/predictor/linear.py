@@ -50,10 +50,13 @@ class Linear(nn.Module):
         return flat.unflatten(1, (self.horizon, self.n_channels)).unsqueeze(-1).expand(-1, -1, -1, self.n_outputs)
 
     @torch.no_grad()
-    def solve(self, train: Iterable[tuple[Tensor, Tensor]], validation: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Fit on batches of (history (batch, input_length, channels), future (batch, horizon, channels)).
+    def solve(
+        self, train: Iterable[tuple[Tensor, Tensor, Tensor]], validation: Iterable[tuple[Tensor, Tensor, Tensor]]
+    ) -> None:
+        """Fit on history (batch, input_length, channels), future (batch, horizon, channels), weight, batch by batch.
 
-        Only moments are kept, so memory does not grow with the number of windows.
+        The weight is what an example's squared error counts for. Only moments are kept, so memory does not grow with
+        the number of windows.
         """
         seen, unseen = _moments(train), _moments(validation)
         centred = seen.xx - torch.outer(seen.x, seen.x)
@@ -67,7 +70,7 @@ class Linear(nn.Module):
 
 
 class _Moments(NamedTuple):
-    """Means over all windows, in double precision."""
+    """Weighted means over all windows, in double precision."""
 
     x: Tensor
     y: Tensor
@@ -76,15 +79,16 @@ class _Moments(NamedTuple):
     yy: Tensor
 
 
-def _moments(batches: Iterable[tuple[Tensor, Tensor]]) -> _Moments:
-    count, sums = 0, cast(tuple[Tensor, ...] | None, None)
-    for history, future in batches:
-        x, y = history.flatten(1).double(), future.flatten(1).double()
-        terms = (x.sum(0), y.sum(0), x.T @ x, x.T @ y, (y * y).sum(0))
+def _moments(batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> _Moments:
+    total, sums = 0.0, cast(tuple[Tensor, ...] | None, None)
+    for history, future, weight in batches:
+        x, y, w = history.flatten(1).double(), future.flatten(1).double(), weight.double()
+        weighted = x.T * w
+        terms = (weighted.sum(1), w @ y, weighted @ x, weighted @ y, w @ (y * y))
         sums = terms if sums is None else tuple(a + b for a, b in zip(sums, terms, strict=True))
-        count += len(x)
+        total += float(w.sum())
     assert sums is not None, "no windows"
-    return _Moments(*(term / count for term in sums))
+    return _Moments(*(term / total for term in sums))
 
 
 def _error(data: _Moments, weight: Tensor, bias: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 from sliceoff.errors import InputError
 from sliceoff.predictor import (
     GRU,
+    MLP,
     DLinear,
     Informer,
     ITransformer,
@@ -31,6 +32,7 @@ SIZES = {"n_channels": 1, "n_calendar": 4, "input_length": 48, "horizon": 6, "n_
         partial(Transformer, d_model=8, n_heads=2, d_ff=8),
         partial(GRU, hidden_size=8),
         DLinear,
+        MLP,
         partial(PatchTST, d_model=8, n_heads=2, d_ff=8),
         partial(ITransformer, d_model=8, n_heads=2, d_ff=8),
         Linear,
@@ -114,6 +116,8 @@ def test_patches_cover_the_whole_history():
     ("network", "message"),
     [
         (partial(DLinear, kernel_size=4), "kernel_size"),
+        (partial(MLP, hidden_size=0), "hidden_size"),
+        (partial(MLP, dropout=1.0), "dropout"),
         (partial(PatchTST, stride=0), "stride"),
         (partial(GRU, hidden_size=0), "hidden_size"),
         (partial(ITransformer, d_model=10, n_heads=3), "n_heads"),

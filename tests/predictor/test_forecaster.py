@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch import nn
 
+from callbacks import RandomState
 from sliceoff import checkpoint
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
 from sliceoff.errors import InputError
-from sliceoff.predictor import Forecaster, Informer, LastValue, Linear, QuantileLoss, SeasonalNaive
+from sliceoff.predictor import MLP, Forecaster, Informer, LastValue, Linear, QuantileLoss, SeasonalNaive
 from sliceoff.predictor.layers import Distil, Heads
 
 NETWORKS = {
     "informer": partial(Informer, d_model=8, n_heads=2, d_ff=8, label_length=6, factor=1.0),
     "linear": Linear,
+    "mlp": MLP,
     "seasonal_naive": SeasonalNaive,
     "last_value": LastValue,
 }
@@ -159,3 +161,64 @@ def test_distilling_halves(length, halved):
 def test_wrong_options_are_named(options, message):
     with pytest.raises(InputError, match=message):
         Forecaster(**{"network": LastValue, **DATA, **options})
+
+
+def test_the_mlp_starts_as_ridge_and_leaves_it_for_a_law_that_is_not_linear(tmp_path):
+    values = np.full((600, 1), 0.3)
+    for step in range(599):
+        values[step + 1] = 4 * values[step] * (1 - values[step])  # the logistic map: no linear one knows its next value
+    times = np.datetime64("2024-01-01", "s") + np.arange(600) * np.timedelta64(3600, "s")
+    data = TrafficDataModule(Trace(values, times, ("a",), 3600), input_length=2, horizon=1, batch_size=16)
+    sizes = {"n_regions": 1, "n_calendar": 4, "input_length": 2, "horizon": 1, "season_length": 24}
+    losses = {}
+    for name, network, rate in (("ridge", Linear, 1e-3), ("start", MLP, 1e-12), ("trained", MLP, 1e-2)):
+        torch.manual_seed(0)
+        forecaster = Forecaster(network, **sizes, learning_rate=rate, nonnegative=False)
+        engine = trainer(tmp_path, max_epochs=5)
+        engine.fit(forecaster, data)
+        losses[name] = float(engine.callback_metrics["val/loss"])
+    assert losses["start"] == pytest.approx(losses["ridge"], rel=1e-4)
+    assert losses["trained"] < 0.5 * losses["ridge"]
+
+
+def test_ridge_on_normalised_windows_is_not_ruled_by_those_that_stand_still(tmp_path):
+    values = np.sin(np.arange(900.0))[:, None] * 5
+    values[200:260] = 3.0 + 1e-7 * np.arange(60)[:, None]  # a sensor that hung
+    values[600:660] += np.linspace(0, 4, 60)[:, None]
+    times = np.datetime64("2024-01-01", "s") + np.arange(900) * np.timedelta64(3600, "s")
+    data = TrafficDataModule(Trace(values, times, ("a",), 3600), input_length=24, horizon=2, batch_size=16)
+    sizes = {"n_regions": 1, "n_calendar": 4, "input_length": 24, "horizon": 2, "season_length": 24}
+    forecaster = Forecaster(Linear, **sizes, instance_norm=True, nonnegative=False)
+    engine = trainer(tmp_path)
+    engine.fit(forecaster, data)
+    assert float(engine.test(forecaster, data, verbose=False)[0]["test/scaled_mse"]) < 1e-3
+
+
+def test_resumed_in_the_middle_of_an_epoch_the_weights_are_bit_equal(tmp_path, windows):
+    def fitted(path, **options):
+        torch.manual_seed(0)
+        forecaster = Forecaster(partial(NETWORKS["informer"], dropout=0.1), **DATA)
+        engine = trainer(path, max_epochs=2, callbacks=[RandomState(), *options.pop("callbacks", [])])
+        engine.fit(forecaster, windows, **options)
+        return engine, forecaster
+
+    _, whole = fitted(tmp_path)
+    steps = len(windows.train_dataloader())
+    saver = SaveAt(steps + steps // 2, tmp_path / "middle.ckpt")
+    fitted(tmp_path, callbacks=[saver])
+    torch.manual_seed(99)  # what the process drew before must not matter
+    engine, resumed = fitted(tmp_path, ckpt_path=tmp_path / "middle.ckpt")
+    assert engine.global_step == 2 * steps
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+
+
+class SaveAt(pl.Callback):
+    """Saves a checkpoint after one step."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)

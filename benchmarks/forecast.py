@@ -1,0 +1,393 @@
+"""Every network beside ridge, last value, seasonal naive, the published Informer and neuralforecast's.
+
+`python benchmarks/forecast.py [--groups ett lte neuralforecast ...] [--seeds 5] [--report]`
+
+A cell (experiment, horizon, network, seed) is what `main.py job=fit_predictor experiment=...` runs with the overrides
+below; it is run once and kept under `--cache`, so that an interrupted study goes on where it was. Early stopping sees
+the validation part only. `best trained` is the network trained by gradient whose validation error is the lowest in that
+cell: the test part chooses nothing.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from harness import finish, interval, table
+from hydra import compose, initialize_config_dir
+
+from sliceoff.predictor import Forecaster
+from sliceoff.predictor.intervals import error_quantiles
+from sliceoff.run import CONFIGS, Parts
+from sliceoff.run_directory import RunDirectory
+
+HORIZONS = (24, 48, 168, 336, 720)
+# MSE and MAE of the Informer's paper (Zhou et al., AAAI 2021, tables 1 and 2), horizon by horizon.
+PUBLISHED = {
+    "ett_h1_multivariate": ((0.577, 0.549), (0.685, 0.625), (0.931, 0.752), (1.128, 0.873), (1.215, 0.896)),
+    "ett_h2_multivariate": ((0.720, 0.665), (1.457, 1.001), (3.489, 1.515), (2.723, 1.340), (3.467, 1.473)),
+    "ett_h1_univariate": ((0.098, 0.247), (0.158, 0.319), (0.183, 0.346), (0.222, 0.387), (0.269, 0.435)),
+    "ett_h2_univariate": ((0.093, 0.240), (0.155, 0.314), (0.232, 0.389), (0.263, 0.417), (0.277, 0.431)),
+}
+L1 = "predictor.loss._target_=torch.nn.L1Loss"
+REVIN = "predictor.instance_norm=true"
+# Small sizes, for two cores. Those of no seed are the same every time.
+CLOSED = ("last_value", "seasonal_naive", "linear")
+ETT = {
+    "last_value": ["predictor.instance_norm=false"],
+    "linear": [],
+    "mlp": [L1],
+    "dlinear": [L1],
+    "patchtst": [L1, "trainer.predictor.max_epochs=3", "predictor.learning_rate=5e-4"],
+    "informer": [  # all columns in one vector, as published; published d_model 512
+        "predictor.channels=joint",
+        "windows.input_length=96",
+        "predictor.network.d_model=64",
+        "predictor.network.d_ff=128",
+        "predictor.learning_rate=5e-4",
+        "trainer.predictor.max_epochs=4",
+        "+trainer.predictor.limit_val_batches=1.0",
+        "trainer.predictor.limit_train_batches=150",
+    ],
+}
+LTE = {
+    "last_value": [],
+    "seasonal_naive": [],
+    "linear": [],
+    "mlp": [L1],
+    "dlinear": [REVIN],
+    "gru": [REVIN],
+    "informer": [REVIN],
+    "transformer": [REVIN],
+    "patchtst": [],
+    "itransformer": [],
+}
+# 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
+LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "windows.horizon=24"]
+ROOT = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
+TRACES = {name: [f"data.path={ROOT}/{name}.csv", "data.columns=[rnti_count]"] for name in ("PobleSec", "LesCorts")}
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network on one task with one seed."""
+
+    task: str
+    network: str
+    seed: int
+    overrides: tuple[str, ...]
+    cache: Path
+
+    @property
+    def file(self) -> Path:
+        """Where its figures are kept."""
+        return self.cache / self.task / f"{self.network}-{self.seed}.json"
+
+    def run(self) -> dict[str, float]:
+        """Fit, test, keep; or read what was kept."""
+        if not self.file.is_file():
+            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                chosen = [*self.overrides, f"seed={self.seed}", "callbacks.predictor.progress=null"]
+                cfg = compose("main", chosen)
+            torch.set_num_threads(cfg.threads)
+            torch.manual_seed(self.seed)
+            parts = Parts(cfg)
+            weights = sum(weight.numel() for weight in parts.forecaster.network.parameters())
+            begun = time.perf_counter()
+            directory = RunDirectory(self.file.with_suffix(""), config="")
+            parts.fit("predictor", directory, "")
+            seconds = time.perf_counter() - begun
+            figures = measured(parts) | {"seconds": seconds, "weights": float(weights)}
+            self.file.write_text(json.dumps(figures))
+            directory.discard()  # the figures are all that is kept
+        return json.loads(self.file.read_text())
+
+
+@torch.no_grad()
+def measured(parts: Parts) -> dict[str, float]:
+    """Errors on the held-out windows, of the forecast and of the intervals that validation errors put around it."""
+    forecaster, data = parts.forecaster, parts.datamodule
+    metrics = parts.test(forecaster)
+    quantiles = error_quantiles(forecaster, data, LEVELS)
+    levels = torch.tensor(LEVELS)
+    pinball = covered = peak = count = windows = 0.0
+    for window in data.test_dataloader():
+        error = window.future - forecaster.point(window)
+        beyond = error.unsqueeze(-1) - quantiles
+        pinball += float(torch.maximum(levels * beyond, (levels - 1) * beyond).mean(-1).sum())
+        covered += float(((beyond[..., 0] >= 0) & (beyond[..., -1] <= 0)).sum())
+        # How far the forecast's highest value lies from the true one, in the truth's units.
+        peak += float((window.future.amax(1) - forecaster.point(window).amax(1)).abs().mean(-1).sum())
+        count, windows = count + error.numel(), windows + len(error)
+    return {
+        "mse": metrics["test/scaled_mse"],
+        "mae": metrics["test/scaled_mae"],
+        "wape": metrics["test/real_wape"],
+        "pinball": pinball / count,
+        "coverage": covered / count,
+        "peak_error": peak / windows,
+        "validation_mse": validation_mse(forecaster, data),
+    }
+
+
+def validation_mse(forecaster: Forecaster, data) -> float:
+    """MSE on the validation part, in scaled units."""
+    total = count = 0.0
+    for window in data.val_dataloader():
+        error = forecaster(window)[..., forecaster.n_outputs // 2] - forecaster.scaler.transform(window.future)
+        total, count = total + float(error.square().sum()), count + error.numel()
+    return total / count
+
+
+def ett_cells(given: argparse.Namespace) -> list[Cell]:
+    """The published protocol."""
+    return [
+        Cell(
+            f"{experiment}-{horizon}",
+            network,
+            seed,
+            (f"experiment={experiment}", f"predictor={network}", f"windows.horizon={horizon}", REVIN, *overrides),
+            given.cache,
+        )
+        for network, overrides in ETT.items()
+        for experiment in PUBLISHED
+        for horizon in HORIZONS
+        for seed in range(1 if network in CLOSED else given.seeds)
+    ]
+
+
+def lte_cells(given: argparse.Namespace) -> list[Cell]:
+    """The cellular traces."""
+    budget = ("trainer.predictor.max_epochs=15", "trainer.predictor.limit_train_batches=1.0")
+    return [
+        Cell(
+            trace,
+            network,
+            seed,
+            (*LTE_WINDOWS, "windows.input_length=288", *budget, *where, f"predictor={network}", *overrides),
+            given.cache,
+        )
+        for network, overrides in LTE.items()
+        for trace, where in TRACES.items()
+        for seed in range(1 if network in CLOSED else given.seeds)
+    ]
+
+
+def finished(cells: list[Cell]) -> dict[tuple[str, str], list[dict[str, float]]]:
+    """(task, network) -> its seeds' figures, of the cells that were run."""
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for cell in cells:
+        if cell.file.is_file():
+            found.setdefault((cell.task, cell.network), []).append(cell.run())
+    return found
+
+
+def shown(runs: list[dict[str, float]], name: str) -> str:
+    """Mean and 95 % interval over seeds."""
+    mean, half = interval([run[name] for run in runs])
+    return f"{mean:.4f}" + (f" ± {half:.4f}" if len(runs) > 1 else "")
+
+
+def mean(runs: list[dict[str, float]], name: str) -> float:
+    """Mean over seeds."""
+    return interval([run[name] for run in runs])[0]
+
+
+def report_ett(cells: list[Cell]) -> dict[str, float]:
+    """A row per task: published, ours, ridge, and the trained network that validation prefers."""
+    found, rows, results = finished(cells), [], {}
+    for experiment, published in PUBLISHED.items():
+        for horizon, (mse, mae) in zip(HORIZONS, published, strict=True):
+            task = f"{experiment}-{horizon}"
+            here = {network: runs for (of, network), runs in found.items() if of == task}
+            trained = {network: runs for network, runs in here.items() if network not in CLOSED}
+            if "linear" not in here or not trained:
+                continue
+            best = min(trained, key=lambda network: mean(trained[network], "validation_mse"))
+            ridge = mean(here["linear"], "mse")
+            rows.append(
+                {
+                    "task": task,
+                    "published": f"{mse}/{mae}",
+                    **{name: shown(here[name], "mse") if name in here else "" for name in ETT},
+                    "best trained": best,
+                    "best/ridge": mean(trained[best], "mse") / ridge,
+                    "seeds": len(trained[best]),
+                }
+            )
+            results |= {f"{task}/{network}/mse": mean(runs, "mse") for network, runs in here.items()}
+            results |= {f"{task}/{network}/mae": mean(runs, "mae") for network, runs in here.items()}
+            results[f"{task}/best_over_ridge"] = mean(trained[best], "mse") / ridge
+            if "informer" in here:
+                results[f"{task}/informer_over_published"] = mean(here["informer"], "mse") / mse
+    if rows:
+        table("ETT, published protocol: test MSE, means and 95 % intervals over seeds", rows)
+    return results
+
+
+def report_lte(cells: list[Cell]) -> dict[str, float]:
+    """A table per trace."""
+    found, results = finished(cells), {}
+    for trace in TRACES:
+        here = {network: runs for (of, network), runs in found.items() if of == trace}
+        if not here:
+            continue
+        best = min(mean(here[network], "mse") for network in CLOSED if network in here)
+        rows = [
+            {
+                "network": network,
+                "over best simple, %": 100 * (mean(runs, "mse") / best - 1),
+                **{name: shown(runs, name) for name in ("mse", "mae", "wape", "pinball", "coverage", "peak_error")},
+                "validation MSE": mean(runs, "validation_mse"),
+                "seconds": mean(runs, "seconds"),
+                "seeds": len(runs),
+            }
+            for network, runs in sorted(here.items(), key=lambda item: mean(item[1], "mse"))
+        ]
+        table(f"{trace}: four hours ahead, 10-minute steps; intervals are 80 %", rows)
+        results |= {f"{trace}/{network}/{name}": mean(runs, name) for network, runs in here.items() for name in runs[0]}
+    return results
+
+
+def neuralforecast_cells(given: argparse.Namespace) -> list["Peer"]:
+    """The peer's Informer on the same windows."""
+    return [Peer(experiment, horizon, 0, given.cache) for experiment in PUBLISHED for horizon in HORIZONS]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """neuralforecast's Informer: every column a series, the same split, scaling, history, size and gradient steps."""
+
+    experiment: str
+    horizon: int
+    seed: int
+    cache: Path
+
+    task = property(lambda self: f"{self.experiment}-{self.horizon}")
+    network = "neuralforecast"
+
+    @property
+    def file(self) -> Path:
+        """Where its figures are kept."""
+        return self.cache / self.task / f"neuralforecast-{self.seed}.json"
+
+    def run(self) -> dict[str, float]:
+        """Fit, test, keep; or read what was kept."""
+        if not self.file.is_file():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(json.dumps(self._measured()))
+        return json.loads(self.file.read_text())
+
+    def _measured(self) -> dict[str, float]:
+        import pandas
+        from neuralforecast import NeuralForecast
+        from neuralforecast.models import Informer
+
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            cfg = compose("main", [f"experiment={self.experiment}", f"windows.horizon={self.horizon}"])
+        torch.set_num_threads(cfg.threads)
+        data = Parts(cfg).datamodule
+        train = data.train_values.double()
+        values = (torch.from_numpy(data.trace.values)[: data.heldout_end] - train.mean(0)) / train.std(0, correction=0)
+        frame = pandas.concat(
+            pandas.DataFrame({"unique_id": region, "ds": data.trace.times[: len(values)], "y": values[:, i].numpy()})
+            for i, region in enumerate(data.trace.regions)
+        )
+        model = Informer(
+            h=self.horizon,
+            input_size=96,
+            hidden_size=64,
+            conv_hidden_size=128,
+            n_head=4,
+            encoder_layers=2,
+            decoder_layers=1,
+            max_steps=600,
+            batch_size=32,
+            windows_batch_size=32,
+            inference_windows_batch_size=256,
+            learning_rate=5e-4,
+            val_check_steps=150,
+            early_stop_patience_steps=3,
+            random_seed=self.seed,
+            scaler_type="identity",
+            enable_progress_bar=False,
+            logger=False,
+        )
+        begun = time.perf_counter()
+        tested = NeuralForecast([model], freq="h").cross_validation(
+            frame,
+            val_size=data.heldout_start - len(train),
+            test_size=data.heldout_end - data.heldout_start,
+            n_windows=None,
+            step_size=1,
+            use_init_models=True,
+        )
+        error = tested["Informer"] - tested["y"]
+        return {
+            "mse": float((error**2).mean()),
+            "mae": float(error.abs().mean()),
+            "windows": float(len(error) / self.horizon / values.shape[1]),
+            "seconds": time.perf_counter() - begun,
+        }
+
+
+def report_neuralforecast(cells: list[Peer]) -> dict[str, float]:
+    """A row per task, beside ours where it was run."""
+    rows, results = [], {}
+    for cell in cells:
+        ours = [json.loads(path.read_text()) for path in cell.file.parent.glob("informer-*.json")]
+        if not cell.file.is_file() or not ours:
+            continue
+        theirs = cell.run()
+        ratio = theirs["mse"] / mean(ours, "mse")
+        rows.append(
+            {
+                "task": cell.task,
+                "neuralforecast MSE": theirs["mse"],
+                "ours MSE": shown(ours, "mse"),
+                "theirs/ours": ratio,
+                "neuralforecast MAE": theirs["mae"],
+                "ours MAE": shown(ours, "mae"),
+                "test windows": int(theirs["windows"]),
+            }
+        )
+        results |= {f"{cell.task}/neuralforecast/mse": theirs["mse"], f"{cell.task}/neuralforecast_over_ours": ratio}
+    if rows:
+        table("The Informer beside neuralforecast's: the same windows, d_model 64, batch 32, 600 steps at most", rows)
+    return results
+
+
+GROUPS = {
+    "ett": (ett_cells, report_ett),
+    "lte": (lte_cells, report_lte),
+    "neuralforecast": (neuralforecast_cells, report_neuralforecast),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--groups", nargs="+", default=["ett", "lte"], choices=list(GROUPS))
+    parser.add_argument("--tasks", default="", help="only tasks whose name has this in it")
+    parser.add_argument("--networks", nargs="+", help="only these")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cache", type=Path, default=Path("runs/forecast_study"))
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further cell after this long")
+    parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
+    given = parser.parse_args()
+    begun, results = time.perf_counter(), {}
+    for group in given.groups:
+        cells_of, report = GROUPS[group]
+        cells = cells_of(given)
+        for cell in cells if not given.report else []:
+            wanted = given.tasks in cell.task and (given.networks is None or cell.network in given.networks)
+            if wanted and time.perf_counter() - begun < given.seconds:
+                cell.run()
+        results |= report(cells)
+    finish(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Ridge regression plus what a hidden layer adds to it."""
+
+from collections.abc import Iterable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sliceoff.errors import InputError
+from sliceoff.predictor.linear import Linear
+
+
+class MLP(nn.Module):
+    """Ridge regression, fitted first and in closed form, plus a residual through one hidden layer, by gradient.
+
+    The residual is zero at the start, so that training can only leave the ridge map where that pays on the validation
+    part (a linear skip as in TiDE, Das et al., TMLR 2023, without its covariates).
+
+    Args:
+        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        hidden_size: width of the hidden layer.
+        dropout: of the hidden layer.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_calendar: int,
+        input_length: int,
+        horizon: int,
+        n_outputs: int,
+        season_length: int,
+        *,
+        hidden_size: int = 256,
+        dropout: float = 0.3,
+    ):
+        super().__init__()
+        if hidden_size < 1:
+            raise InputError(f"predictor.network.hidden_size={hidden_size} must be above zero")
+        if not 0 <= dropout < 1:
+            raise InputError(f"predictor.network.dropout={dropout} must be at least 0 and below 1")
+        self.shape = (horizon, n_channels, n_outputs)
+        self.skip = Linear(n_channels, n_calendar, input_length, horizon, n_outputs, season_length)
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(input_length * n_channels, hidden_size), nn.GELU(), nn.Dropout(dropout)
+        )
+        self.head = nn.Linear(hidden_size, horizon * n_channels * n_outputs)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch input_length channels"],
+        history_calendar: Float[Tensor, "batch input_length calendar"],
+        future_calendar: Float[Tensor, "batch horizon calendar"],
+    ) -> Float[Tensor, "batch horizon channels outputs"]:
+        """Forecast, in scaled units."""
+        residual = self.head(self.hidden(history)).unflatten(1, self.shape)
+        return self.skip(history, history_calendar, future_calendar) + residual
+
+    def solve(
+        self, train: Iterable[tuple[Tensor, Tensor, Tensor]], validation: Iterable[tuple[Tensor, Tensor, Tensor]]
+    ) -> None:
+        """Fit the ridge map; see `Linear.solve`."""
+        self.skip.solve(train, validation)
