@@ -35,6 +35,7 @@ def measured(allocator: str, given: argparse.Namespace) -> dict[str, float]:
         start=windows.heldout_start,
         slots_per_period=given.slots,
         seed=0,
+        workers=given.workers,
     )
     for _ in range(given.periods):
         simulation.step()
@@ -49,9 +50,9 @@ def main() -> None:
     parser.add_argument("--regions", type=int, default=100)
     parser.add_argument("--periods", type=int, default=168)
     parser.add_argument("--slots", type=int, default=60)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(1)  # the workers are the threads
     rows = [{"allocator": name, **measured(name, given)} for name in given.allocators]
     table(f"{given.regions} regions x {given.periods} long slots x {given.slots} short slots, wall seconds", rows)
     finish({f"{row['allocator']}/{part}": value for row in rows for part, value in row.items() if part != "allocator"})

@@ -8,7 +8,10 @@ that revenue, rent and profit are all money per long slot.
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from typing import Any, cast
 
 import polars
@@ -61,15 +64,19 @@ class Tally:
         """All zero."""
         return cls(*(torch.zeros(n_regions) for _ in dataclasses.fields(cls)))
 
-    def add(self, scenario: Scenario, state: RegionState, outcome: Outcome) -> None:
-        """Add one short slot."""
-        bandwidth, vms = utilisation(scenario, state, outcome)
-        self.revenue += outcome.revenue.sum(-1)
-        self.tasks += state.tasks.present.sum(-1)
-        self.done += outcome.on_time.sum(-1)
-        self.dropped += outcome.dropped.sum(-1)
-        self.bandwidth_utilisation += bandwidth
-        self.vm_utilisation += vms
+    def add(self, scenario: Scenario, states: RegionState, outcomes: Outcome) -> None:
+        """Add some short slots, (slots, regions, ...)."""
+        bandwidth, vms = utilisation(scenario, states, outcomes)
+        for total, slots in (
+            (self.revenue, outcomes.revenue.sum(-1)),
+            (self.tasks, states.tasks.present.sum(-1)),
+            (self.done, outcomes.on_time.sum(-1)),
+            (self.dropped, outcomes.dropped.sum(-1)),
+            (self.bandwidth_utilisation, bandwidth),
+            (self.vm_utilisation, vms),
+        ):
+            for slot in slots:  # one by one: a sum over slots would round differently in other batches
+                total += slot
 
 
 class Simulation:
@@ -81,8 +88,8 @@ class Simulation:
         unit_users: users per short slot for one unit of the trace (`users_per_unit`).
         start: the first long slot, an index into the trace.
         slots_per_period: short slots simulated in each.
-        regions_per_batch: regions whose slots are served together; None: all. It changes the memory and the time taken,
-            not the results.
+        regions_per_batch: regions whose slots are served together; None: all, or each worker's part.
+        workers: threads that serve batches of regions side by side. Neither changes the results, both the time taken.
 
     Attributes:
         period: the long slot that comes next.
@@ -100,6 +107,7 @@ class Simulation:
         slots_per_period: int,
         seed: int,
         regions_per_batch: int | None = None,
+        workers: int = 1,
     ):
         self.stack, self.period = stack, start
         self._windows, self._scenario, self._slots = windows, scenario, slots_per_period
@@ -112,8 +120,9 @@ class Simulation:
         ids = torch.arange(windows.n_regions)
         self._batches = [
             RegionEnvironment(scenario, self._users[start, part], len(part), seed, copy_ids=part)
-            for part in ids.split(regions_per_batch or len(ids))
+            for part in ids.split(regions_per_batch or ceil(len(ids) / workers))
         ]
+        self._pool = ThreadPoolExecutor(workers)
 
     def step(self) -> None:
         """Run one long slot."""
@@ -132,7 +141,7 @@ class Simulation:
             )
         )
         sliced = time.perf_counter()
-        served = [self._serve(environment, users, rental) for environment in self._batches]
+        served = list(self._pool.map(partial(self._serve, users, rental), self._batches))
         tally = Tally(*(torch.cat(parts) for parts in zip(*(_values(tally) for tally, _ in served), strict=True)))
         self._statistics = self._statistics.updated(self._scenario, _together([tasks for _, tasks in served]))
         revenue = tally.revenue * revenue_scale(self._windows.trace.step_s, self._slots, self._scenario.short_slot_s)
@@ -226,18 +235,16 @@ class Simulation:
         return point, quantile_scenarios(outputs.double(), cast(Tensor, forecaster.loss.levels).tolist(), _SCENARIOS)
 
     def _serve(
-        self, environment: RegionEnvironment, users: Float[Tensor, " regions"], rental: Rental
+        self, users: Float[Tensor, " regions"], rental: Rental, environment: RegionEnvironment
     ) -> tuple[Tally, Tasks]:
         """All short slots of one batch of regions: what came of them, and their tasks (batch, slots * users)."""
         part = environment.copy_ids
         environment.mean_users = users[part]
-        state = environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
+        environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
         tally, tasks = Tally.empty(len(part)), []
-        for _ in range(self._slots):
-            served = state
-            state, outcome = environment.step(self.stack.allocator.allocate(self._scenario, served))
-            tally.add(self._scenario, served, outcome)
-            tasks.append(served.tasks)
+        for states, outcomes in environment.run(self.stack.allocator, self._slots):
+            tally.add(self._scenario, states, outcomes)
+            tasks += [Tasks(*slot) for slot in zip(*states.tasks, strict=True)]
         return tally, Tasks(*(torch.cat(parts, -1) for parts in zip(*tasks, strict=True)))
 
 
@@ -251,13 +258,14 @@ def simulate(
     slots_per_period: int,
     seed: int,
     regions_per_batch: int | None = None,
+    workers: int = 1,
     on_period: Callable[[Simulation], None] = lambda simulation: None,
     resume_from: Mapping[str, Any] | None = None,
 ) -> polars.DataFrame:
     """Run Algorithm 1 over the long slots `periods` (indices into the trace).
 
     Args:
-        unit_users, slots_per_period, seed, regions_per_batch: as for `Simulation`.
+        unit_users, slots_per_period, seed, regions_per_batch, workers: as for `Simulation`.
         on_period: called after every long slot, for progress and checkpoints.
         resume_from: the `state_dict` of a simulation of the same periods.
 
@@ -277,6 +285,7 @@ def simulate(
         slots_per_period=slots_per_period,
         seed=seed,
         regions_per_batch=regions_per_batch,
+        workers=workers,
     )
     if resume_from is not None:
         simulation.load_state_dict(resume_from)

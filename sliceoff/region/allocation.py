@@ -15,7 +15,11 @@ SHARE_TOLERANCE = 1e-4
 
 @runtime_checkable
 class Allocator(Protocol):
-    """Decides who gets what in one slot: a rule, an agent, or your own."""
+    """Decides who gets what in one slot: a rule, an agent, or your own.
+
+    One whose decisions depend on the state alone, row by row, and are quickly made, may have an attribute
+    `serves_ahead = True`: `RegionEnvironment.run` then asks it for many slots at once, for some of them twice.
+    """
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Shares and VMs for every user of every row of `state`, such that C4 and C5 hold."""

@@ -1,6 +1,6 @@
 """Regions over time: tasks arrive, are served as allocated, and leave their VMs' queues behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sliceoff.errors import InputError
 from sliceoff.region import draws
-from sliceoff.region.allocation import check_allocation
+from sliceoff.region.allocation import Allocator, check_allocation
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import serve
 from sliceoff.region.state import Allocation, Outcome, RegionState, Tasks
@@ -17,6 +17,7 @@ from sliceoff.region.state import Allocation, Outcome, RegionState, Tasks
 # What is drawn, each from a stream of its own.
 _COUNT, _SIZE, _PLACE, _WALK = range(4)
 _MOST_AHEAD = 32
+_MOST_ROWS = 6000  # served in one batch by `run`: enough to be quick, few enough to stay in the cache
 _EVERY_STEP = -1  # the step whose key serves what stays the same over time
 
 
@@ -144,6 +145,61 @@ class RegionEnvironment:
         self._step += 1
         self._drawn.pop()
         return self.state, outcome
+
+    def run(self, allocator: Allocator, slots: int) -> Iterator[tuple[RegionState, Outcome]]:
+        """Serve the next `slots` slots as `allocator` decides, several in one batch where it `serves_ahead`.
+
+        Yields:
+            States and outcomes of the next few slots, (few, copies, ...).
+
+        Raises:
+            InputError: as `step`.
+        """
+        if bool((self._n_vms < 1).any()):
+            raise InputError("nothing is rented yet; call rent(bandwidth_hz, n_vms) before the first slot")
+        self._drawn = []
+        at_once = max(1, _MOST_ROWS // self.n_copies) if getattr(allocator, "serves_ahead", False) else 1
+        drawn = max(at_once, _MOST_AHEAD // at_once * at_once)
+        for first in range(0, slots, drawn):
+            tasks = self._draw(min(drawn, slots - first))
+            for part in zip(*(field.split(at_once) for field in tasks), strict=True):
+                states, outcomes = self._serve_ahead(allocator, Tasks(*part))
+                self._backlog_s = outcomes.backlog_s[-1]
+                self._step += len(part[0])
+                yield states, outcomes
+
+    def _serve_ahead(self, allocator: Allocator, tasks: Tasks) -> tuple[RegionState, Outcome]:
+        """Serve the tasks of some slots, (slots, copies, users), in one batch: Picard iteration over time.
+
+        Slots are linked by their backlogs alone. All are served on backlogs that are guessed; those whose guess was
+        wrong are served again on what the slot before left, until none was. After k rounds at least the first k slots
+        are final, so this ends with what one slot after the other gives (but for the last bit of a logarithm, which may
+        depend on its place in the batch), in practice after three or four rounds.
+        """
+        slots, copies = tasks.present.shape[:2]
+        given = self._backlog_s.new_zeros(slots, copies, self._backlog_s.shape[-1])
+        given[0] = self._backlog_s
+        states = RegionState(tasks, given, self._bandwidth_hz.expand(slots, copies), self._n_vms.expand(slots, copies))
+        flat = RegionState(Tasks(*(field.flatten(0, 1) for field in tasks)), *(x.flatten(0, 1) for x in states[1:]))
+        outcome = self._served(allocator, flat)
+        for _ in range(1, slots):
+            left = outcome.backlog_s.unflatten(0, (slots, copies))[:-1]
+            wrong = (left != given[1:]).any(-1)
+            rows = copies + wrong.flatten().nonzero().squeeze(-1)
+            if not len(rows):
+                break
+            given[1:] = left
+            again = self._served(
+                allocator, RegionState(Tasks(*(field[rows] for field in flat.tasks)), *(x[rows] for x in flat[1:]))
+            )
+            for field, corrected in zip(outcome, again, strict=True):
+                field[rows] = corrected
+        return states, Outcome(*(field.unflatten(0, (slots, copies)) for field in outcome))
+
+    def _served(self, allocator: Allocator, state: RegionState) -> Outcome:
+        allocation = allocator.allocate(self.scenario, state)
+        check_allocation(state, allocation)
+        return serve(self.scenario, state, allocation)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and ints from which `load_state_dict` goes on exactly here."""

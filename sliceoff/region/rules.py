@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sliceoff.errors import InputError
+from sliceoff.region import draws
+from sliceoff.region.packing import pack
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import bandwidth_work, execution_work, serve
 from sliceoff.region.state import Allocation, RegionState, Tasks
@@ -14,6 +16,8 @@ from sliceoff.region.state import Allocation, RegionState, Tasks
 
 class Equal:
     """Equal shares, VMs in turn."""
+
+    serves_ahead = True
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Every present user gets the same share; the j-th one VM `j mod n_vms`."""
@@ -25,6 +29,8 @@ class Equal:
 class Proportional:
     """All uploads end together; then the least-loaded VM, longest task first."""
 
+    serves_ahead = True
+
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Shares proportional to the bandwidth work `d / log2(1 + snr)`."""
         share = normalise(bandwidth_work(scenario, state.tasks) * state.tasks.present)
@@ -35,18 +41,21 @@ class Random:
     """Shares uniform on the simplex, VMs uniform.
 
     Args:
-        seed: of the rule's own generator.
+        seed: of the rule's draws, which depend on it and on the tasks alone.
     """
 
+    serves_ahead = True
+
     def __init__(self, seed: int = 0):
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Shares from the flat Dirichlet distribution over the present users."""
         present, dtype = state.tasks.present, state.backlog_s.dtype
-        draws = torch.rand(2, *present.shape, generator=self._generator, dtype=torch.float64).to(present.device)
-        share = normalise((-torch.log1p(-draws[0])).to(dtype) * present)
-        return Allocation(share, (draws[1] * state.n_vms.unsqueeze(-1)).long())
+        key = draws.child(draws.mix(state.tasks.data_bits.double().view(torch.int64)), self._seed)
+        weight, place = (uniform.squeeze(-1).double() for uniform in draws.uniforms(key, 0, 1))
+        share = normalise((-torch.log1p(-weight)).to(dtype) * present)
+        return Allocation(share, (place * state.n_vms.unsqueeze(-1)).long())
 
 
 class Greedy:
@@ -58,9 +67,11 @@ class Greedy:
     bandwidth is left over is spread over those served, which makes all earlier and leaves less for the next slot.
     """
 
+    serves_ahead = True
+
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Myopic: it sees backlogs, not the slots to come."""
-        return pack(scenario, state, value_density(scenario, state))
+        return packed(scenario, state, value_density(scenario, state))
 
 
 class LookaheadGreedy:
@@ -73,6 +84,8 @@ class LookaheadGreedy:
     Args:
         bandwidth_weights: of a task's part of the bandwidth, against its part of the VM time, in the density; 0 to 1.
     """
+
+    serves_ahead = True
 
     def __init__(self, bandwidth_weights: Sequence[float] = (0.1, 0.35, 0.8)):
         if not bandwidth_weights or not all(0 <= weight <= 1 for weight in bandwidth_weights):
@@ -122,49 +135,32 @@ def least_loaded(work_s: Float[Tensor, "*batch users"], state: RegionState) -> I
     return torch.zeros_like(vm).scatter(-1, order, vm)
 
 
-def pack(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch users"]) -> Allocation:
+def packed(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch users"]) -> Allocation:
     """Place tasks in the order of falling `density` (minus infinity: not at all), as `Greedy` describes."""
-    # A thousandth is kept so that a VM filled to the brim is not late by rounding.
-    deadline = scenario.deadline_s * (1 - 1e-3)
     ranked, order = density.sort(dim=-1, descending=True, stable=True)
     wanted = ranked > -torch.inf
-    ranks = int(wanted.sum(-1).max()) if wanted.numel() else 0
     bandwidth = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1)
-    # What is not wanted would need more bandwidth than there is.
-    works = torch.where(wanted, bandwidth.gather(-1, order), torch.inf)[..., :ranks].split(1, -1)
-    executions = execution_work(scenario, state.tasks).gather(-1, order)[..., :ranks].split(1, -1)
     rented = max(int(state.n_vms.max()) if state.n_vms.numel() else 0, 1)
-    backlog = torch.where(_exists(state), state.backlog_s, torch.inf)[..., :rented]
-    start = torch.full_like(backlog, deadline)  # when the work placed so far starts
-    room = deadline - backlog  # time before it
-    free = torch.ones_like(state.bandwidth_hz).unsqueeze(-1)
-    needs, vms = [torch.zeros_like(free[..., :0])], [order[..., :0]]
-    for rank in range(ranks):
-        work, own = works[rank], executions[rank]
-        ready, chosen = torch.where(room >= own, start, -torch.inf).max(-1, keepdim=True)
-        need = work / (ready - own).clamp_min_(0)
-        taken = need <= free
-        need = need.masked_fill_(~taken, 0)
-        free = free - need
-        used = -own * taken
-        start.scatter_add_(-1, chosen, used)
-        room.scatter_add_(-1, chosen, used)
-        needs.append(need)
-        vms.append(chosen)
-    back, placed = order[..., :ranks], torch.cat(needs, -1)
-    share = torch.zeros_like(ranked).scatter(-1, back, placed)
-    vm = torch.zeros_like(order).scatter(-1, back, torch.where(placed > 0, torch.cat(vms, -1), 0))
-    return Allocation(normalise(share), vm)
+    share, vm = pack(
+        bandwidth.gather(-1, order),
+        execution_work(scenario, state.tasks).gather(-1, order),
+        wanted,
+        torch.where(_exists(state), state.backlog_s, torch.inf)[..., :rented],
+        # A thousandth is kept so that a VM filled to the brim is not late by rounding.
+        scenario.deadline_s * (1 - 1e-3),
+    )
+    share = torch.zeros_like(share).scatter(-1, order, share)
+    return Allocation(normalise(share), torch.zeros_like(vm).scatter(-1, order, vm))
 
 
 def _repacked(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch users"]) -> Allocation:
-    """`pack`, then again with those placed in the order of bandwidth work per execution time, the others behind."""
-    first = pack(scenario, state, density)
+    """`packed`, then again with those placed in the order of bandwidth work per execution time, the others behind."""
+    first = packed(scenario, state, density)
     placed = first.share > 0
     ratio = bandwidth_work(scenario, state.tasks) / execution_work(scenario, state.tasks)
     # Both orders squeezed into (0, 1), the placed ones' lifted above.
     order = torch.where(placed, 1 + ratio / (1 + ratio), density / (1 + density))
-    second = pack(scenario, state, torch.where(state.tasks.present, order, -torch.inf))
+    second = packed(scenario, state, torch.where(state.tasks.present, order, -torch.inf))
     better = _placed_priority(state, second) >= _placed_priority(state, first)
     return Allocation(*(torch.where(better, new, old) for new, old in zip(second, first, strict=True)))
 
