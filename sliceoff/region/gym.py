@@ -225,16 +225,3 @@ class RegionVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndar
 
 def _episode_seed(generator: np.random.Generator) -> int:
     return int(generator.integers(2**62))
-
-
-def register() -> None:
-    """Make both faces known to Gymnasium; done on import."""
-    if "sliceoff/Region-v0" not in gymnasium.registry:
-        gymnasium.register(
-            "sliceoff/Region-v0",
-            entry_point="sliceoff.region.gym:RegionEnv",
-            vector_entry_point="sliceoff.region.gym:RegionVectorEnv",
-        )
-
-
-register()
