@@ -5,5 +5,6 @@ from sliceoff.jobs.finetune import Finetune as Finetune
 from sliceoff.jobs.fit_allocator import FitAllocator as FitAllocator
 from sliceoff.jobs.fit_predictor import FitPredictor as FitPredictor
 from sliceoff.jobs.forecast import Forecast as Forecast
+from sliceoff.jobs.market import Market as Market
 from sliceoff.jobs.report import Report as Report
 from sliceoff.jobs.simulate import Simulate as Simulate

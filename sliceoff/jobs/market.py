@@ -1,0 +1,116 @@
+"""`job=market`: clear one or many markets by every mechanism, and compare."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sliceoff import loggers
+from sliceoff.errors import InputError
+from sliceoff.market import Family, MarketScenario, Mechanism, Outcome, simulate, violations
+from sliceoff.report.market import margins, market_figures, market_page, means
+from sliceoff.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from sliceoff.run import Parts
+
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Market:
+    """Clear markets by every mechanism.
+
+    Args:
+        mechanisms: by name; None leaves one out.
+        family: markets are drawn from it,
+        first, scenarios: with these numbers: `first` to `first + scenarios - 1`,
+        scenario: unless a file that `MarketScenario.save` wrote is named.
+        simulated_tasks: sent through every queue, over the square of its idle share, to confirm the response; 0: none.
+
+    Raises:
+        InputError: there is no mechanism or no market, or one of them is wrong.
+    """
+
+    name: str
+    mechanisms: Mapping[str, Any]
+    family: Family
+    scenario: str | None = None
+    scenarios: int = 10
+    first: int = 0
+    simulated_tasks: int = 2_000
+
+    def __post_init__(self) -> None:
+        for option, least in (("scenarios", 1), ("first", 0), ("simulated_tasks", 0)):
+            if getattr(self, option) < least:
+                raise InputError(f"job.{option}={getattr(self, option)} must be at least {least}")
+        if not self._chosen:
+            raise InputError("job.mechanisms is empty; add one with +market@job.mechanisms.auction=auction")
+        for name, mechanism in self._chosen.items():
+            if not callable(getattr(mechanism, "clear", None)):
+                raise InputError(f"job.mechanisms.{name} has no clear(scenario) method; see sliceoff.market.Mechanism")
+
+    @property
+    def _chosen(self) -> dict[str, Mechanism]:
+        return {name: mechanism for name, mechanism in self.mechanisms.items() if mechanism is not None}
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+        """Run; returns every mechanism's means and the margins, and one row per market and mechanism."""
+        numbers = [0] if self.scenario is not None else range(self.first, self.first + self.scenarios)
+        if self.scenario is not None:
+            MarketScenario.load_from(self.scenario)  # refused before anything is written
+        done = directory.path / "cleared.jsonl"
+        rows = [json.loads(line) for line in done.read_text().splitlines()] if done.is_file() else []
+        cleared = {(row["scenario"], row["mechanism"]) for row in rows}
+        with (
+            done.open("a") as log,
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                transient=True,
+            ) as progress,
+        ):
+            task = progress.add_task("clear markets", total=len(numbers) * len(self._chosen))
+            for number in numbers:
+                scenario = self._market(number)
+                for name, mechanism in self._chosen.items():
+                    if (number, name) not in cleared:
+                        row = {"scenario": number, "mechanism": name, **self._cleared(mechanism, scenario, number)}
+                        rows.append(row)
+                        log.write(json.dumps(row) + "\n")
+                        log.flush()
+                    progress.advance(task)
+        table = polars.DataFrame(rows, infer_schema_length=None).sort("scenario", maintain_order=True)
+        summary = {**means(table), **margins(table)}
+        figures = market_figures(table)
+        directory.write_text("report.html", market_page(table, figures, str(directory.path)))
+        logged = parts.logger("market", directory)
+        for logger in logged:
+            logger.log_metrics(summary)
+        loggers.log_figures(logged, {name: figure for name, _, figure in figures})
+        loggers.finish(logged)
+        return summary, table
+
+    def _market(self, number: int) -> MarketScenario:
+        return self.family.draw(number) if self.scenario is None else MarketScenario.load_from(self.scenario)
+
+    def _cleared(self, mechanism: Mechanism, scenario: MarketScenario, seed: int) -> dict[str, float]:
+        """One outcome in numbers; an invalid one is told, not shown."""
+        begun = time.perf_counter()
+        outcome = mechanism.clear(scenario)
+        seconds = time.perf_counter() - begun
+        rule, worst = max(violations(outcome).items(), key=lambda item: item[1])
+        if worst > _TOLERANCE * max(1.0, float(scenario.capacity.max())):
+            raise InputError(f"{type(mechanism).__name__} breaks the rule of {rule} by {worst:.3g}; mend its clear()")
+        return {**outcome.figures(), **self._confirmed(outcome, seed), "seconds": seconds}
+
+    def _confirmed(self, outcome: Outcome, seed: int) -> dict[str, float]:
+        if not self.simulated_tasks:
+            return {}
+        return {"response_over_promise": simulate(outcome, self.simulated_tasks, seed).ratio}

@@ -1,0 +1,112 @@
+"""The Stackelberg leader: asks servers for capacity, hears what they want for it, and seeks the best request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sliceoff.errors import InputError
+from sliceoff.market.outcome import Outcome, nobody_hired
+from sliceoff.market.program import DispatchProgram
+from sliceoff.market.scenario import MarketScenario
+from sliceoff.market.search import Bayesian, Search
+from sliceoff.market.servers import Followers, Rational, Servers
+
+
+class Leader:
+    """The leader's side, evaluation by evaluation: `ask`, put it to the servers, `tell` what they answered.
+
+    A request is a point of the box [0, F]. Before it is put to the servers it is cut to what the best dispatch (B2)
+    uses of it: more would be paid for and left idle. Nothing but the answers is learnt from the servers, so they may
+    answer by any rule.
+
+    Args:
+        scenario: the platform's view of the market; its servers' costs are not looked at.
+        search: proposes requests, as shares of the capacities.
+    """
+
+    def __init__(self, scenario: MarketScenario, search: Search):
+        self.scenario, self.search = scenario, search
+        self.best = nobody_hired(scenario)
+        self._program = DispatchProgram(scenario)
+        nothing = np.zeros(len(scenario.capacity))
+        self._answers: list[tuple[Servers, Servers, Servers]] = []
+        self._points, self._values = [nothing], [0.0]  # to ask for nothing earns nothing
+
+    @property
+    def evaluations(self) -> int:
+        """How often the servers were asked."""
+        return len(self._answers)
+
+    def ask(self) -> Servers:
+        """The capacity to ask every server for [Gcycle/s]."""
+        capacity = self.scenario.capacity
+        share = self.search.ask(self._points, self._values, len(capacity))
+        asked = self._program.solve(np.clip(share, 0.0, 1.0) * capacity).allotted(self.scenario)
+        return np.minimum(asked, capacity)
+
+    def tell(self, asked: Servers, given: np.ndarray, wanted: np.ndarray) -> None:
+        """What the servers answered: the capacity they give [Gcycle/s] and the reward they want [money/s].
+
+        Raises:
+            InputError: an answer is not finite, is negative, or gives more than the server has.
+        """
+        for name, answer in (("given", given), ("wanted", wanted)):
+            if np.shape(answer) != self.scenario.capacity.shape or not (np.isfinite(answer) & (answer >= 0)).all():
+                raise InputError(
+                    f"market: {name}={np.asarray(answer).tolist()} must be a finite number >= 0 per server"
+                )
+        if (given > self.scenario.capacity * (1 + 1e-9)).any():
+            raise InputError(f"market: given={given.tolist()} is more than capacity={self.scenario.capacity.tolist()}")
+        dispatch = self._program.solve(given)
+        outcome = Outcome(self.scenario, dispatch.work, dispatch.hosted, given, wanted)
+        self._answers.append((asked, given, wanted))
+        scale = np.where(self.scenario.capacity > 0, self.scenario.capacity, 1.0)
+        self._points.append(asked / scale)
+        self._values.append(outcome.revenue)
+        if outcome.revenue > self.best.revenue:
+            self.best = outcome
+
+    def state_dict(self) -> dict[str, Any]:
+        """All answers so far, as plain lists: JSON."""
+        return {"answers": [[part.tolist() for part in answer] for answer in self._answers]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken, as if there had been no stop."""
+        for answer in state["answers"]:
+            self.tell(*(np.asarray(part, dtype=float) for part in answer))
+
+
+@dataclass(frozen=True)
+class Centralised:
+    """All facts known: take-it-or-leave-it contracts, the capacities found by Bayesian optimisation.
+
+    Args:
+        evaluations: how often the servers are asked; the best answer counts.
+        search: proposes requests.
+        followers: how the servers answer.
+
+    Raises:
+        InputError: evaluations below one.
+    """
+
+    evaluations: int = 40
+    search: Search = field(default_factory=Bayesian)
+    followers: Followers = field(default_factory=Rational)
+
+    def __post_init__(self) -> None:
+        if self.evaluations < 1:
+            raise InputError(f"market evaluations={self.evaluations} must be at least 1")
+
+    def clear(self, scenario: MarketScenario) -> Outcome:
+        """See `Mechanism`; notes the `evaluations`."""
+        if not scenario.possible.any():  # nobody can be served: nothing to search for
+            return nobody_hired(scenario, evaluations=0.0)
+        leader = Leader(scenario, self.search)
+        while leader.evaluations < self.evaluations:
+            asked = leader.ask()
+            leader.tell(asked, *self.followers.answer(scenario, asked))
+        best = leader.best
+        notes = {"evaluations": float(leader.evaluations)}
+        return Outcome(scenario, best.dispatch, best.hosted, best.bought, best.payments, notes)

@@ -1,0 +1,137 @@
+"""Sums without their terms: fixed point in Z_2^61 under masks that cancel (after Bonawitz et al. 2017), and noise.
+
+Applications i < j agree on a key (X25519, then HKDF). For every report both stretch it into the same stream of numbers;
+i adds it, j subtracts it. Any single report is uniform; all of them together sum to the plain sum, bit for bit.
+Parties are taken as honest but curious, and all as present: there are no shares to recover masks of one that left.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from jaxtyping import Float, Int64, UInt64
+
+from sliceoff.errors import InputError
+
+BITS = 61
+FRACTION_BITS = 24
+_RING = np.uint64(2**BITS - 1)
+
+Ring = UInt64[np.ndarray, " numbers"]
+
+
+def encode(values: Float[np.ndarray, " numbers"]) -> Ring:
+    """Real numbers to fixed point in Z_2^61."""
+    return np.rint(np.asarray(values) * 2.0**FRACTION_BITS).astype(np.int64).astype(np.uint64) & _RING
+
+
+def decode(values: Ring) -> Float[np.ndarray, " numbers"]:
+    """The inverse of `encode`, up to its rounding; the upper half of the ring is negative."""
+    signed = (values << np.uint64(64 - BITS)).astype(np.int64) >> np.int64(64 - BITS)
+    return signed / 2.0**FRACTION_BITS
+
+
+def total(reports: Sequence[Ring]) -> Ring:
+    """The reports' sum in Z_2^61."""
+    return np.sum(np.stack(reports), axis=0, dtype=np.uint64) & _RING
+
+
+class Masks:
+    """One application's side of the pairwise masks. The private key is drawn from the system and never leaves."""
+
+    def __init__(self) -> None:
+        self._private = X25519PrivateKey.generate()
+        self._pairs: list[tuple[int, bytes]] = []
+        self._used: set[str] = set()
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+        return self._private.public_key().public_bytes_raw()
+
+    def agree(self, keys: Sequence[bytes]) -> None:
+        """Agree on a key with every other application.
+
+        Args:
+            keys: public keys of all applications in one order that all share, this one's among them.
+
+        Raises:
+            ValueError: fewer than two applications, so a sum would be somebody's number; or this one is not listed.
+        """
+        if len(keys) < 2 or len(set(keys)) < len(keys):
+            raise ValueError("a masked sum needs at least two applications, all with keys of their own")
+        here = keys.index(self.public)
+        self._pairs = []
+        for there, key in enumerate(keys):
+            if there != here:
+                shared = self._private.exchange(X25519PublicKey.from_public_bytes(key))
+                pair = HKDF(SHA256(), 32, salt=None, info=b"sliceoff market mask").derive(shared)
+                self._pairs.append((1 if here < there else -1, pair))
+
+    def cover(self, values: Ring, report: str) -> Ring:
+        """Mask a report.
+
+        Raises:
+            ValueError: nothing agreed yet, or a report of this name was masked before: one mask for two values would
+                give away their difference.
+        """
+        if not self._pairs or report in self._used:
+            raise ValueError(f"report {report!r} cannot be masked: no keys agreed, or its masks are used up")
+        self._used.add(report)
+        covered = values.copy()
+        for sign, pair in self._pairs:
+            stream = _stream(pair, report, len(values))
+            covered = covered + stream if sign > 0 else covered - stream
+        return covered & _RING
+
+
+def _stream(pair: bytes, report: str, count: int) -> Ring:
+    """`count` uniform numbers in Z_2^61 from ChaCha20 under a key for this report alone."""
+    key = HKDFExpand(SHA256(), 32, info=report.encode()).derive(pair)
+    stream = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor().update(bytes(8 * count))
+    return np.frombuffer(stream, dtype="<u8").astype(np.uint64) & _RING
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Discrete-Laplace noise on every masked sum, such that each is epsilon-differentially private for an application.
+
+    Every application adds the difference of two Polya numbers, and these add up to one discrete-Laplace number
+    (Goryczka & Xiong 2017), so nobody knows the noise and none is wasted. Epsilons of several reports add up.
+
+    Args:
+        epsilon: of one report: joining, leaving or changing within the bounds moves no probability by more than
+            a factor e^epsilon when an application joins or leaves.
+        load, overhead, value: public bounds [Gcycle/s, Gcycle/s, money/Gcycle] to which applications clip.
+
+    Raises:
+        InputError: a number that is not finite and above 0.
+    """
+
+    epsilon: float
+    load: float = 10.0
+    overhead: float = 10.0
+    value: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "load", "overhead", "value"):
+            if not isfinite(getattr(self, name)) or getattr(self, name) <= 0:
+                raise InputError(f"market noise.{name}={getattr(self, name)} must be finite and above 0")
+
+
+def noise_share(
+    generator: np.random.Generator, epsilon: float, sensitivity: int, parties: int, count: int
+) -> Int64[np.ndarray, " numbers"]:
+    """One of `parties` shares of `count` discrete-Laplace numbers, P(k) proportional to exp(-epsilon |k| / sensitivity).
+
+    Args:
+        sensitivity: largest sum of absolute changes [units of fixed point] that one application makes to a report.
+    """
+    success = -np.expm1(-epsilon / sensitivity)
+    draws = generator.negative_binomial(1 / parties, success, size=(2, count))
+    return draws[0] - draws[1]

@@ -1,0 +1,158 @@
+"""Everything that may pass between the parties, and the one channel that it passes through."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt64
+
+PLATFORM = "platform"
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """What one party tells another: numbers, text, bytes or arrays of its own, never an object that leads further.
+
+    Arrays are copied and made read-only, so that no party's memory is shared.
+    """
+
+    route: ClassVar[tuple[str, str]]
+    """Roles of sender and receiver: "platform", "application" or "server"."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                value = value.copy()
+                value.flags.writeable = False
+                object.__setattr__(self, field.name, value)
+            elif not isinstance(value, int | float | str | bytes | tuple):
+                raise TypeError(f"{type(self).__name__}.{field.name}: a {type(value).__name__} may not cross")
+
+
+@dataclass(frozen=True, eq=False)
+class PublicKey(Message):
+    """An application's X25519 public key, handed on by the platform."""
+
+    route = ("application", "platform")
+    key: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Roll(Message):
+    """All applications' public keys in order, and the receiver's delays to the servers [s]."""
+
+    route = (PLATFORM, "application")
+    keys: tuple[bytes, ...]
+    delay_s: Float[np.ndarray, " servers"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ask(Message):
+    """Asks for a masked report: "counts", "classes", or what the bargain of this name came to.
+
+    Args:
+        groups: band -> class, for "classes".
+        members: in every class, so that an application can refuse to be alone.
+    """
+
+    route = (PLATFORM, "application")
+    report: str
+    groups: tuple[int, ...] = ()
+    members: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Masked(Message):
+    """An application's report in Z_2^61 under its masks; alone it is uniform noise."""
+
+    route = ("application", "platform")
+    report: str
+    values: UInt64[np.ndarray, " numbers"]
+
+
+@dataclass(frozen=True, eq=False)
+class Price(Message):
+    """Posted price [money/Gcycle]."""
+
+    route = (PLATFORM, "server")
+    price: float
+
+
+@dataclass(frozen=True, eq=False)
+class Offer(Message):
+    """What the server would sell at the posted price [Gcycle/s]."""
+
+    route = ("server", "platform")
+    capacity: float
+
+
+@dataclass(frozen=True, eq=False)
+class Tariff(Message):
+    """What the platform expects to pay this server [money/s] for capacities [Gcycle/s], both rising."""
+
+    route = (PLATFORM, "server")
+    capacity: Float[np.ndarray, " steps"]
+    payment: Float[np.ndarray, " steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class Quote(Message):
+    """What more capacity [Gcycle/s] adds to the tariff [money/s], beside the other tenants."""
+
+    route = ("server", "application")
+    extra: Float[np.ndarray, " steps"]
+    payment: Float[np.ndarray, " steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class Request(Message):
+    """f_nm that the application wants reserved [Gcycle/s]; 0 gives it up."""
+
+    route = ("application", "server")
+    capacity: float
+
+
+@dataclass(frozen=True, eq=False)
+class Keep(Message):
+    """The bargain to be carried out; "" for none."""
+
+    route = (PLATFORM, "application")
+    bargain: str
+
+
+class Envelope(NamedTuple):
+    """One entry of the record."""
+
+    sender: str
+    receiver: str
+    message: Message
+
+
+class Channel:
+    """The only way between parties, each known by its role and number, such as "server 2". Records all that passes."""
+
+    def __init__(self) -> None:
+        self.record: list[Envelope] = []
+
+    def send(self, sender: str, receiver: str, message: Message) -> Message:
+        """Record and deliver.
+
+        Raises:
+            TypeError: no message, or one that this sender may not send to this receiver.
+        """
+        if not isinstance(message, Message):
+            raise TypeError(f"a {type(message).__name__} is no message")
+        if message.route != (role := (_role(sender), _role(receiver))):
+            raise TypeError(f"a {type(message).__name__} may not pass from {role[0]} to {role[1]}")
+        self.record.append(Envelope(sender, receiver, message))
+        return message
+
+    def seen_by(self, party: str) -> Iterator[Message]:
+        """All that `party` was ever told."""
+        return (envelope.message for envelope in self.record if envelope.receiver == party)
+
+
+def _role(party: str) -> str:
+    return party.split()[0]

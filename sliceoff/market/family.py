@@ -1,0 +1,65 @@
+"""A documented family of random markets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from sliceoff.errors import InputError
+from sliceoff.market.scenario import MarketScenario
+
+Range = Sequence[float | int]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Markets whose facts are drawn independently and uniformly from ranges [low, high].
+
+    Args:
+        n_applications, n_servers: how many.
+        arrivals, work, deadline_s, value, capacity, linear_cost, quadratic_cost, delay_s: ranges.
+        least_profit, miss_probability: both, and what the ranges are of, as in `MarketScenario`.
+
+    Raises:
+        InputError: a count below one, or a range that is not two ordered numbers.
+    """
+
+    n_applications: int = 10
+    n_servers: int = 3
+    arrivals: Range = (5.0, 20.0)
+    work: Range = (0.05, 0.5)
+    deadline_s: Range = (0.1, 0.5)
+    value: Range = (0.5, 2.0)
+    capacity: Range = (8.0, 20.0)
+    linear_cost: Range = (0.1, 0.4)
+    quadratic_cost: Range = (0.01, 0.04)
+    delay_s: Range = (0.005, 0.03)
+    least_profit: float = 0.5
+    miss_probability: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_applications", "n_servers"):
+            if getattr(self, name) < 1:
+                raise InputError(f"family.{name}={getattr(self, name)} must be at least 1")
+        for name in self._ranges():
+            pair = getattr(self, name)
+            if len(pair) != 2 or not all(map(isfinite, pair)) or not 0 <= pair[0] <= pair[1]:
+                raise InputError(f"family.{name}={list(pair)} must be two ordered numbers [low, high], none below 0")
+
+    def draw(self, seed: int) -> MarketScenario:
+        """The market with this number; the same for the same seed everywhere."""
+        generator = np.random.default_rng(seed)
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self._ranges(), (self.n_applications,))
+        shapes |= dict.fromkeys(("capacity", "linear_cost", "quadratic_cost"), (self.n_servers,))
+        shapes["delay_s"] = (self.n_applications, self.n_servers)
+        facts = {}
+        for name, shape in shapes.items():
+            low, high = getattr(self, name)
+            facts[name] = generator.uniform(low, high, size=shape)
+        return MarketScenario(**facts, least_profit=self.least_profit, miss_probability=self.miss_probability)
+
+    @staticmethod
+    def _ranges() -> tuple[str, ...]:
+        servers = ("capacity", "linear_cost", "quadratic_cost")
+        return ("arrivals", "work", "deadline_s", "value", *servers, "delay_s")

@@ -1,0 +1,53 @@
+"""First come the applications that pay most, each to its nearest server."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sliceoff.errors import InputError
+from sliceoff.market.outcome import Outcome
+from sliceoff.market.scenario import MarketScenario
+from sliceoff.market.servers import accepts
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Applications by v_n falling, each whole to the lowest-delay server with room for it.
+
+    The server has a fixed share of the prepayment. It refuses an application with which it would earn less than
+    without, or less than U_min; the application then asks the next nearest.
+
+    Args:
+        share: of the prepayment to the server, 0 to 1.
+
+    Raises:
+        InputError: a share outside 0 to 1.
+    """
+
+    share: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InputError(f"market share={self.share} is the servers' share of the prepayment; give 0 to 1")
+
+    def clear(self, scenario: MarketScenario) -> Outcome:
+        """See `Mechanism`."""
+        hosted = np.zeros_like(scenario.possible)
+        bought, payments = np.zeros(len(scenario.capacity)), np.zeros(len(scenario.capacity))
+        for n in np.argsort(-scenario.value, kind="stable"):
+            needed = scenario.load[n] + scenario.overhead[n]
+            paid = payments + self.share * scenario.value[n] * scenario.load[n]
+            with np.errstate(invalid="ignore"):  # impossible pairs need infinitely much
+                gains = paid - payments >= _extra(scenario, bought, needed)
+                willing = gains & accepts(scenario, bought + needed, paid)
+            open_to_it = scenario.possible[n] & (bought + needed <= scenario.capacity) & willing
+            if open_to_it.any():
+                m = int(np.argmin(np.where(open_to_it, scenario.delay_s[n], np.inf)))
+                hosted[n, m] = True
+                bought[m], payments[m] = bought[m] + needed[m], paid[m]
+        return Outcome(scenario, np.where(hosted, scenario.load[:, None], 0.0), hosted, bought, payments)
+
+
+def _extra(scenario: MarketScenario, bought: np.ndarray, needed: np.ndarray) -> np.ndarray:
+    """What `needed` more costs each server [money/s]."""
+    return scenario.linear_cost * needed + scenario.quadratic_cost * needed * (2 * bought + needed)

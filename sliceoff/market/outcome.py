@@ -1,0 +1,122 @@
+"""What a mechanism decides, and what follows from it for everyone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from sliceoff.market.scenario import MarketScenario
+from sliceoff.market.servers import cost
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Who runs what where, and who is paid what.
+
+    Args:
+        dispatch: w_nm, work sent from application to server [Gcycle/s].
+        hosted: x_nm, whether a server keeps a queue for an application.
+        bought: f_m, capacity that a server reserves and is paid for [Gcycle/s]; at least what it allots.
+        payments: R_m, from the platform to a server [money/s].
+        notes: numbers about how the mechanism came to this, such as `evaluations` or `bound`.
+    """
+
+    scenario: MarketScenario
+    dispatch: Float[np.ndarray, "applications servers"]
+    hosted: Bool[np.ndarray, "applications servers"]
+    bought: Float[np.ndarray, " servers"]
+    payments: Float[np.ndarray, " servers"]
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def allotted(self) -> Float[np.ndarray, "applications servers"]:
+        """f_nm of (B1), what a server gives every application [Gcycle/s]."""
+        return self.dispatch + np.where(self.hosted, self.scenario.overhead, 0.0)
+
+    @property
+    def prepaid(self) -> float:
+        """What the applications pay for the work that is taken [money/s]."""
+        return float(self.scenario.value @ self.dispatch.sum(1))
+
+    @property
+    def revenue(self) -> float:
+        """What is left to the platform [money/s]."""
+        return self.prepaid - float(self.payments.sum())
+
+    @property
+    def costs(self) -> Float[np.ndarray, " servers"]:
+        """What the servers' reserved capacity costs them [money/s]."""
+        return cost(self.scenario, self.bought)
+
+    @property
+    def profits(self) -> Float[np.ndarray, " servers"]:
+        """What every server earns [money/s]."""
+        return self.payments - self.costs
+
+    @property
+    def hired(self) -> Bool[np.ndarray, " servers"]:
+        """Servers that sell anything."""
+        return self.bought > 0
+
+    @property
+    def tasks_per_s(self) -> float:
+        """Tasks offloaded per second."""
+        return float((self.dispatch.sum(1) / self.scenario.work).sum())
+
+    @property
+    def demand_share(self) -> float:
+        """Share of all offered work that is taken; 0 where there is none."""
+        total = self.scenario.load.sum()
+        return float(self.dispatch.sum() / total) if total > 0 else 0.0
+
+    @property
+    def utilisation(self) -> float:
+        """Share of all servers' capacity that is allotted to applications."""
+        total = self.scenario.capacity.sum()
+        return float(self.allotted.sum() / total) if total > 0 else 0.0
+
+    def figures(self) -> dict[str, float]:
+        """The outcome in numbers."""
+        return {
+            "revenue": self.revenue,
+            "server_profit": float(self.profits.sum()),
+            "server_payments": float(self.payments.sum()),
+            "tasks_per_s": self.tasks_per_s,
+            "demand_share": self.demand_share,
+            "utilisation": self.utilisation,
+            "hired": float(self.hired.sum()),
+            **self.notes,
+        }
+
+
+@runtime_checkable
+class Mechanism(Protocol):
+    """A way to bring applications and servers together."""
+
+    def clear(self, scenario: MarketScenario) -> Outcome:
+        """Clear the market: who runs what where, for how much."""
+        ...
+
+
+def nobody_hired(scenario: MarketScenario, **notes: float) -> Outcome:
+    """The empty outcome, which is always possible."""
+    pairs, servers = scenario.possible, np.zeros(len(scenario.capacity))
+    return Outcome(scenario, np.zeros(pairs.shape), np.zeros(pairs.shape, bool), servers, servers.copy(), notes)
+
+
+def violations(outcome: Outcome) -> dict[str, float]:
+    """By how much the worst place breaks a rule; all at most 0, but for rounding, in a valid outcome."""
+    scenario, dispatch, hosted = outcome.scenario, outcome.dispatch, outcome.hosted
+    shortfall = np.where(outcome.hired, scenario.least_profit - outcome.profits, -1.0)
+    return {
+        "negative": -float(min(dispatch.min(), outcome.bought.min(), outcome.payments.min())),
+        "demand": float((dispatch.sum(1) - scenario.load).max()),
+        "capacity": float((outcome.bought - scenario.capacity).max()),
+        "allotment": float((outcome.allotted.sum(0) - outcome.bought).max()),
+        "hosting": float((dispatch * ~hosted).max()),
+        "qos": float((hosted & ~scenario.possible).max()),
+        "participation": float(shortfall.max()),
+        "unhired": float((outcome.payments * ~outcome.hired).max()),
+    }

@@ -1,0 +1,116 @@
+"""The market's players and their facts: applications, edge servers and the delays between them."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from math import inf, isfinite, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from sliceoff.errors import InputError
+
+_APPLICATIONS = ("arrivals", "work", "deadline_s", "value")
+_SERVERS = ("capacity", "linear_cost", "quadratic_cost")
+_ABOVE_ZERO = ("work", "deadline_s", "quadratic_cost")
+
+
+@dataclass(frozen=True, eq=False)
+class MarketScenario:
+    """N applications, M edge servers; arrays are (applications,) or (servers,), the delay (applications, servers).
+
+    Args:
+        arrivals: lam_n, Poisson arrivals [task/s]; an application with 0 has nothing to offload.
+        work: c_n, mean of an exponential distribution [Gcycle/task].
+        deadline_s: D_n, limit on the mean response.
+        value: v_n, what an application prepays [money/Gcycle].
+        capacity: F_m [Gcycle/s].
+        linear_cost, quadratic_cost: a_m, b_m of `C_m(f) = a_m f + b_m f^2` [money/s].
+        delay_s: tau_nm, between application and server.
+        least_profit: U_min, below which no server takes part [money/s].
+        miss_probability: if given, bounds P(response > D_n) by it instead of the mean response by D_n.
+
+    Raises:
+        InputError: a shape does not fit, or a number is not finite or too small; names the argument.
+    """
+
+    arrivals: np.ndarray
+    work: np.ndarray
+    deadline_s: np.ndarray
+    value: np.ndarray
+    capacity: np.ndarray
+    linear_cost: np.ndarray
+    quadratic_cost: np.ndarray
+    delay_s: np.ndarray
+    least_profit: float = 0.0
+    miss_probability: float | None = None
+
+    def __post_init__(self) -> None:
+        for names in (_APPLICATIONS, _SERVERS):
+            sizes = {name: np.shape(getattr(self, name)) for name in names}
+            if len(set(sizes.values())) != 1 or len(sizes[names[0]]) != 1 or sizes[names[0]][0] == 0:
+                raise InputError(f"market scenario: {sizes} must be of one length, at least 1")
+        expected = (len(self.arrivals), len(self.capacity))
+        if np.shape(self.delay_s) != expected:
+            raise InputError(f"market scenario: delay_s has shape {np.shape(self.delay_s)}; it must be {expected}")
+        for name in (*_APPLICATIONS, *_SERVERS, "delay_s"):
+            array = getattr(self, name)
+            wrong = ~np.isfinite(array) | (array < 0) | ((array == 0) & (name in _ABOVE_ZERO))
+            if wrong.any():
+                place = tuple(int(index) for index in np.argwhere(wrong)[0])
+                least = "above" if name in _ABOVE_ZERO else "at least"
+                raise InputError(
+                    f"market scenario: {name}[{', '.join(map(str, place))}]={array[place]} must be finite and {least} 0"
+                )
+        if not isfinite(self.least_profit) or self.least_profit < 0:
+            raise InputError(f"market scenario: least_profit={self.least_profit} must be finite and at least 0")
+        if self.miss_probability is not None and not 0 < self.miss_probability < 1:
+            raise InputError(f"market scenario: miss_probability={self.miss_probability} must be between 0 and 1")
+
+    @cached_property
+    def load(self) -> Float[np.ndarray, " applications"]:
+        """L_n, offered work [Gcycle/s]."""
+        return self.arrivals * self.work
+
+    @cached_property
+    def possible(self) -> Bool[np.ndarray, "applications servers"]:
+        """Pairs that can meet the deadline at all, of applications that have work."""
+        within = (self.delay_s < self.deadline_s[:, None]) & (self.overhead < self.capacity)
+        return within & (self.load > 0)[:, None]
+
+    @cached_property
+    def overhead(self) -> Float[np.ndarray, "applications servers"]:
+        """h_nm [Gcycle/s] of (B1): what a queue needs beyond its load to keep its response; inf where impossible."""
+        factor = 1.0 if self.miss_probability is None else log(1 / self.miss_probability)
+        slack = self.deadline_s[:, None] - self.delay_s
+        return np.divide(factor * self.work[:, None], slack, out=np.full(slack.shape, inf), where=slack > 0)
+
+    def save(self, path: str | Path) -> None:
+        """Write the scenario as JSON."""
+        content = {name: item.tolist() if isinstance(item, np.ndarray) else item for name, item in asdict(self).items()}
+        Path(path).write_text(json.dumps(content, indent=1) + "\n")
+
+    @classmethod
+    def load_from(cls, path: str | Path) -> "MarketScenario":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: no such file, no JSON, or not a scenario's keys.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is no readable market scenario ({error}); give a JSON file") from error
+        known = {field.name for field in fields(cls)}
+        if not isinstance(content, dict) or not known - {"least_profit", "miss_probability"} <= set(content) <= known:
+            raise InputError(f"{path}: a market scenario has the keys {', '.join(sorted(known))}")
+        try:
+            arrays: dict[str, Any] = {
+                name: np.asarray(item, dtype=float) if isinstance(item, list) else item
+                for name, item in content.items()
+            }
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: {error}; a market scenario holds lists of numbers") from error
+        return cls(**arrays)

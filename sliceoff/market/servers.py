@@ -1,0 +1,51 @@
+"""The followers: what running costs an edge server, and how it answers the platform."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from sliceoff.market.scenario import MarketScenario
+
+_ROUNDING = 1e-9
+
+Servers = Float[np.ndarray, " servers"]
+
+
+def cost(scenario: MarketScenario, allotted: Servers) -> Servers:
+    """C_m(f_m) [money/s]."""
+    return scenario.linear_cost * allotted + scenario.quadratic_cost * allotted**2
+
+
+def accepts(scenario: MarketScenario, allotted: Servers, reward: Servers) -> Bool[np.ndarray, " servers"]:
+    """Whether a server takes a contract: `R_m >= C_m(f_m) + U_min`."""
+    return reward >= cost(scenario, allotted) + scenario.least_profit - _ROUNDING
+
+
+def supply(scenario: MarketScenario, price: Servers) -> Servers:
+    """S_m(r_m) [Gcycle/s], the quantity that earns a server most at a price per Gcycle."""
+    best = (price - scenario.linear_cost) / (2 * scenario.quadratic_cost)
+    return np.clip(best, 0.0, scenario.capacity)
+
+
+def offer(scenario: MarketScenario, price: Servers) -> Servers:
+    """`supply`, and nothing where even that earns less than U_min."""
+    quantity = supply(scenario, price)
+    return np.where(accepts(scenario, quantity, price * quantity), quantity, 0.0)
+
+
+@runtime_checkable
+class Followers(Protocol):
+    """Servers that answer a request for capacity by a rule of their own."""
+
+    def answer(self, scenario: MarketScenario, asked: Servers) -> tuple[Servers, Servers]:
+        """The capacity each server will give when asked for `asked` [Gcycle/s], and the reward it wants [money/s]."""
+        ...
+
+
+class Rational:
+    """Servers that give what they are asked for and want exactly what makes them accept; 0 for 0."""
+
+    def answer(self, scenario: MarketScenario, asked: Servers) -> tuple[Servers, Servers]:
+        """See `Followers`."""
+        return asked, np.where(asked > 0, cost(scenario, asked) + scenario.least_profit, 0.0)

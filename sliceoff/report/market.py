@@ -1,0 +1,145 @@
+"""The report of cleared markets: the four panels, and by how much one mechanism earns more than another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars
+from matplotlib.figure import Figure
+
+from sliceoff.report.figures import COLOURS
+from sliceoff.report.page import page
+
+PANELS = {
+    "revenue": "platform revenue [money/s]",
+    "tasks_per_s": "offloaded tasks [1/s]",
+    "server_profit": "servers' profit [money/s]",
+    "utilisation": "utilisation of capacity",
+}
+OURS = "centralised"
+# What the source paper reports of its mechanism over each, in percent, without its parameters.
+REPORTED = {"auction": 33.0, "max_transaction": 81.0, "greedy": 131.0}
+
+Section = tuple[str, str, Figure]
+
+
+def means(table: polars.DataFrame) -> dict[str, float]:
+    """Every mechanism's mean of every panel, and half the width of its 95 % interval over markets."""
+    result = {}
+    for (name,), rows in table.group_by("mechanism", maintain_order=True):
+        for panel in PANELS:
+            mean, half = _interval(rows[panel].to_numpy())
+            result[f"{name}/{panel}"] = mean
+            result[f"{name}/{panel}_half_width"] = half
+    return result
+
+
+def margins(table: polars.DataFrame) -> dict[str, float]:
+    """By how many percent the centralised mechanism earns more, market by market: the median over markets."""
+    return {f"margin_over_{name}_percent": float(np.median(values)) for name, values in _margins(table).items()}
+
+
+def market_figures(table: polars.DataFrame) -> list[Section]:
+    """(heading, what to see there, figure)."""
+    sections = [
+        (
+            "The four panels",
+            "Means over the markets; lines are 95 % intervals (bootstrap over markets).",
+            panels(table),
+        )
+    ]
+    if _margins(table):
+        sections.append(
+            (
+                "Margins of the centralised mechanism",
+                "Market by market; a box holds half of them, whiskers nine tenths. Dashed: what the source paper "
+                "reports without its parameters. The margins over max-transaction and greedy hang on their pay rules "
+                "(theta, share), so agreement with the paper would be chance.",
+                margin_boxes(table),
+            )
+        )
+    return sections
+
+
+def market_page(table: polars.DataFrame, sections: Sequence[Section], about: str) -> str:
+    """Lay out the report."""
+    count, names = table["scenario"].n_unique(), table["mechanism"].unique(maintain_order=True).to_list()
+    best = str(table.group_by("mechanism").agg(polars.col("revenue").mean()).sort("revenue")["mechanism"][-1])
+    rows = []
+    for name in names:
+        mine = table.filter(polars.col("mechanism") == name)
+        row: dict[str, object] = {"mechanism": name}
+        for panel, title in PANELS.items():
+            mean, half = _interval(mine[panel].to_numpy())
+            row[title] = f"{mean:.3g}" + (f" ± {half:.2g}" if np.isfinite(half) else "")
+        row["hired"] = f"{mine['hired'].to_numpy().mean():.2f}"
+        if "response_over_promise" in mine.columns:
+            row["response / promised"] = f"{mine['response_over_promise'].to_numpy().mean():.3f}"
+        row["seconds"] = f"{mine['seconds'].to_numpy().mean():.2g}"
+        rows.append(row)
+    return page(
+        title="SliceOff: the market",
+        about=about,
+        headline=f"{count} market{'s' if count > 1 else ''}, {len(names)} mechanisms; {best} leaves the platform most.",
+        rows=rows,
+        sections=sections,
+    )
+
+
+def panels(table: polars.DataFrame) -> Figure:
+    """Figure 3: one panel per quantity, one bar per mechanism."""
+    names = table["mechanism"].unique(maintain_order=True).to_list()
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    for axis, (panel, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        for place, name in enumerate(names):
+            mean, half = _interval(table.filter(polars.col("mechanism") == name)[panel].to_numpy())
+            axis.bar(place, mean, color=COLOURS[0] if name == OURS else "#9db8c9", width=0.7)
+            if np.isfinite(half):
+                axis.errorbar(place, mean, half, color="#333333", lw=1.4, capsize=3)
+        axis.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def margin_boxes(table: polars.DataFrame) -> Figure:
+    """The distribution of each margin, beside the paper's number."""
+    found = _margins(table)
+    figure = Figure(figsize=(9, 0.9 + 0.6 * len(found)), layout="constrained")
+    axis = figure.subplots()
+    axis.boxplot(list(found.values()), orientation="horizontal", whis=(5, 95), showfliers=False, widths=0.5)
+    for place, name in enumerate(found, 1):
+        if name in REPORTED:
+            axis.plot([REPORTED[name]] * 2, [place - 0.4, place + 0.4], color=COLOURS[5], lw=1.6, ls="--")
+    axis.set_yticks(range(1, len(found) + 1), [f"over {name.replace('_', ' ')}" for name in found])
+    axis.invert_yaxis()
+    axis.set_xlabel("more revenue for the platform [%]")
+    axis.axvline(0, color="#999999", lw=0.8)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _margins(table: polars.DataFrame) -> dict[str, np.ndarray]:
+    """Percent more revenue than every mechanism that is no yardstick, in the markets where that one earns anything."""
+    by_market = table.pivot("mechanism", index="scenario", values="revenue")
+    if OURS not in by_market.columns:
+        return {}
+    found = {}
+    for name in REPORTED:
+        if name in by_market.columns:
+            earning = by_market.filter(polars.col(name) > 0)
+            if len(earning):
+                found[name] = (100 * (earning[OURS] / earning[name] - 1)).to_numpy()
+    return found
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % interval."""
+    if len(values) < 2:
+        return float(values.mean()), float("nan")
+    low, high = np.quantile(_resampled_means(values), (0.025, 0.975))
+    return float(values.mean()), float(high - low) / 2
+
+
+def _resampled_means(values: np.ndarray) -> np.ndarray:
+    """Means over values drawn with replacement."""
+    return np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)

@@ -1,0 +1,73 @@
+"""`job=market` end to end."""
+
+import json
+
+import polars
+import pytest
+from hydra import compose, initialize_config_dir
+
+from sliceoff.errors import InputError
+from sliceoff.market import Family
+from sliceoff.run import CONFIGS, run
+
+FEW = ["job=market", "job.scenarios=2", "job.mechanisms.centralised.evaluations=4", "job.family.n_applications=3"]
+
+
+def configured(tmp_path, *overrides):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("main", [*FEW, f"run_dir={tmp_path / 'run'}", *overrides])
+
+
+def test_all_mechanisms_clear_the_same_markets_and_a_report_is_left(tmp_path):
+    result = run(configured(tmp_path))
+    assert result.table["mechanism"].n_unique() == 6
+    assert len(result.table) == 12
+    assert set(result.table["scenario"]) == {0, 1}
+    wide = result.table.pivot("mechanism", index="scenario", values="revenue")
+    assert (wide["optimum"] >= wide["known_supply"] - 1e-6).all()
+    assert (result.directory / "report.html").read_text().count("<svg") == 2
+    assert polars.read_parquet(result.directory / "results.parquet").equals(result.table)
+    assert "margin_over_greedy_percent" in json.loads((result.directory / "summary.json").read_text())
+
+
+def test_a_stopped_run_clears_only_what_is_left(tmp_path):
+    whole = run(configured(tmp_path, "job.simulated_tasks=0"))
+    log = whole.directory / "cleared.jsonl"
+    log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:5]))
+    (whole.directory / "summary.json").unlink()
+    resumed = run(configured(tmp_path, "job.simulated_tasks=0", "init=resume", f"init.checkpoint={whole.directory}"))
+    assert resumed.directory == whole.directory
+    assert resumed.table.drop("seconds").equals(whole.table.drop("seconds"))
+
+
+def test_a_market_from_a_file_and_a_mechanism_of_ones_own(tmp_path, monkeypatch):
+    Family(n_applications=2).draw(7).save(tmp_path / "market.json")
+    (tmp_path / "mine.py").write_text(
+        "from sliceoff.market import nobody_hired\n"
+        "class Closed:\n"
+        "    def clear(self, scenario):\n"
+        "        return nobody_hired(scenario)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = "+job.mechanisms.closed={_target_: mine.Closed}"
+    result = run(configured(tmp_path, f"job.scenario={tmp_path / 'market.json'}", own, "job.mechanisms.optimum=null"))
+    names = set(result.table["mechanism"])
+    assert "closed" in names
+    assert "optimum" not in names
+    assert result.summary["closed/revenue"] == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("job.scenarios=0", "job.scenarios=0"),
+        ("job.family.value=[3,1]", "family.value"),
+        ("job.mechanisms.greedy.share=2", "share"),
+        ("job.scenario=nowhere.json", "nowhere.json"),
+        ("+job.mechanisms.mine={_target_: builtins.object}", "mine"),
+    ],
+)
+def test_wrong_input_leaves_nothing(tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        run(configured(tmp_path, override))
+    assert not (tmp_path / "run").exists()

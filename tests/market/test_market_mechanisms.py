@@ -1,0 +1,250 @@
+"""Mechanisms: closed forms, rules that no outcome may break, bad input."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sliceoff.errors import InputError
+from sliceoff.market import (
+    Auction,
+    Bayesian,
+    Centralised,
+    Family,
+    Greedy,
+    KnownSupply,
+    Leader,
+    MarketScenario,
+    MaxTransaction,
+    Optimum,
+    Rational,
+    simulate,
+    violations,
+)
+
+V, A, B, U_MIN = 1.4, 0.3, 0.05, 0.5
+FAST = Centralised(evaluations=6, search=Bayesian(start=8))
+MECHANISMS = [Auction(), MaxTransaction(), Greedy(), KnownSupply(), Optimum(), FAST]
+
+
+def elastic(least_profit=U_MIN):
+    """One server, one application with more work than can pay; its tasks are so small that there is no overhead."""
+    work = 1e-12
+    return MarketScenario(
+        arrivals=np.array([100 / work]),
+        work=np.array([work]),
+        deadline_s=np.array([1.0]),
+        value=np.array([V]),
+        capacity=np.array([80.0]),
+        linear_cost=np.array([A]),
+        quadratic_cost=np.array([B]),
+        delay_s=np.array([[0.0]]),
+        least_profit=least_profit,
+    )
+
+
+def test_contract_closed_form():
+    outcome = Optimum(tolerance=1e-9).clear(elastic())
+    # Kelley's tangents meet the parabola's top flatly: the money is exact long before the quantity is.
+    assert outcome.bought[0] == pytest.approx((V - A) / (2 * B), rel=2e-3)
+    assert outcome.revenue == pytest.approx((V - A) ** 2 / (4 * B) - U_MIN, abs=1e-6)
+    assert outcome.profits[0] == pytest.approx(U_MIN, abs=1e-9)
+    assert outcome.notes["bound"] == pytest.approx(outcome.revenue, abs=1e-6)
+
+
+def test_posted_price_closed_form():
+    outcome = KnownSupply(tolerance=1e-9).clear(elastic())
+    assert outcome.bought[0] == pytest.approx((V - A) / (4 * B), rel=2e-3)
+    assert outcome.payments[0] / outcome.bought[0] == pytest.approx((V + A) / 2, rel=2e-3)
+    assert outcome.revenue == pytest.approx((V - A) ** 2 / (8 * B), abs=1e-6)
+    assert outcome.profits[0] == pytest.approx((V - A) ** 2 / (16 * B), rel=4e-3)
+
+
+def test_auction_closed_form():
+    outcome = Auction().clear(elastic())
+    assert outcome.notes["price"] == pytest.approx(V, abs=1e-9)
+    assert outcome.revenue == pytest.approx(0, abs=1e-6)
+    assert outcome.profits[0] == pytest.approx((V - A) ** 2 / (4 * B), abs=1e-6)
+
+
+def test_bayesian_search_finds_the_closed_form():
+    outcome = Centralised(evaluations=15).clear(elastic())
+    assert outcome.revenue == pytest.approx((V - A) ** 2 / (4 * B) - U_MIN, rel=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), applications=st.integers(1, 5), servers=st.integers(1, 3))
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: type(mechanism).__name__)
+def test_no_outcome_breaks_a_rule_and_all_money_is_somewhere(mechanism, seed, applications, servers):
+    scenario = Family(n_applications=applications, n_servers=servers).draw(seed)
+    outcome = mechanism.clear(scenario)
+    assert max(violations(outcome).values()) < 1e-6
+    total = outcome.revenue + outcome.profits.sum() + outcome.costs.sum()
+    assert outcome.prepaid == pytest.approx(total, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_earns_more_than_the_certified_bound(seed):
+    scenario = Family(n_applications=5).draw(seed)
+    best = Optimum().clear(scenario)
+    assert best.revenue == pytest.approx(best.notes["bound"], rel=1e-4)
+    for mechanism in (*MECHANISMS, Centralised(evaluations=12)):
+        assert mechanism.clear(scenario).revenue <= best.notes["bound"] + 1e-6
+
+
+def test_greedy_by_hand():
+    # Two servers; the nearer one has room for one application only. Rent share 0.7 of 1 per Gcycle.
+    scenario = MarketScenario(
+        arrivals=np.array([10.0, 10.0]),
+        work=np.array([0.2, 0.2]),
+        deadline_s=np.array([0.41, 0.41]),
+        value=np.array([1.0, 1.1]),
+        capacity=np.array([3.0, 10.0]),
+        linear_cost=np.array([0.1, 0.1]),
+        quadratic_cost=np.array([0.01, 0.01]),
+        delay_s=np.array([[0.01, 0.02], [0.01, 0.02]]),
+    )
+    outcome = Greedy(share=0.7).clear(scenario)
+    # The second pays more: it is first, and has the nearer server: 2 + 0.2 / 0.4 = 2.5 Gcycle/s of its 3.
+    assert outcome.hosted.tolist() == [[False, True], [True, False]]
+    np.testing.assert_allclose(outcome.bought, [2.5, 2 + 0.2 / 0.39])
+    np.testing.assert_allclose(outcome.payments, [0.7 * 1.1 * 2, 0.7 * 1.0 * 2])
+    assert outcome.revenue == pytest.approx(0.3 * (2.2 + 2.0))
+    assert outcome.tasks_per_s == pytest.approx(20)
+
+
+def test_max_transaction_moves_more_tasks_than_the_optimum_and_splits_the_surplus():
+    scenario = Family(n_applications=6).draw(1)
+    many, best = MaxTransaction(theta=0.25).clear(scenario), Optimum().clear(scenario)
+    assert many.tasks_per_s >= best.tasks_per_s - 1e-6
+    surplus = many.prepaid - many.costs.sum()
+    assert many.revenue == pytest.approx(0.25 * surplus, abs=1e-6)
+
+
+@pytest.mark.parametrize("mechanism", [Optimum(), Auction()], ids=["optimum", "auction"])
+def test_promised_responses_are_what_an_event_simulation_measures(mechanism):
+    outcome = mechanism.clear(Family(n_applications=4).draw(2))
+    responses = simulate(outcome, 20_000, seed=0)
+    assert len(responses.mean_s) == outcome.hosted.sum() > 0
+    assert responses.ratio == pytest.approx(1, abs=0.03)
+    applications = np.argwhere(outcome.hosted)[:, 0]
+    assert (responses.promised_s <= outcome.scenario.deadline_s[applications] * (1 + 1e-6)).all()
+
+
+def test_a_bound_on_late_tasks_is_kept():
+    outcome = Optimum().clear(Family(n_applications=4, miss_probability=0.05).draw(2))
+    assert simulate(outcome, 20_000, seed=0).missed.mean() <= 0.055
+
+
+class Haggler:
+    """Gives less than asked beyond half its capacity, and wants a tenth more than it should: no known inverse."""
+
+    def answer(self, scenario, asked):
+        given = np.minimum(asked, 0.5 * scenario.capacity + 0.2 * np.maximum(asked - 0.5 * scenario.capacity, 0))
+        return given, 1.1 * Rational().answer(scenario, given)[1]
+
+
+def test_followers_may_answer_by_any_rule():
+    scenario = Family(n_applications=5).draw(4)
+    outcome = Centralised(evaluations=14, followers=Haggler()).clear(scenario)
+    assert (outcome.bought <= 0.6 * scenario.capacity + 1e-9).all()
+    assert 0 < outcome.revenue < Optimum().clear(scenario).revenue
+    assert max(violations(outcome).values()) < 1e-6
+
+
+def test_a_negotiation_goes_on_where_it_was_stopped():
+    scenario = Family(n_applications=4).draw(5)
+
+    def asked(leader, times):
+        requests = []
+        for _ in range(times):
+            requests.append(leader.ask())
+            leader.tell(requests[-1], *Rational().answer(scenario, requests[-1]))
+        return requests
+
+    whole, first = Leader(scenario, Bayesian(start=4)), Leader(scenario, Bayesian(start=4))
+    expected = asked(whole, 9)
+    asked(first, 6)
+    second = Leader(scenario, Bayesian(start=4))
+    second.load_state_dict(first.state_dict())
+    np.testing.assert_array_equal(asked(second, 3), expected[6:])
+    assert second.best.revenue == whole.best.revenue
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(([np.nan], [1.0]), "given"), (([1.0], [-1.0]), "wanted"), (([1e6], [1.0]), "more than"), (([], []), "given")],
+)
+def test_an_impossible_answer_is_refused(answer, message):
+    leader = Leader(elastic(), Bayesian())
+    with pytest.raises(InputError, match=message):
+        leader.tell(leader.ask(), *map(np.array, answer))
+    assert leader.evaluations == 0
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: type(mechanism).__name__)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arrivals": np.zeros(3)},
+        {"delay_s": np.full((3, 2), 9.0)},
+        {"value": np.zeros(3)},
+        {"capacity": np.zeros(2)},
+        {"linear_cost": np.full(2, 50.0)},
+        {"least_profit": 1e6},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_where_there_is_nothing_to_trade_nobody_is_hired(mechanism, change):
+    scenario = dataclasses.replace(Family(n_applications=3, n_servers=2).draw(0), **change)
+    outcome = mechanism.clear(scenario)
+    assert not outcome.hired.any()
+    assert outcome.revenue == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arrivals": np.array([1.0, -1.0, 1.0])}, r"arrivals\[1\]"),
+        ({"work": np.array([1.0, np.nan, 1.0])}, r"work\[1\]"),
+        ({"quadratic_cost": np.array([0.0, 1.0])}, r"quadratic_cost\[0\]"),
+        ({"delay_s": np.zeros((2, 3))}, "delay_s has shape"),
+        ({"value": np.ones(2)}, "one length"),
+        ({"least_profit": float("inf")}, "least_profit"),
+        ({"miss_probability": 1.5}, "miss_probability"),
+    ],
+)
+def test_bad_facts_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(Family(n_applications=3, n_servers=2).draw(0), **change)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lambda: Family(n_servers=0), "n_servers"),
+        (lambda: Family(value=[2.0, 1.0]), "value"),
+        (lambda: Greedy(share=1.5), "share"),
+        (lambda: MaxTransaction(theta=-0.1), "theta"),
+        (lambda: Centralised(evaluations=0), "evaluations"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(InputError, match=message):
+        options()
+
+
+def test_scenarios_are_repeatable_and_round_trip_through_a_file(tmp_path):
+    scenario = Family().draw(3)
+    scenario.save(tmp_path / "market.json")
+    loaded = MarketScenario.load_from(tmp_path / "market.json")
+    for field in dataclasses.fields(MarketScenario):
+        for other in (loaded, Family().draw(3)):
+            np.testing.assert_array_equal(getattr(scenario, field.name), getattr(other, field.name))
+    for name, content in {"no.json": None, "text.json": "x", "list.json": "[]", "keys.json": '{"value": [1]}'}.items():
+        if content is not None:
+            (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match=name):
+            MarketScenario.load_from(tmp_path / name)
