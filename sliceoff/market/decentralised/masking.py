@@ -38,7 +38,7 @@ def decode(values: Ring) -> Float[np.ndarray, " numbers"]:
 
 def total(reports: Sequence[Ring]) -> Ring:
     """The reports' sum in Z_2^61."""
-    return np.sum(np.stack(reports), axis=0, dtype=np.uint64) & _RING
+    return np.asarray(np.sum(np.stack(reports), axis=0, dtype=np.uint64) & _RING)
 
 
 class Masks:
@@ -105,8 +105,8 @@ class Noise:
     (Goryczka & Xiong 2017), so nobody knows the noise and none is wasted. Epsilons of several reports add up.
 
     Args:
-        epsilon: of one report: joining, leaving or changing within the bounds moves no probability by more than
-            a factor e^epsilon when an application joins or leaves.
+        epsilon: of one report: no outcome's probability changes by more than a factor e^epsilon when an application
+            joins or leaves.
         load, overhead, value: public bounds [Gcycle/s, Gcycle/s, money/Gcycle] to which applications clip.
 
     Raises:
@@ -123,15 +123,36 @@ class Noise:
             if not isfinite(getattr(self, name)) or getattr(self, name) <= 0:
                 raise InputError(f"market noise.{name}={getattr(self, name)} must be finite and above 0")
 
+    @property
+    def member(self) -> float:
+        """Bound of a count."""
+        return 1.0
+
+    @property
+    def worth(self) -> float:
+        """Bound of v L [money/s]."""
+        return self.value * self.load
+
+    @property
+    def allotted(self) -> float:
+        """Bound of f_nm [Gcycle/s]."""
+        return self.load + self.overhead
+
 
 def noise_share(
-    generator: np.random.Generator, epsilon: float, sensitivity: int, parties: int, count: int
+    generator: np.random.Generator, epsilon: float, scale: Float[np.ndarray, " numbers"], parties: int
 ) -> Int64[np.ndarray, " numbers"]:
-    """One of `parties` shares of `count` discrete-Laplace numbers, P(k) proportional to exp(-epsilon |k| / sensitivity).
+    """One of `parties` shares of discrete-Laplace numbers, P(k) ~ exp(-epsilon |k| / (2^24 scale)), in fixed point.
 
     Args:
-        sensitivity: largest sum of absolute changes [units of fixed point] that one application makes to a report.
+        scale: how far one application moves each number, times how many numbers it can move. A change of every number
+            by its bound then costs epsilon in all.
     """
-    success = -np.expm1(-epsilon / sensitivity)
-    draws = generator.negative_binomial(1 / parties, success, size=(2, count))
+    success = -np.expm1(-epsilon / (scale * 2.0**FRACTION_BITS))
+    draws = generator.negative_binomial(1 / parties, success, size=(2, len(scale)))
     return draws[0] - draws[1]
+
+
+def add(values: Ring, noise: Int64[np.ndarray, " numbers"]) -> Ring:
+    """Values in Z_2^61 with noise of either sign."""
+    return (values + noise.astype(np.uint64)) & _RING

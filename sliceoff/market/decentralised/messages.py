@@ -50,7 +50,7 @@ class Roll(Message):
 
 @dataclass(frozen=True, eq=False)
 class Ask(Message):
-    """Asks for a masked report: "counts", "classes", or what the bargain of this name came to.
+    """Asks for the "key", or for a masked report: "counts", "classes", or what the bargain of this name came to.
 
     Args:
         groups: band -> class, for "classes".
@@ -95,6 +95,14 @@ class Tariff(Message):
     route = (PLATFORM, "server")
     capacity: Float[np.ndarray, " steps"]
     payment: Float[np.ndarray, " steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bargain(Message):
+    """Opens a bargain between applications and servers."""
+
+    route = (PLATFORM, "application")
+    name: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,314 @@
+"""The platform's side: it knows delays, what it was told, and what its networks make of that."""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt64
+
+from sliceoff.market.decentralised.masking import decode, total
+from sliceoff.market.decentralised.messages import (
+    Ask,
+    Bargain,
+    Keep,
+    Masked,
+    Message,
+    Offer,
+    Price,
+    PublicKey,
+    Roll,
+    Tariff,
+)
+from sliceoff.market.decentralised.networks import Answers, Experience, SupplyNetworks, ValueNetwork, fit
+
+Outgoing = list[tuple[str, Message]]
+Result = TypeVar("Result")
+Kind = TypeVar("Kind", bound=Message)
+Protocol = Generator[Outgoing, list[Message], Result]
+"""Yields what the platform sends and is sent the answers: it holds no reference to whom it talks to."""
+
+Servers = Float[np.ndarray, " servers"]
+
+_GRID = 400
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A bargain's masked sums: prepaid worth [money/s], and capacity reserved on every server [Gcycle/s]."""
+
+    name: str
+    worth: float
+    used: Servers
+
+
+@dataclass(eq=False)
+class Platform:
+    """What the platform knows and does in one market.
+
+    Args:
+        delay_s: tau_nm.
+        value: V on class sums, from past markets.
+        bands: upper edges of the public bands of value [money/Gcycle].
+        probes: prices posted to explore: half evenly, half where offers change most.
+        rounds: of bargains at a tariff, posting the best one's prices, and refitting.
+        bargains: in every round.
+        supply_steps: of Adam, to fit the supply networks, first and again.
+        seed: of starting points.
+    """
+
+    delay_s: Float[np.ndarray, "applications servers"]
+    value: ValueNetwork
+    bands: Sequence[float]
+    probes: int = 12
+    rounds: int = 2
+    bargains: int = 16
+    supply_steps: int = 300
+    seed: int = 0
+    prices: list[Servers] = field(default_factory=list)
+    offers: list[Servers] = field(default_factory=list)
+    classes: Float[np.ndarray, "classes 4"] = field(default_factory=lambda: np.zeros((0, 4)))
+    reports: int = 0
+
+    def trade(self) -> Protocol[dict[str, float]]:
+        """Explore, bargain, post the prices that earn most. Returns notes; with nothing to gain, nobody is hired."""
+        yield from self.enrol()
+        if not len(self.classes) or self.ceiling <= 0:
+            return (yield from self._close("", np.zeros(self._n_servers), 0.0))
+        yield from self._explore()
+        networks = SupplyNetworks(self._n_servers)
+        self._refit(networks)
+        yield from self.post(self._ascend(networks))
+        best: tuple[float, str, Servers] = (0.0, "", np.zeros(self._n_servers))
+        for turn in range(self.rounds):
+            self._refit(networks)
+            tariffs = self._tariffs(networks)
+            settled = yield from self._bargain(turn, tariffs)
+            promising = sorted(settled, key=lambda one: self._expected(one, tariffs), reverse=True)[:2]
+            for one in promising:
+                prices, offers = yield from self._meet(one.used, tariffs)
+                earned = one.worth - float(prices @ offers)
+                if earned > best[0]:
+                    best = (earned, one.name, prices)
+        return (yield from self._close(best[1], best[2], best[0]))
+
+    def practise(self, rounds: int) -> Protocol[Experience]:
+        """What a past market teaches: bargains at random prices and flat tariffs, settled."""
+        yield from self.enrol()
+        generator = np.random.default_rng(self.seed)
+        settled = []
+        for turn in range(rounds if len(self.classes) else 0):
+            offers = yield from self.post(generator.uniform(0, self.ceiling, self._n_servers))
+            slope = generator.uniform(0, self.ceiling / 2)
+            tariffs = [Tariff(np.array([0.0, most]), slope * np.array([0.0, most])) for most in offers]
+            settled.append((yield from self._settle(f"bargain {turn}", tariffs)))
+        yield self._to_applications(lambda _: Keep(""))
+        return Experience(
+            torch.as_tensor(self.classes, dtype=torch.float32).repeat(len(settled), 1, 1),
+            torch.tensor(np.reshape([one.used for one in settled], (-1, self._n_servers)), dtype=torch.float32),
+            torch.tensor([one.worth for one in settled], dtype=torch.float32),
+        )
+
+    def enrol(self) -> Protocol[None]:
+        """Hand keys and delays on; learn how many applications are in every band, and class sums."""
+        keys = [_expect(answer, PublicKey).key for answer in (yield self._to_applications(lambda _: Ask("key")))]
+        if len(keys) < 2:
+            return  # sums of one application would be its facts
+        yield self._to_applications(lambda n: Roll(tuple(keys), self.delay_s[n]))
+        counts = np.rint((yield from self._sum("counts"))).astype(int)
+        groups, members = merge(np.maximum(counts, 0).tolist())
+        if not members:
+            return
+        sums = yield from self._sum("classes", groups, members)
+        sums = np.maximum(sums.reshape(-1, 3), 0.0)
+        self.classes = np.concatenate([np.array(members, dtype=float)[:, None], sums], axis=1)
+
+    def post(self, prices: Servers) -> Protocol[Servers]:
+        """Post prices, remember the answers."""
+        answers = yield [(f"server {m}", Price(float(price))) for m, price in enumerate(prices)]
+        offers = np.array([_expect(answer, Offer).capacity for answer in answers])
+        self.prices.append(np.asarray(prices, dtype=float))
+        self.offers.append(offers)
+        return offers
+
+    @property
+    def ceiling(self) -> float:
+        """Price above which no class can pay [money/Gcycle]."""
+        load, worth = self.classes[:, 1], self.classes[:, 3]
+        return float(np.divide(worth, load, out=np.zeros_like(load), where=load > 1e-9).max(initial=0.0))
+
+    @property
+    def _n_servers(self) -> int:
+        return self.delay_s.shape[1]
+
+    @property
+    def _most(self) -> Servers:
+        """The most that each server ever offered."""
+        return np.max(self.offers, axis=0)
+
+    def _explore(self) -> Protocol[None]:
+        even = self.probes - self.probes // 2
+        for part in np.arange(1, even + 1) / even:
+            yield from self.post(np.full(self._n_servers, part * self.ceiling))
+        for _ in range(self.probes // 2):
+            yield from self.post(widest(np.array(self.prices), np.array(self.offers)))
+
+    def _answers(self) -> Answers:
+        prices, offers = np.array(self.prices) / self.ceiling, np.array(self.offers) / np.maximum(self._most, 1e-9)
+        return Answers(torch.tensor(prices, dtype=torch.float32), torch.tensor(offers, dtype=torch.float32))
+
+    def _refit(self, networks: SupplyNetworks) -> None:
+        fit(networks, [self._answers()] * self.supply_steps)
+
+    def _ascend(self, networks: SupplyNetworks, steps: int = 150, starts: int = 32) -> Servers:
+        """Prices by gradient ascent on the believed revenue `V(S(r)) - r S(r)`, from several starts."""
+        generator = torch.Generator().manual_seed(self.seed)
+        raw = torch.randn(starts, self._n_servers, generator=generator).requires_grad_()
+        classes = torch.as_tensor(self.classes, dtype=torch.float32).expand(starts, -1, -1)
+        most = torch.as_tensor(self._most, dtype=torch.float32)
+        optimiser = torch.optim.Adam([raw], 0.05)
+
+        def revenue() -> torch.Tensor:
+            price = raw.sigmoid()
+            bought = networks(price).clamp_min(0.0) * most
+            return self.value(classes, bought) - self.ceiling * (price * bought).sum(-1)
+
+        for _ in range(steps):
+            optimiser.zero_grad()
+            (-revenue().sum()).backward()
+            optimiser.step()
+        with torch.no_grad():
+            return self.ceiling * raw[revenue().argmax()].sigmoid().double().numpy()
+
+    def _tariffs(self, networks: SupplyNetworks) -> list[Tariff]:
+        """What every capacity is believed to cost: the price at which it is offered, times the offer there."""
+        prices = np.linspace(0.0, 1.0, _GRID)
+        with torch.no_grad():
+            grid = torch.tensor(prices, dtype=torch.float32)[:, None].expand(-1, self._n_servers)
+            believed = networks(grid).double().numpy() * self._most
+        known_prices, known_offers = np.array(self.prices), np.array(self.offers)
+        return [
+            tariff(prices * self.ceiling, believed[:, m], known_prices[:, m], known_offers[:, m])
+            for m in range(self._n_servers)
+        ]
+
+    def _bargain(self, turn: int, tariffs: list[Tariff]) -> Protocol[list[Settled]]:
+        """Bargains with all servers, and with some closed: a move of one application cannot empty a server."""
+        generator = np.random.default_rng((self.seed, turn))
+        closed = Tariff(np.zeros(2), np.zeros(2))
+        settled = []
+        for k in range(self.bargains):
+            open_to_all = np.ones(self._n_servers, bool)
+            if k % 4 == 3 and self._n_servers > 1:
+                open_to_all[generator.integers(self._n_servers)] = False
+            offered = [one if is_open else closed for one, is_open in zip(tariffs, open_to_all, strict=True)]
+            settled.append((yield from self._settle(f"bargain {turn}.{k}", offered)))
+        return settled
+
+    def _settle(self, name: str, tariffs: list[Tariff]) -> Protocol[Settled]:
+        yield [(f"server {m}", one) for m, one in enumerate(tariffs)]
+        yield self._to_applications(lambda _: Bargain(name))
+        sums = yield from self._sum(name)
+        return Settled(name, float(sums[0]), np.maximum(sums[1:], 0.0))
+
+    def _expected(self, settled: Settled, tariffs: list[Tariff]) -> float:
+        pairs = zip(settled.used, tariffs, strict=True)
+        return settled.worth - sum(float(np.interp(f, one.capacity, one.payment)) for f, one in pairs if f > 0)
+
+    def _meet(self, used: Servers, tariffs: list[Tariff], tries: int = 6) -> Protocol[tuple[Servers, Servers]]:
+        """The lowest prices found at which every server offers what is to be used: regula falsi on real answers."""
+        for _ in range(tries):
+            yield from self.post(approach(used, np.array(self.prices), np.array(self.offers)))
+        prices, offers = np.array(self.prices), np.array(self.offers)
+        enough = np.where(offers >= used, prices, np.inf).argmin(0)
+        chosen = np.where(used > 0, np.take_along_axis(prices, enough[None], 0)[0], 0.0)
+        return chosen, np.where(used > 0, np.take_along_axis(offers, enough[None], 0)[0], 0.0)
+
+    def _close(self, bargain: str, prices: Servers, earned: float) -> Protocol[dict[str, float]]:
+        yield from self.post(prices)
+        yield self._to_applications(lambda _: Keep(bargain))
+        return {"probes": float(len(self.prices)), "reports": float(self.reports), "expected": earned}
+
+    def _sum(
+        self, report: str, groups: tuple[int, ...] = (), members: tuple[int, ...] = ()
+    ) -> Protocol[Float[np.ndarray, " numbers"]]:
+        """A masked sum over all applications."""
+        self.reports += 1
+        answers = yield self._to_applications(lambda _: Ask(report, groups, members))
+        reports: list[UInt64[np.ndarray, " numbers"]] = [_expect(answer, Masked).values for answer in answers]
+        return decode(total(reports))
+
+    def _to_applications(self, message: Callable[[int], Message]) -> Outgoing:
+        return [(f"application {n}", message(n)) for n in range(len(self.delay_s))]
+
+
+def merge(counts: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Join neighbouring bands to classes of two or more: each band's class, each class's members; none if too few."""
+    groups, members = [], [0]
+    for count in counts:
+        if members[-1] >= 2:
+            members.append(0)
+        groups.append(len(members) - 1)
+        members[-1] += count
+    if members[-1] < 2:
+        if len(members) == 1:
+            return (), ()
+        last = members.pop()
+        members[-1] += last
+        groups = [min(group, len(members) - 1) for group in groups]
+    return tuple(groups), tuple(members)
+
+
+def widest(prices: Float[np.ndarray, "probes servers"], offers: Float[np.ndarray, "probes servers"]) -> Servers:
+    """For every server the middle of the neighbouring prices with the largest area between them and their offers."""
+    order = prices.argsort(axis=0)
+    prices = np.concatenate([np.zeros((1, prices.shape[1])), np.take_along_axis(prices, order, 0)])
+    offers = np.concatenate([np.zeros((1, offers.shape[1])), np.take_along_axis(offers, order, 0)])
+    place = (np.diff(prices, axis=0) * np.diff(offers, axis=0)).argmax(0)[None]
+    return (np.take_along_axis(prices, place, 0) + np.take_along_axis(prices, place + 1, 0))[0] / 2
+
+
+def approach(
+    wanted: Servers, prices: Float[np.ndarray, "probes servers"], offers: Float[np.ndarray, "probes servers"]
+) -> Servers:
+    """The next price at which every server may offer `wanted`: between the nearest known below and above."""
+    short, enough = offers < wanted, offers >= wanted
+    low = np.where(short, prices, 0.0).max(0)
+    high = np.where(enough, prices, np.inf).min(0)
+    high = np.where(np.isfinite(high), high, 2 * prices.max(0))
+    below = np.where(short & (prices == low), offers, 0.0).max(0)
+    above = np.where(enough & (prices == high), offers, np.inf).min(0)
+    gap = np.where(np.isfinite(above), above - below, 0.0)
+    part = np.divide(wanted - below, gap, out=np.full_like(gap, 0.5), where=gap > 1e-12)
+    part = np.where(below > 0, part * (1 + 1e-4) + 1e-7, 0.5)  # below there may be a jump: halve
+    return np.where(wanted > 0, low + (high - low) * np.clip(part, 0.0, 1.0), 0.0)
+
+
+def tariff(
+    prices: Float[np.ndarray, " grid"],
+    believed: Float[np.ndarray, " grid"],
+    known_prices: Float[np.ndarray, " probes"],
+    known_offers: Float[np.ndarray, " probes"],
+) -> Tariff:
+    """Payment for capacity from a supply curve, held between the answers known on either side, since supply rises."""
+    order = known_prices.argsort(kind="stable")
+    known_prices, known_offers = known_prices[order], np.maximum.accumulate(known_offers[order])
+    grid, prices = prices, np.union1d(prices, known_prices)
+    believed = np.interp(prices, grid, believed)
+    after = np.searchsorted(known_prices, prices, side="left")
+    before = np.searchsorted(known_prices, prices, side="right") - 1
+    floor = np.where(before >= 0, known_offers[np.maximum(before, 0)], 0.0)
+    roof = known_offers[np.minimum(after, len(known_offers) - 1)]
+    supply = np.maximum.accumulate(np.clip(believed, floor, np.maximum(roof, floor)))
+    payment = prices * supply
+    wanted = np.linspace(0.0, known_offers[-1], 129)
+    first = np.minimum(np.searchsorted(supply, wanted), len(supply) - 1)
+    first[0] = first[1]
+    return Tariff(wanted, payment[first])
+
+
+def _expect(answer: Message, kind: type[Kind]) -> Kind:
+    if not isinstance(answer, kind):
+        raise TypeError(f"the platform asked for a {kind.__name__} and got a {type(answer).__name__}")
+    return answer

@@ -1,0 +1,115 @@
+"""One market in which nobody is told more than messages: it carries them, and lets applications and servers bargain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from sliceoff.market.decentralised.masking import Noise
+from sliceoff.market.decentralised.messages import (
+    PLATFORM,
+    Ask,
+    Bargain,
+    Channel,
+    Keep,
+    Message,
+    Price,
+    Request,
+    Roll,
+    Tariff,
+)
+from sliceoff.market.decentralised.parties import Application, EdgeServer
+from sliceoff.market.decentralised.platform import Protocol
+from sliceoff.market.outcome import Outcome
+from sliceoff.market.scenario import MarketScenario
+
+Result = TypeVar("Result")
+
+
+@dataclass(eq=False)
+class Session:
+    """The parties of one scenario and the channel between them; it stands for the world, and no party refers to it.
+
+    Args:
+        bands, noise: as in `Application`.
+        sweeps: of best responses by all applications in one bargain.
+        temperature: of the first sweep; the last has none.
+        seed: of bargaining.
+    """
+
+    scenario: MarketScenario
+    bands: Sequence[float]
+    noise: Noise | None = None
+    sweeps: int = 20
+    temperature: float = 0.1
+    seed: int = 0
+    channel: Channel = field(default_factory=Channel)
+
+    def __post_init__(self) -> None:
+        one = self.scenario
+        facts = zip(*map(np.ndarray.tolist, (one.arrivals, one.work, one.deadline_s, one.value)), strict=True)
+        self.applications = [
+            Application(lam, c, limit, v, one.miss_probability, self.bands, self.noise, (self.seed, n))
+            for n, (lam, c, limit, v) in enumerate(facts)
+        ]
+        curves = zip(*map(np.ndarray.tolist, (one.capacity, one.linear_cost, one.quadratic_cost)), strict=True)
+        self.servers = [EdgeServer(most, a, b, one.least_profit) for most, a, b in curves]
+        self._order = np.random.default_rng((self.seed, len(self.applications)))
+
+    def run(self, protocol: Protocol[Result]) -> Result:
+        """Carry the platform's messages to the parties and their answers back, to its end."""
+        answers: list[Message] | None = None
+        while True:
+            try:
+                outgoing = next(protocol) if answers is None else protocol.send(answers)
+            except StopIteration as end:
+                return end.value
+            answers = [answer for party, message in outgoing if (answer := self._deliver(party, message)) is not None]
+            if outgoing and isinstance(message := outgoing[0][1], Bargain):
+                self._bargain(message.name)
+
+    def outcome(self, notes: dict[str, float]) -> Outcome:
+        """What was agreed in the end, put together from what every party knows of itself."""
+        dispatch = np.stack([application.dispatch for application in self.applications])
+        hosted = np.stack([application.allotted > 0 for application in self.applications])
+        bought, payments = np.array([server.deal for server in self.servers]).T
+        return Outcome(self.scenario, dispatch, hosted, bought, payments, notes)
+
+    def _deliver(self, party: str, message: Message) -> Message | None:
+        """Hand a message of the platform's over; its answer, if it has one."""
+        self.channel.send(PLATFORM, party, message)
+        answer: Message | None = None
+        number = int(party.split()[1])
+        match message:
+            case Price():
+                answer = self.servers[number].answer(message)
+            case Tariff():
+                self.servers[number].listen(message)
+            case Ask():
+                answer = self.applications[number].answer(message)
+            case Roll():
+                self.applications[number].enrol(message)
+            case Bargain():
+                self.applications[number].begin()
+            case Keep():
+                self.applications[number].keep(message)
+        return None if answer is None else self.channel.send(party, PLATFORM, answer)
+
+    def _bargain(self, name: str) -> None:
+        """Sweeps of best responses with falling noise, among applications and servers only."""
+        for sweep in range(self.sweeps):
+            temperature = self.temperature * (1 - (sweep + 1) / self.sweeps)
+            for n in self._order.permutation(len(self.applications)):
+                application, quotes = self.applications[n], {}
+                for m in application.reachable:
+                    quotes[m] = self.servers[m].quote(int(n))
+                    self.channel.send(f"server {m}", f"application {n}", quotes[m])
+                before = application.allotted
+                application.choose(quotes, temperature)
+                for m in np.flatnonzero(application.allotted != before):
+                    request = Request(float(application.allotted[m]))
+                    self.channel.send(f"application {n}", f"server {m}", request)
+                    self.servers[m].reserve(int(n), request)
+        for application in self.applications:
+            application.end(name)
