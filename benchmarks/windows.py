@@ -19,14 +19,16 @@ STEPS, REGIONS, INPUT_LENGTH, HORIZON, BATCH = 40_000, 10, 168, 24, 32
 class RowByRow(Dataset):
     """What most forecasting code does: one window per item, batches by the default collate function."""
 
-    def __init__(self, values: torch.Tensor, calendar: torch.Tensor):
-        self.values, self.calendar = values, calendar
+    def __init__(
+        self, values: torch.Tensor, calendar: torch.Tensor, input_length: int = INPUT_LENGTH, horizon: int = HORIZON
+    ):
+        self.values, self.calendar, self.input_length, self.horizon = values, calendar, input_length, horizon
 
     def __len__(self) -> int:
-        return len(self.values) - INPUT_LENGTH - HORIZON + 1
+        return len(self.values) - self.input_length - self.horizon + 1
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
-        cut, end = index + INPUT_LENGTH, index + INPUT_LENGTH + HORIZON
+        cut, end = index + self.input_length, index + self.input_length + self.horizon
         return self.values[index:cut], self.calendar[index:cut], self.values[cut:end], self.calendar[cut:end]
 
 

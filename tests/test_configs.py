@@ -72,7 +72,7 @@ def test_every_other_option_composes(group):
 
 
 def test_a_class_of_the_users_own_package_needs_no_edit_here(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "generous_slicer.py").write_text(
         "class Generous:\n"
         "    def __init__(self, offers, scenario, share):\n"
         "        self.share = share\n"
@@ -81,6 +81,6 @@ def test_a_class_of_the_users_own_package_needs_no_edit_here(tmp_path, monkeypat
     )
     monkeypatch.syspath_prepend(tmp_path)
     parts = Parts(
-        composed("slicer=cheapest", "slicer._target_=mine.Generous", "~slicer.kappa", "~slicer.z", "+slicer.share=0.5")
+        composed("slicer=cheapest", "slicer._target_=generous_slicer.Generous", "~slicer.kappa", "~slicer.z", "+slicer.share=0.5")
     )
     assert parts.stacks[0].slicer.share == 0.5

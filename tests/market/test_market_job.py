@@ -42,14 +42,14 @@ def test_a_stopped_run_clears_only_what_is_left(tmp_path):
 
 def test_a_market_from_a_file_and_a_mechanism_of_ones_own(tmp_path, monkeypatch):
     Family(n_applications=2).draw(7).save(tmp_path / "market.json")
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "closed_market.py").write_text(
         "from sliceoff.market import nobody_hired\n"
         "class Closed:\n"
         "    def clear(self, scenario):\n"
         "        return nobody_hired(scenario)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    own = "+job.mechanisms.closed={_target_: mine.Closed}"
+    own = "+job.mechanisms.closed={_target_: closed_market.Closed}"
     result = run(configured(tmp_path, f"job.scenario={tmp_path / 'market.json'}", own, "job.mechanisms.optimum=null"))
     names = set(result.table["mechanism"])
     assert "closed" in names

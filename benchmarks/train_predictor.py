@@ -1,0 +1,206 @@
+"""How fast the Informer trains: ours, a plain loop over the published form, and neuralforecast's, at one size.
+
+    python benchmarks/train_predictor.py [--steps 60] [--threads 1] [--sides published ours bf16 ...]
+
+ETTh1, 48 -> 24, all columns; d_model 512, 8 heads, 2 + 1 layers, d_ff 2048, dropout 0.05, batch 32. Every side in a
+fresh process; the first ten steps are not counted. `published` is the network with attention gathered per query as in
+benchmarks/attention.py, windows copied row by row, and a loop of plain torch. The error is that of the
+held-out windows after the same number of steps from the same weights (`published`, too, so far as its sampling allows).
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import lightning.pytorch as pl
+import torch
+from attention import published
+from harness import finish, table
+from hydra import compose, initialize_config_dir
+from torch.utils.data import DataLoader, Dataset
+from windows import RowByRow
+
+from sliceoff.data.calendar import calendar_features
+from sliceoff.predictor import Forecaster, layers
+from sliceoff.run import CONFIGS, Parts
+
+INPUT, HORIZON, BATCH, WARM_UP = 48, 24, 32, 10
+SIZE = [
+    "experiment=ett_h1_multivariate",
+    f"windows.input_length={INPUT}",
+    f"windows.horizon={HORIZON}",
+    f"windows.batch_size={BATCH}",
+    "predictor.channels=joint",
+    "predictor.instance_norm=false",
+    "predictor.learning_rate=1e-4",
+    "predictor.network.d_model=512",
+    "predictor.network.n_heads=8",
+    "predictor.network.d_ff=2048",
+    "predictor.network.dropout=0.05",
+]
+
+
+class Clock(pl.Callback):
+    """Time of the steps after the warm-up."""
+
+    def __init__(self, steps: int):
+        self.steps, self.begun, self.took = steps, 0.0, 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        """Look at the clock."""
+        if trainer.global_step == WARM_UP:
+            self.begun = time.perf_counter()
+        if trainer.global_step == self.steps:
+            self.took = time.perf_counter() - self.begun
+
+
+def quiet(clock: Clock, **options: object) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="auto",
+        max_steps=clock.steps,
+        limit_val_batches=0,
+        callbacks=[clock],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def ours(parts: Parts, steps: int, side: str) -> float:
+    forecaster, clock = parts.forecaster, Clock(steps)
+    if side == "compiled":
+        forecaster.network.compile()
+    quiet(clock, precision="bf16-mixed" if side == "bf16" else "32-true").fit(forecaster, parts.datamodule)
+    return clock.took
+
+
+def plain_published(parts: Parts, steps: int) -> float:
+    """The published form: gathered keys, windows row by row, a loop."""
+    layers.prob_sparse_attention = lambda query, key, value, **_: published(query, key, value)
+    forecaster, data = parts.forecaster, parts.datamodule
+    forecaster.scaler.fit(data.train_values)
+    values = data.train_values
+    calendar = torch.from_numpy(calendar_features(data.trace.times[: len(values)]))
+    rows: Dataset = RowByRow(values, calendar, INPUT, HORIZON)
+    optimiser = torch.optim.AdamW(forecaster.parameters(), lr=forecaster.learning_rate, weight_decay=1e-4)
+    loader, begun = DataLoader(rows, batch_size=BATCH, shuffle=True), 0.0
+    forecaster.train()
+    for step, (history, history_calendar, future, future_calendar) in enumerate(loader, 1):
+        window = data.train_windows[0]._replace(
+            history=history, history_calendar=history_calendar, future=future, future_calendar=future_calendar
+        )
+        loss = torch.nn.functional.mse_loss(forecaster(window)[..., 0], forecaster.scaler.transform(future))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(forecaster.parameters(), forecaster.gradient_clip)
+        optimiser.step()
+        if step == WARM_UP:
+            begun = time.perf_counter()
+        if step == steps:
+            break
+    return time.perf_counter() - begun
+
+
+def neuralforecast(parts: Parts, steps: int) -> float:
+    import pandas
+    from neuralforecast import NeuralForecast
+    from neuralforecast.models import Informer
+
+    data, clock = parts.datamodule, Clock(steps)
+    values = data.train_values
+    frame = pandas.concat(
+        pandas.DataFrame({"unique_id": region, "ds": data.trace.times[: len(values)], "y": values[:, i].numpy()})
+        for i, region in enumerate(data.trace.regions)
+    )
+    model = Informer(
+        h=HORIZON,
+        input_size=INPUT,
+        hidden_size=512,
+        conv_hidden_size=2048,
+        n_head=8,
+        encoder_layers=2,
+        decoder_layers=1,
+        distil=True,
+        dropout=0.05,
+        max_steps=steps,
+        batch_size=7,
+        windows_batch_size=BATCH,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[clock],
+    )
+    NeuralForecast([model], freq="h").fit(frame)
+    return clock.took
+
+
+def measure(side: str, steps: int, threads: int) -> dict[str, float]:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        parts = Parts(compose("main", SIZE))
+    _ = parts.forecaster
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sides = {"published": plain_published, "neuralforecast": neuralforecast}
+    took = sides[side](parts, steps) if side in sides else ours(parts, steps, side)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    figures = {"samples_per_s": BATCH * (steps - WARM_UP) / took, "peak_mib": grown}
+    if side != "neuralforecast":
+        figures["mse"] = heldout_mse(parts.forecaster.eval(), parts)
+    return figures
+
+
+@torch.no_grad()
+def heldout_mse(forecaster: Forecaster, parts: Parts) -> float:
+    total = count = 0.0
+    for window in parts.datamodule.test_dataloader():
+        error = forecaster(window)[..., 0] - forecaster.scaler.transform(window.future)
+        total, count = total + float(error.square().sum()), count + error.numel()
+    return total / count
+
+
+def main() -> None:
+    sides = ["published", "ours", "bf16", "compiled", "neuralforecast"]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--sides", nargs="+", default=sides, choices=sides)
+    parser.add_argument("--child", choices=sides)
+    given = parser.parse_args()
+    if given.child:
+        print(json.dumps(measure(given.child, given.steps, given.threads)))
+        return
+    found = {}
+    for side in given.sides:
+        if side == "neuralforecast" and importlib.util.find_spec("neuralforecast") is None:
+            print("neuralforecast is not installed: pip install neuralforecast")
+            continue
+        command = [sys.executable, __file__, "--child", side, f"--steps={given.steps}", f"--threads={given.threads}"]
+        child = subprocess.run(command, capture_output=True, text=True, check=False)
+        if child.returncode:
+            sys.exit(f"{side} failed:\n{child.stderr[-2000:]}")
+        found[side] = json.loads(child.stdout.splitlines()[-1])
+    rows = [
+        {
+            "side": side,
+            "samples/s": figures["samples_per_s"],
+            "ours / it": found["ours"]["samples_per_s"] / figures["samples_per_s"] if "ours" in found else float("nan"),
+            "memory grown by [MiB]": figures["peak_mib"],
+            f"held-out MSE after {given.steps} steps": figures.get("mse", float("nan")),
+        }
+        for side, figures in found.items()
+    ]
+    table(f"Informer {INPUT} -> {HORIZON}, d_model 512, batch {BATCH}, {given.threads} threads", rows)
+    finish({f"{side}/{name}": value for side, figures in found.items() for name, value in figures.items()})
+
+
+if __name__ == "__main__":
+    main()
