@@ -1,0 +1,88 @@
+"""Who gains by lying to whom: `python benchmarks/market_incentives.py [optimum auction ...] [--scenarios 20]`.
+
+In every market of the default family every server in turn reports other costs or less capacity than it has
+(`sliceoff.market.incentives`), all others telling the truth. `optimum` pays as `centralised` does, without its search,
+and stands in for it on all markets; `centralised` and `decentralised` clear `--few` markets only, because one takes
+seconds: `centralised` with 15 requests, `decentralised` with a value network learnt once before.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Callable
+from math import inf
+
+import numpy as np
+import torch
+from harness import finish, interval, table
+
+from sliceoff.market import Auction, Centralised, Family, Greedy, KnownSupply, MaxTransaction, Mechanism, Optimum
+from sliceoff.market.decentralised import Decentralised
+from sliceoff.market.incentives import Report, participation_margin, temptations
+
+MECHANISMS: dict[str, Callable[[], Mechanism]] = {
+    "optimum": lambda: Optimum(tolerance=1e-4),
+    "known_supply": lambda: KnownSupply(tolerance=1e-4),
+    "auction": Auction,
+    "max_transaction": MaxTransaction,
+    "greedy": Greedy,
+    "centralised": lambda: Centralised(evaluations=15),
+    "decentralised": lambda: Decentralised(past_markets=60),
+}
+SLOW = ("centralised", "decentralised")
+
+
+def measured(name: str, markets: int) -> dict[str, object]:
+    """One row of the table: means over all servers of all markets, intervals over markets."""
+    family, mechanism = Family(), MECHANISMS[name]()
+    gains, losses, tempted, margin = [], [], [], inf
+    kinds: Counter[str] = Counter()
+    for number in range(markets):
+        honest, found = temptations(mechanism, family.draw(number))
+        # Who can only lose tells the truth; a gain within solvers' tolerance is none.
+        worth = [each.gain > 0.01 * max(each.truthful, honest.scenario.least_profit) for each in found]
+        gains.append(float(np.mean([max(each.gain, 0.0) for each in found])))
+        losses.append(float(np.mean([each.loss * gained for each, gained in zip(found, worth, strict=True)])))
+        tempted.append(float(np.mean(worth)))
+        kinds.update(kind(each.lie) for each, gained in zip(found, worth, strict=True) if gained)
+        margin = min(margin, participation_margin(honest))
+    return {
+        "mechanism": name,
+        "markets": markets,
+        "gain [money/s]": interval(gains),
+        "servers that gain > 1 %": float(np.mean(tempted)),
+        "best lies": ", ".join(f"{lie} {count}x" for lie, count in kinds.most_common(3)),
+        "platform's loss [money/s]": interval(losses),
+        "least profit over U_min [money/s]": margin,
+    }
+
+
+def kind(lie: Report) -> str:
+    """A lie in words."""
+    return f"capacity x{lie.capacity}" if lie.capacity < 1 else f"cost x{lie.linear}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mechanisms", nargs="*", default=list(MECHANISMS))
+    parser.add_argument("--scenarios", type=int, default=20)
+    parser.add_argument("--few", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [measured(name, given.few if name in SLOW else given.scenarios) for name in given.mechanisms]
+    shown = [
+        {key: f"{value[0]:.3f} ± {value[1]:.3f}" if isinstance(value, tuple) else value for key, value in row.items()}
+        for row in rows
+    ]
+    table("What one lying server gains, and what the platform loses by it", shown)
+    finish(
+        {
+            f"{row['mechanism']}/{key}": value[0] if isinstance(value, tuple) else value
+            for row in rows
+            for key, value in row.items()
+            if isinstance(value, tuple | float)
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
