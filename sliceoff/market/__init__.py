@@ -14,6 +14,8 @@ from sliceoff.market.outcome import nobody_hired as nobody_hired
 from sliceoff.market.outcome import violations as violations
 from sliceoff.market.scenario import MarketScenario as MarketScenario
 from sliceoff.market.search import Bayesian as Bayesian
+from sliceoff.market.search import Composite as Composite
+from sliceoff.market.search import Negotiation as Negotiation
 from sliceoff.market.search import Search as Search
 from sliceoff.market.servers import Followers as Followers
 from sliceoff.market.servers import Rational as Rational

@@ -10,7 +10,7 @@ from sliceoff.errors import InputError
 from sliceoff.market.outcome import Outcome, nobody_hired
 from sliceoff.market.program import DispatchProgram
 from sliceoff.market.scenario import MarketScenario
-from sliceoff.market.search import Bayesian, Search
+from sliceoff.market.search import Composite, Negotiation, Search
 from sliceoff.market.servers import Followers, Rational, Servers
 
 
@@ -30,9 +30,8 @@ class Leader:
         self.scenario, self.search = scenario, search
         self.best = nobody_hired(scenario)
         self._program = DispatchProgram(scenario)
-        nothing = np.zeros(len(scenario.capacity))
         self._answers: list[tuple[Servers, Servers, Servers]] = []
-        self._points, self._values = [nothing], [0.0]  # to ask for nothing earns nothing
+        self._revenues: list[float] = []
 
     @property
     def evaluations(self) -> int:
@@ -42,7 +41,7 @@ class Leader:
     def ask(self) -> Servers:
         """The capacity to ask every server for [Gcycle/s]."""
         capacity = self.scenario.capacity
-        share = self.search.ask(self._points, self._values, len(capacity))
+        share = self.search.ask(self._past())
         asked = self._program.solve(np.clip(share, 0.0, 1.0) * capacity).allotted(self.scenario)
         return np.minimum(asked, capacity)
 
@@ -62,9 +61,7 @@ class Leader:
         dispatch = self._program.solve(given)
         outcome = Outcome(self.scenario, dispatch.work, dispatch.hosted, given, wanted)
         self._answers.append((asked, given, wanted))
-        scale = np.where(self.scenario.capacity > 0, self.scenario.capacity, 1.0)
-        self._points.append(asked / scale)
-        self._values.append(outcome.revenue)
+        self._revenues.append(outcome.revenue)
         if outcome.revenue > self.best.revenue:
             self.best = outcome
 
@@ -76,6 +73,10 @@ class Leader:
         """Go on where `state_dict` was taken, as if there had been no stop."""
         for answer in state["answers"]:
             self.tell(*(np.asarray(part, dtype=float) for part in answer))
+
+    def _past(self) -> Negotiation:
+        asked, given, wanted = np.reshape(self._answers, (-1, 3, len(self.scenario.capacity))).swapaxes(0, 1)
+        return Negotiation(self.scenario, asked, given, wanted, np.array(self._revenues))
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class Centralised:
         InputError: evaluations below one.
     """
 
-    evaluations: int = 40
-    search: Search = field(default_factory=Bayesian)
+    evaluations: int = 20
+    search: Search = field(default_factory=Composite)
     followers: Followers = field(default_factory=Rational)
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +11,15 @@ from sliceoff.errors import InputError
 from sliceoff.market.scenario import MarketScenario
 
 Range = Sequence[float | int]
+
+
+@runtime_checkable
+class Markets(Protocol):
+    """A numbered series of markets."""
+
+    def draw(self, number: int, /) -> MarketScenario:
+        """The market with this number, always the same."""
+        ...
 
 
 @dataclass(frozen=True)

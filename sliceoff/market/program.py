@@ -234,3 +234,48 @@ class Contracts:
         dispatch = self.pairs.dispatch(values, self.scenario.value, capacity)
         used = dispatch.allotted(self.scenario)
         return dispatch, np.where(used > 0, np.maximum(used, self.least), 0.0)
+
+
+@dataclass(frozen=True)
+class Menus:
+    """What servers are thought to answer: at every step of capacity asked for, what they give and want for it.
+
+    All (servers, steps), rising in `asked`; [Gcycle/s, Gcycle/s, money/s]. Nothing is to be had for nothing, too.
+    """
+
+    asked: Float[np.ndarray, "servers steps"]
+    given: Float[np.ndarray, "servers steps"]
+    wanted: Float[np.ndarray, "servers steps"]
+
+
+def best_choice(scenario: MarketScenario, menus: Menus, time_limit_s: float) -> Float[np.ndarray, " servers"]:
+    """The requests [Gcycle/s] that earn most if servers answer as in `menus`, between steps by straight lines.
+
+    Curves of any shape: each server is asked on one segment at most (a binary), at one place of it (the multiple-choice
+    model of a piecewise linear function, Balakrishnan & Graves 1989).
+    """
+    solver = Solver("HIGHS", time_limit_s, integer=True, gap=1e-3)
+    model = solver.open()
+    pairs = Pairs(model, scenario, scenario.possible)
+    spent, segments = mip.LinExpr(), []
+    for m, used in enumerate(pairs.used()):
+        on = [model.add_var(var_type=mip.BINARY) for _ in menus.asked[m, 1:]]
+        place = [model.add_var(lb=0.0) for _ in on]
+        for chosen, part in zip(on, place, strict=True):
+            model += part <= chosen
+        model += mip.xsum(on) <= 1
+
+        def along(curve: Float[np.ndarray, " steps"], on: list = on, place: list = place) -> mip.LinExpr:
+            starts = [float(start) * chosen for start, chosen in zip(curve, on, strict=False)]
+            return mip.xsum(starts) + mip.xsum(float(rise) * t for rise, t in zip(np.diff(curve), place, strict=True))
+
+        model += used <= along(menus.given[m])
+        spent += along(menus.wanted[m])
+        segments.append((on, place))
+    model.objective = mip.minimize(spent - pairs.worth(scenario.value))
+    columns = [variable for on, place in segments for variable in (*on, *place)]
+    solution = solver.solve(model, columns)
+    if solution.values is None:
+        return np.zeros(len(scenario.capacity))
+    on_segment, places = solution.values.reshape(len(segments), 2, -1).swapaxes(0, 1)
+    return (on_segment * menus.asked[:, :-1] + places * np.diff(menus.asked)).sum(1)

@@ -1,30 +1,61 @@
-"""Bayesian optimisation over a box, evaluation by evaluation: ask where to look, tell what was found there."""
+"""Where the leader looks next: Bayesian optimisation, evaluation by evaluation, in BoTorch."""
 
 import warnings
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-Point = Float[np.ndarray, " dimensions"]
+from sliceoff.market.program import Menus, best_choice
+from sliceoff.market.scenario import MarketScenario
+
+Servers = Float[np.ndarray, " servers"]
+Answers = Float[np.ndarray, "evaluations servers"]
+
+
+@dataclass(frozen=True, eq=False)
+class Negotiation:
+    """What the leader knows: its side of the market, and what the servers answered so far.
+
+    Args:
+        scenario: its servers' costs are not looked at.
+        asked, given: capacity asked for, and what the servers gave of it [Gcycle/s].
+        wanted: rewards they wanted for that [money/s].
+        revenue: what the leader would earn [money/s].
+    """
+
+    scenario: MarketScenario
+    asked: Answers
+    given: Answers
+    wanted: Answers
+    revenue: Float[np.ndarray, " evaluations"]
+
+    @property
+    def shares(self) -> Answers:
+        """`asked` as shares of the servers' capacities."""
+        capacity = self.scenario.capacity
+        return np.divide(self.asked, capacity, out=np.zeros_like(self.asked), where=capacity > 0)
 
 
 @runtime_checkable
 class Search(Protocol):
-    """A way to look for the highest value of a function over the unit cube."""
+    """A way to look for the most profitable request."""
 
-    def ask(self, points: Sequence[Point], values: Sequence[float], dimensions: int) -> Point:
-        """The point to look at next, after `values` were found at `points`."""
+    def ask(self, past: Negotiation) -> Servers:
+        """The request to put next, as shares of the servers' capacities."""
         ...
 
 
 class Bayesian:
-    """A Gaussian process (Matern 5/2, one length per dimension) and noisy log expected improvement, in BoTorch.
+    """A Gaussian process of the revenue and noisy log expected improvement: nothing is assumed of what it looks at.
 
-    What is asked depends on the seed and on what was found alone: a search goes on from its points and values.
+    What is asked depends on the seed and on what was answered alone, so a search goes on anywhere from there.
 
     Args:
         start: points of a scrambled Sobol sequence before the first model.
@@ -34,32 +65,123 @@ class Bayesian:
     def __init__(self, start: int = 8, seed: int = 0):
         self.start, self.seed = start, seed
 
-    def ask(self, points: Sequence[Point], values: Sequence[float], dimensions: int) -> Point:
+    def ask(self, past: Negotiation) -> Servers:
         """See `Search`."""
+        count, servers = past.asked.shape
+        if count < self.start:
+            return sobol(count, servers, self.seed)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed * 1_000_003 + len(points))
-            if len(points) < self.start:
-                sobol = SobolEngine(dimensions, scramble=True, seed=self.seed)
-                return sobol.draw(len(points) + 1, dtype=torch.float64)[-1].numpy()
-            return _most_promising(torch.tensor(np.array(points)), torch.tensor(values, dtype=torch.float64)[:, None])
+            torch.manual_seed(self.seed * 1_000_003 + count)
+            # To ask for nothing earns nothing: known without asking.
+            x = torch.as_tensor(np.vstack([np.zeros(servers), past.shares]))
+            return _most_promising(x, torch.as_tensor(np.append(0.0, past.revenue))[:, None])
 
 
-def _most_promising(x: torch.Tensor, y: torch.Tensor) -> Point:
+class Composite:
+    """Bayesian optimisation of a composite function (Astudillo & Frazier 2019): only the servers' answers are unknown.
+
+    What capacity is worth to the leader is its own program (B2); what a server gives and wants for it are functions of
+    what it is asked, modelled by a Gaussian process each. The request is the best choice from the menus that optimism
+    writes for the servers: what they want, less `optimism` standard deviations. Where that was asked before, or no
+    choice earns anything, `Bayesian` looks elsewhere: it does not take a server's answer for a function of its own
+    request alone.
+
+    Args:
+        start: points of a scrambled Sobol sequence before the first model.
+        optimism: standard deviations.
+        steps: of a menu, from nothing to the whole capacity.
+        time_limit_s: of choosing from the menus.
+        seed: as in `Bayesian`.
+    """
+
+    def __init__(
+        self, start: int = 5, optimism: float = 1.0, steps: int = 16, time_limit_s: float = 5.0, seed: int = 0
+    ):
+        self.start, self.optimism, self.steps, self.time_limit_s, self.seed = start, optimism, steps, time_limit_s, seed
+        self._elsewhere = Bayesian(start, seed)
+
+    def ask(self, past: Negotiation) -> Servers:
+        """See `Search`."""
+        count, servers = past.asked.shape
+        if count < self.start:
+            return sobol(count, servers, self.seed)
+        chosen = best_choice(past.scenario, self._menus(past), self.time_limit_s)
+        share = np.divide(chosen, past.scenario.capacity, out=np.zeros(servers), where=past.scenario.capacity > 0)
+        known = np.vstack([np.zeros(servers), past.shares])
+        if np.abs(known - share).max(1).min() < 1e-3:
+            return self._elsewhere.ask(past)
+        return share
+
+    def _menus(self, past: Negotiation) -> Menus:
+        share = np.linspace(1e-3, 1.0, self.steps + 1)
+        capacity = past.scenario.capacity[:, None]
+        heard = past.asked.T > 0  # what nothing costs is known, and says nothing about something
+        known: Bool[np.ndarray, " servers"] = np.any(heard, axis=1)
+        given, wanted = share * capacity, np.zeros((len(known), len(share)))  # never asked: free for all that is known
+        if known.any():
+            points = past.shares.T[known], heard[known]
+            mean, deviation = _believed(*points, past.given.T[known], share)
+            given[known] = np.clip(mean + self.optimism * deviation, 0.0, given[known])  # never more than asked
+            mean, deviation = _believed(*points, past.wanted.T[known], share)
+            wanted[known] = np.maximum(mean - self.optimism * deviation, 0.0)
+        return Menus(share * capacity, given, wanted)
+
+
+def sobol(number: int, servers: int, seed: int) -> Servers:
+    """Point `number` of a scrambled Sobol sequence."""
+    return SobolEngine(servers, scramble=True, seed=seed).draw(number + 1, dtype=torch.float64)[-1].numpy()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings: of fits and restarts retried, which cost an evaluation at worst, and of BoTorch's own imports."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of fits retried; a poor fit costs an evaluation, nothing else
-        # Imported here: BoTorch takes seconds to load, and is an extra.
-        from botorch.acquisition.logei import qLogNoisyExpectedImprovement
-        from botorch.fit import fit_gpytorch_mll
-        from botorch.models import SingleTaskGP
-        from botorch.models.transforms import Standardize
-        from botorch.optim import optimize_acqf
-        from gpytorch.mlls import ExactMarginalLogLikelihood
+        warnings.simplefilter("ignore")
+        yield
 
-        if float(y.std()) < 1e-12:  # nothing to model: all alike
-            return torch.rand(x.shape[1], dtype=torch.float64).numpy()
-        model = SingleTaskGP(x, y, torch.full_like(y, 1e-8), outcome_transform=Standardize(1))
-        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-        acquisition = qLogNoisyExpectedImprovement(model, x, prune_baseline=True, cache_root=True)
-        bounds = torch.stack((torch.zeros_like(x[0]), torch.ones_like(x[0])))
-        found, _ = optimize_acqf(acquisition, bounds, q=1, num_restarts=4, raw_samples=128)
+
+@_quiet()
+def _believed(
+    points: Float[np.ndarray, "servers evaluations"],
+    heard: Bool[np.ndarray, "servers evaluations"],
+    answers: Float[np.ndarray, "servers evaluations"],
+    at: Float[np.ndarray, " steps"],
+) -> tuple[Float[np.ndarray, "servers steps"], Float[np.ndarray, "servers steps"]]:
+    """Mean and standard deviation of one Gaussian process per server; what was not `heard` is as good as not there."""
+    # Imported here, as below: BoTorch takes seconds to load, and is an extra.
+    from botorch.models.transforms import Standardize
+
+    mean = np.average(answers, axis=1, weights=heard)[:, None]
+    x, y = torch.as_tensor(points)[..., None], torch.as_tensor(np.where(heard, answers, mean))[..., None]
+    scale = float(y.std()) + 1e-9
+    doubt = torch.as_tensor(np.where(heard, 1e-8, 1e6))[..., None] * scale**2
+    model = _fitted(x, y, doubt, Standardize(1, batch_shape=x.shape[:1]))
+    with torch.no_grad():
+        posterior = model.posterior(torch.as_tensor(at)[:, None].expand(x.shape[0], -1, 1))
+        return posterior.mean[..., 0].numpy(), posterior.variance[..., 0].clamp_min(0).sqrt().numpy()
+
+
+@_quiet()
+def _most_promising(x: Tensor, y: Tensor) -> Servers:
+    if float(y.std()) < 1e-12:  # nothing to model: all alike
+        return torch.rand(x.shape[1], dtype=torch.float64).numpy()
+    from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+    from botorch.models.transforms import Standardize
+    from botorch.optim import optimize_acqf
+
+    model = _fitted(x, y, torch.full_like(y, 1e-8), Standardize(1))
+    acquisition = qLogNoisyExpectedImprovement(model, x, prune_baseline=True, cache_root=True)
+    bounds = torch.stack((torch.zeros_like(x[0]), torch.ones_like(x[0])))
+    found, _ = optimize_acqf(acquisition, bounds, q=1, num_restarts=4, raw_samples=128)
     return found[0].numpy()
+
+
+def _fitted(x: Tensor, y: Tensor, variance: Tensor, transform: Any) -> Any:
+    """A Gaussian process with one length scale per dimension, its hyperparameters by marginal likelihood."""
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import SingleTaskGP
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    model = SingleTaskGP(x, y, variance, outcome_transform=transform)
+    fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+    return model

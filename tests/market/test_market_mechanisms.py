@@ -12,6 +12,7 @@ from sliceoff.market import (
     Auction,
     Bayesian,
     Centralised,
+    Composite,
     Family,
     Greedy,
     KnownSupply,
@@ -26,6 +27,7 @@ from sliceoff.market import (
 
 V, A, B, U_MIN = 1.4, 0.3, 0.05, 0.5
 FAST = Centralised(evaluations=6, search=Bayesian(start=8))
+SEARCHES = [Bayesian(start=4), Composite(start=4)]
 MECHANISMS = [Auction(), MaxTransaction(), Greedy(), KnownSupply(), Optimum(), FAST]
 
 
@@ -69,8 +71,9 @@ def test_auction_closed_form():
     assert outcome.profits[0] == pytest.approx((V - A) ** 2 / (4 * B), abs=1e-6)
 
 
-def test_bayesian_search_finds_the_closed_form():
-    outcome = Centralised(evaluations=15).clear(elastic())
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
+def test_bayesian_search_finds_the_closed_form(search):
+    outcome = Centralised(evaluations=9, search=search).clear(elastic())
     assert outcome.revenue == pytest.approx((V - A) ** 2 / (4 * B) - U_MIN, rel=1e-3)
 
 
@@ -146,15 +149,31 @@ class Haggler:
         return given, 1.1 * Rational().answer(scenario, given)[1]
 
 
-def test_followers_may_answer_by_any_rule():
+class Rationed(Haggler):
+    """Also looks at what the others are asked: all want more, the more is asked of all."""
+
+    def answer(self, scenario, asked):
+        given, wanted = super().answer(scenario, asked)
+        return given, wanted * (1 + 0.5 * asked.sum() / scenario.capacity.sum())
+
+
+@pytest.mark.parametrize("followers", [Haggler(), Rationed()], ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
+def test_followers_may_answer_by_any_rule(search, followers):
     scenario = Family(n_applications=5).draw(4)
-    outcome = Centralised(evaluations=14, followers=Haggler()).clear(scenario)
+    outcome = Centralised(evaluations=8, search=search, followers=followers).clear(scenario)
     assert (outcome.bought <= 0.6 * scenario.capacity + 1e-9).all()
     assert 0 < outcome.revenue < Optimum().clear(scenario).revenue
     assert max(violations(outcome).values()) < 1e-6
 
 
-def test_a_negotiation_goes_on_where_it_was_stopped():
+def test_eight_requests_find_the_optimum_of_a_market_of_the_default_family():
+    scenario = Family().draw(1)
+    assert Centralised(evaluations=8).clear(scenario).revenue >= 0.99 * Optimum().clear(scenario).notes["bound"]
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
+def test_a_negotiation_goes_on_where_it_was_stopped(search):
     scenario = Family(n_applications=4).draw(5)
 
     def asked(leader, times):
@@ -164,10 +183,10 @@ def test_a_negotiation_goes_on_where_it_was_stopped():
             leader.tell(requests[-1], *Rational().answer(scenario, requests[-1]))
         return requests
 
-    whole, first = Leader(scenario, Bayesian(start=4)), Leader(scenario, Bayesian(start=4))
+    whole, first = Leader(scenario, search), Leader(scenario, search)
     expected = asked(whole, 9)
     asked(first, 6)
-    second = Leader(scenario, Bayesian(start=4))
+    second = Leader(scenario, search)
     second.load_state_dict(first.state_dict())
     np.testing.assert_array_equal(asked(second, 3), expected[6:])
     assert second.best.revenue == whole.best.revenue
