@@ -3,7 +3,7 @@
 In every market of the default family every server in turn reports other costs or less capacity than it has
 (`sliceoff.market.incentives`), all others telling the truth. `optimum` pays as `centralised` does, without its search,
 and stands in for it on all markets; `centralised` and `decentralised` clear `--few` markets only, because one takes
-seconds: `centralised` with 15 requests, `decentralised` with a value network learnt once before.
+seconds: `centralised` with 8 requests, `decentralised` with a value network learnt once before.
 """
 
 import argparse
@@ -25,7 +25,7 @@ MECHANISMS: dict[str, Callable[[], Mechanism]] = {
     "auction": Auction,
     "max_transaction": MaxTransaction,
     "greedy": Greedy,
-    "centralised": lambda: Centralised(evaluations=15),
+    "centralised": lambda: Centralised(evaluations=8),
     "decentralised": lambda: Decentralised(past_markets=60),
 }
 SLOW = ("centralised", "decentralised")

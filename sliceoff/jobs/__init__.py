@@ -6,5 +6,6 @@ from sliceoff.jobs.fit_allocator import FitAllocator as FitAllocator
 from sliceoff.jobs.fit_predictor import FitPredictor as FitPredictor
 from sliceoff.jobs.forecast import Forecast as Forecast
 from sliceoff.jobs.market import Market as Market
+from sliceoff.jobs.market_bridge import MarketBridge as MarketBridge
 from sliceoff.jobs.report import Report as Report
 from sliceoff.jobs.simulate import Simulate as Simulate

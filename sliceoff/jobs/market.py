@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sliceoff import loggers
 from sliceoff.errors import InputError
-from sliceoff.market import Family, MarketScenario, Mechanism, Outcome, simulate, violations
+from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
+from sliceoff.market.family import Markets
 from sliceoff.report.market import margins, market_figures, market_page, means
 from sliceoff.run_directory import RunDirectory
 
@@ -38,7 +39,7 @@ class Market:
 
     name: str
     mechanisms: Mapping[str, Any]
-    family: Family
+    family: Markets
     scenario: str | None = None
     scenarios: int = 10
     first: int = 0

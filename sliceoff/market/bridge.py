@@ -1,0 +1,82 @@
+"""Regions as players of the market: their rented VMs are servers, their users' tasks are applications."""
+
+from dataclasses import dataclass
+from math import inf
+from statistics import fmean
+
+import numpy as np
+import polars
+import torch
+
+from sliceoff.errors import InputError
+from sliceoff.market.scenario import MarketScenario
+from sliceoff.region import Scenario
+from sliceoff.slicing import Offers
+
+_GIGA = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class RegionMarket:
+    """A market per long slot of Algorithm 1, in which every region may run its tasks on any region's slice.
+
+    Region m's server has the VMs that the slicer rented, at a cost read off the price list. Region n's application
+    submits the users forecast, each with a task per short slot, and prepays what a task in time earns on average.
+    The upload stays at home: it takes `kappa` of the deadline, and execution and the way elsewhere share the rest.
+
+    Args:
+        table: what `sliceoff.loop.simulate` returned for one stack.
+        scenario: physics and money of a region.
+        offers: the price list; of VMs it must be `p v + q v^2`, q above 0.
+        kappa: part of the deadline for the upload, 0 to 1.
+        home_delay_s, away_delay_s: tau between a region and its own server, and any other.
+        least_profit: U_min [market money/s].
+        market_money: of one unit of the loop's money. Tasks cost thousandths there; solvers want numbers near 1.
+
+    Raises:
+        InputError: an option is out of its range, or the price list has a discount.
+    """
+
+    table: polars.DataFrame
+    scenario: Scenario
+    offers: Offers
+    kappa: float = 0.5
+    home_delay_s: float = 0.0
+    away_delay_s: float = 0.02
+    least_profit: float = 0.0
+    market_money: float = 1000.0
+
+    def __post_init__(self) -> None:
+        for name, most in (("kappa", 1), ("market_money", inf)):
+            if not 0 < getattr(self, name) < most:
+                raise InputError(f"regions.{name}={getattr(self, name)} must be above 0 and below {most}")
+        if (self._vm_prices[:, 1] <= 0).any():
+            raise InputError("the market needs VM prices that rise faster than their number; choose offers=rising")
+
+    def draw(self, number: int) -> MarketScenario:
+        """The market of the table's long slot `number`, counted from 0."""
+        hour = self.table.filter(polars.col("period") == polars.col("period").min() + number)
+        if hour.is_empty():
+            raise InputError(f"market {number}: only {self.table['period'].n_unique()} long slots were simulated")
+        regions, scenario = len(hour), self.scenario
+        work = fmean(scenario.data_bits) * fmean(scenario.cycles_per_bit) / _GIGA
+        speed = scenario.vm_hz / _GIGA
+        linear, quadratic = self._vm_prices.T * self.market_money / self.offers.long_slot_s
+        return MarketScenario(
+            arrivals=hour["users_forecast"].to_numpy().clip(0).astype(float) / scenario.short_slot_s,
+            work=np.full(regions, work),
+            deadline_s=np.full(regions, (1 - self.kappa) * scenario.deadline_s),
+            value=np.full(regions, self.market_money * scenario.price * fmean(scenario.priorities) / work),
+            capacity=hour["n_vms"].to_numpy() * speed,
+            linear_cost=linear / speed,
+            quadratic_cost=quadratic / speed**2,
+            delay_s=np.where(np.eye(regions, dtype=bool), self.home_delay_s, self.away_delay_s),
+            least_profit=self.least_profit,
+        )
+
+    @property
+    def _vm_prices(self) -> np.ndarray:
+        """p, q of every region's `p v + q v^2` [money per long slot], by least squares: (regions, 2)."""
+        vms = self.offers.n_vms.double()
+        powers = torch.stack([vms, vms.square()], -1)
+        return torch.linalg.lstsq(powers, self.offers.vm_price[..., None]).solution[..., 0].numpy()
