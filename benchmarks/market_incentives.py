@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("mechanisms", nargs="*", default=list(MECHANISMS))
     parser.add_argument("--scenarios", type=int, default=20)
-    parser.add_argument("--few", type=int, default=3)
+    parser.add_argument("--few", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [measured(name, given.few if name in SLOW else given.scenarios) for name in given.mechanisms]
