@@ -11,6 +11,7 @@ after `--minutes`. The table says over how many seeds each row is.
 """
 
 import argparse
+import copy
 import json
 import logging
 import time
@@ -181,6 +182,7 @@ class Bench:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         ).fit(allocator)
+        allocator.load_state_dict(curve.best)
         earned = self.judge(self.regions(slot_s, seed, LOADS, USERS), partial(allocator.allocate, scenario))
         return {
             "earned": earned,
@@ -219,16 +221,22 @@ class Bench:
 
 
 class Curve(pl.Callback):
-    """Environment steps of all agents together, and revenue over greedy's, at every evaluation."""
+    """Environment steps of all agents together, and revenue over greedy's, at every evaluation; the best weights.
+
+    Those are what `main.py` deploys, too. Evaluations see the training part of the trace only.
+    """
 
     def __init__(self) -> None:
         self.steps: list[float] = []
         self.above_greedy: list[float] = []
+        self.best: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note both."""
         self.steps.append(float(trainer.callback_metrics["train/env_steps"]))
         self.above_greedy.append(float(trainer.callback_metrics["val/above_greedy"]))
+        if self.above_greedy[-1] == max(self.above_greedy):
+            self.best = copy.deepcopy(pl_module.state_dict())
 
 
 def _by_label(labels: list[tuple[str, float]], values: torch.Tensor) -> dict[str, float]:

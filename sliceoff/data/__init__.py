@@ -1,6 +1,5 @@
 """Traffic: traces, their readers and checks, the synthetic default, windows over them."""
 
-from sliceoff.data.calendar import N_CALENDAR as N_CALENDAR
 from sliceoff.data.calendar import calendar_features as calendar_features
 from sliceoff.data.datamodule import TrafficDataModule as TrafficDataModule
 from sliceoff.data.readers import read_long_csv as read_long_csv

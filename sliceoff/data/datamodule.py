@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sliceoff.data.calendar import DAY_S, N_CALENDAR, calendar_features
+from sliceoff.data.calendar import CYCLES, DAY_S, calendar_features
 from sliceoff.data.trace import Trace
 from sliceoff.data.windows import EpochShuffle, ResumableLoader, Window, Windows, as_gathered
 from sliceoff.errors import InputError
@@ -37,6 +37,8 @@ class TrafficDataModule(pl.LightningDataModule):
             steps (ints; what they leave over at the end is not used).
         batch_size: windows per batch; the last batch of an epoch may be smaller and is never dropped.
         seed: of the training windows' order.
+        calendar: cycles whose phase the networks are told, of day, week and year; a year only where the training part
+            has seen the season of the others.
         first_steps: learn from few data: of training and validation part, use only the first window's history and so
             many steps after it, three quarters of them to train and the last quarter to validate. The held-out end
             stays where it is. None: use all.
@@ -53,12 +55,15 @@ class TrafficDataModule(pl.LightningDataModule):
         split: Sequence[float | int] = (0.7, 0.1, 0.2),
         batch_size: int = 32,
         seed: int = 0,
+        calendar: Sequence[str] = ("day", "week"),
         first_steps: int | None = None,
     ):
         super().__init__()
         for name, value in (("input_length", input_length), ("horizon", horizon), ("batch_size", batch_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"windows.{name}={value!r} must be a whole number above zero")
+        if not calendar or not set(calendar) <= set(CYCLES):
+            raise InputError(f"windows.calendar={list(calendar)} must name one or more of {', '.join(CYCLES)}")
         length = len(trace.times)
         train, validation, heldout = split_lengths(split, length)
         for part, steps, needed, rule in (
@@ -73,7 +78,7 @@ class TrafficDataModule(pl.LightningDataModule):
                     f"change windows.split, or give a longer trace"
                 )
         self.trace, self.input_length, self.horizon, self.batch_size = trace, input_length, horizon, batch_size
-        self.n_regions, self.n_calendar = len(trace.regions), N_CALENDAR
+        self.n_regions, self.n_calendar = len(trace.regions), 2 * len(calendar)
         self.season_length = max(1, round(DAY_S / trace.step_s))
         self.heldout_start, self.heldout_end = train + validation, train + validation + heldout
         self._train_end, self._validation_end, self._seed = train, train + validation, seed
@@ -86,7 +91,7 @@ class TrafficDataModule(pl.LightningDataModule):
                     f"held-out end alone: at most {self.heldout_start - input_length}"
                 )
         self._values = torch.from_numpy(trace.values).float()
-        self._calendar = torch.from_numpy(calendar_features(trace.times_at(0, length + horizon)))
+        self._calendar = torch.from_numpy(calendar_features(trace.times_at(0, length + horizon), calendar))
 
     @property
     def train_values(self) -> Float[Tensor, "time regions"]:

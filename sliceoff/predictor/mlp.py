@@ -12,8 +12,8 @@ from sliceoff.predictor.linear import Linear
 class MLP(nn.Module):
     """Ridge regression, fitted first and in closed form, plus a residual through one hidden layer, by gradient.
 
-    The residual is zero at the start, so that training can only leave the ridge map where that pays on the validation
-    part (a linear skip as in TiDE, Das et al., TMLR 2023, without its covariates).
+    The residual is zero at the start, and sees what a linear map of the history does not: the calendar at the first
+    step of the forecast (a linear skip and covariates as in TiDE, Das et al., TMLR 2023, with one hidden layer).
 
     Args:
         n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
@@ -43,9 +43,9 @@ class MLP(nn.Module):
             raise InputError(f"predictor.network.dropout={dropout} must be at least 0 and below 1")
         self.shape = (horizon, n_channels, n_outputs)
         self.skip = Linear(n_channels, n_calendar, input_length, horizon, n_outputs, season_length)
-        self.hidden = nn.Sequential(
-            nn.Flatten(), nn.Linear(input_length * n_channels, hidden_size), nn.GELU(), nn.Dropout(dropout)
-        )
+        self.history = nn.Linear(input_length * n_channels, hidden_size)
+        self.calendar = nn.Linear(n_calendar, hidden_size, bias=False)  # apart: else few columns drown in many
+        self.hidden = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
         self.head = nn.Linear(hidden_size, horizon * n_channels * n_outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -57,7 +57,8 @@ class MLP(nn.Module):
         future_calendar: Float[Tensor, "batch horizon calendar"],
     ) -> Float[Tensor, "batch horizon channels outputs"]:
         """Forecast, in scaled units."""
-        residual = self.head(self.hidden(history)).unflatten(1, self.shape)
+        hidden = self.hidden(self.history(history.flatten(1)) + self.calendar(future_calendar[:, 0]))
+        residual = self.head(hidden).unflatten(1, self.shape)
         return self.skip(history, history_calendar, future_calendar) + residual
 
     def solve(

@@ -44,6 +44,13 @@ def test_calendar_features_at_known_times():
     assert another_monday == pytest.approx(monday, abs=1e-6)
 
 
+def test_the_year_is_a_cycle_of_its_own():
+    times = np.array(["2024-01-01", "2024-07-01", "2025-01-01"], "datetime64[D]")
+    january, july, next_january = calendar_features(times, ("day", "year"))[:, 2:]
+    assert next_january == pytest.approx(january, abs=0.02)
+    assert july == pytest.approx(-january, abs=0.05)
+
+
 def test_calendar_features_recur_weekly_also_before_1970():
     times = np.datetime64("1969-06-01T00:00:00") + np.arange(3 * 168) * np.timedelta64(3600, "s")
     features = calendar_features(times)
