@@ -81,6 +81,12 @@ def test_a_class_of_the_users_own_package_needs_no_edit_here(tmp_path, monkeypat
     )
     monkeypatch.syspath_prepend(tmp_path)
     parts = Parts(
-        composed("slicer=cheapest", "slicer._target_=generous_slicer.Generous", "~slicer.kappa", "~slicer.z", "+slicer.share=0.5")
+        composed(
+            "slicer=cheapest",
+            "slicer._target_=generous_slicer.Generous",
+            "~slicer.kappa",
+            "~slicer.z",
+            "+slicer.share=0.5",
+        )
     )
     assert parts.stacks[0].slicer.share == 0.5
