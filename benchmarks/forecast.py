@@ -38,7 +38,7 @@ CLOSED = ("last_value", "seasonal_naive", "linear")
 ETT = {
     "last_value": ["predictor.instance_norm=false"],
     "linear": [],
-    "mlp": [],
+    "mlp": [L1],
     "dlinear": [L1],
     "patchtst": [L1, "trainer.predictor.max_epochs=3", "predictor.learning_rate=5e-4"],
     "informer": [  # all columns in one vector, as published; published d_model 512
