@@ -1,4 +1,11 @@
-"""Posted prices by a platform that is told prices, offers and masked sums only, and learns the rest."""
+"""Posted prices by a platform that is told prices, offers and masked sums only, and learns the rest.
+
+What leaks all the same. To the platform: how many applications are in every public band of value, the classes' sums
+of load, overhead and worth, what every bargain came to as a whole and on every server, and all offers: two of them
+inside a server's limits give away a linear supply curve, more its capacity. To a server: what its tenants reserve. To
+an application: the tariff beyond the other tenants' reservations. With `Noise` the sums hide every single application;
+offers, quotes and requests are not noisy. Parties follow the protocol, and all stay to its end.
+"""
 
 from sliceoff.market.decentralised.masking import Masks as Masks
 from sliceoff.market.decentralised.masking import Noise as Noise

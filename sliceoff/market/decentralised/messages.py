@@ -123,6 +123,14 @@ class Request(Message):
 
 
 @dataclass(frozen=True, eq=False)
+class Grant(Message):
+    """What an application has of the capacity that was sold in the end [Gcycle/s]."""
+
+    route = ("server", "application")
+    capacity: float
+
+
+@dataclass(frozen=True, eq=False)
 class Keep(Message):
     """The bargain to be carried out; "" for none."""
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from sliceoff.market.decentralised.masking import Masks, Noise, add, encode, noise_share
 from sliceoff.market.decentralised.messages import (
     Ask,
+    Grant,
     Keep,
     Masked,
     Offer,
@@ -29,6 +30,7 @@ class Application:
 
     Args:
         arrivals, work, deadline_s, value, miss_probability: its facts, as in `MarketScenario`.
+        servers: how many there are.
         bands: upper edges of the public bands of value [money/Gcycle]; the last band is open.
         noise: on its reports; None for exact sums.
         seed: of its bargaining.
@@ -41,6 +43,7 @@ class Application:
         deadline_s: float,
         value: float,
         miss_probability: float | None,
+        servers: int,
         bands: Sequence[float],
         noise: Noise | None,
         seed: int | Sequence[int],
@@ -52,8 +55,8 @@ class Application:
         self._generator = np.random.default_rng(seed)
         self._secret = np.random.default_rng()  # noise from a seed known to others would hide nothing
         self._parties = 0
-        self._overhead: Float[np.ndarray, " servers"] = np.zeros(0)
-        self._allotted: Float[np.ndarray, " servers"] = np.zeros(0)
+        self._overhead: Float[np.ndarray, " servers"] = np.full(servers, inf)
+        self._allotted: Float[np.ndarray, " servers"] = np.zeros(servers)
         self._bargains: dict[str, Float[np.ndarray, " servers"]] = {}
 
     def enrol(self, roll: Roll) -> None:
@@ -100,6 +103,10 @@ class Application:
     def keep(self, keep: Keep) -> None:
         """Reserve what a bargain came to; "" gives everything up."""
         self._allotted = self._bargains[keep.bargain] if keep.bargain else np.zeros_like(self._overhead)
+
+    def accept(self, server: int, grant: Grant) -> None:
+        """Use what was granted; less than a queue needs is of no use."""
+        self._allotted[server] = grant.capacity if grant.capacity > self._overhead[server] else 0.0
 
     @property
     def reachable(self) -> list[int]:
@@ -192,11 +199,12 @@ class EdgeServer:
 
     def listen(self, tariff: Tariff) -> None:
         """Take the tariff of the next bargain; there are no tenants yet."""
-        self._tariff, self._tenants = tariff, {}
+        self._tariff = tariff
+        self.vacate()
 
     def quote(self, application: int) -> Quote:
         """What more capacity would add to the tariff, beside the other tenants."""
-        taken = sum(allotted for tenant, allotted in self._tenants.items() if tenant != application)
+        taken = sum((allotted for tenant, allotted in self._tenants.items() if tenant != application), 0.0)
         room = max(0.0, min(self._capacity, float(self._tariff.capacity[-1])) - taken)
         extra = np.linspace(0.0, room, _STEPS)
         return Quote(extra, self._charged(taken + extra) - self._charged(np.array([taken])))
@@ -206,6 +214,16 @@ class EdgeServer:
         self._tenants.pop(application, None)
         if request.capacity > 0:
             self._tenants[application] = request.capacity
+
+    def vacate(self) -> None:
+        """End all tenancies."""
+        self._tenants = {}
+
+    def grants(self) -> dict[int, Grant]:
+        """What the tenants have of what was sold: what they reserved, all cut alike where that is more."""
+        reserved = sum(self._tenants.values())
+        share = min(1.0, self._sold / reserved) if reserved > 0 else 0.0
+        return {tenant: Grant(share * capacity) for tenant, capacity in self._tenants.items()}
 
     @property
     def deal(self) -> tuple[float, float]:

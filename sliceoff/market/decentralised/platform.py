@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt64
 
-from sliceoff.market.decentralised.masking import decode, total
+from sliceoff.market.decentralised.masking import FRACTION_BITS, decode, total
 from sliceoff.market.decentralised.messages import (
     Ask,
     Bargain,
@@ -89,7 +89,7 @@ class Platform:
             for one in promising:
                 prices, offers = yield from self._meet(one.used, tariffs)
                 earned = one.worth - float(prices @ offers)
-                if earned > best[0]:
+                if earned > best[0] and (offers >= one.used - self._rounding).all():
                     best = (earned, one.name, prices)
         return (yield from self._close(best[1], best[2], best[0]))
 
@@ -141,6 +141,11 @@ class Platform:
     @property
     def _n_servers(self) -> int:
         return self.delay_s.shape[1]
+
+    @property
+    def _rounding(self) -> float:
+        """How far a sum of fixed-point numbers may lie above the true one [Gcycle/s]."""
+        return len(self.delay_s) * 2.0 ** -(FRACTION_BITS + 1)
 
     @property
     def _most(self) -> Servers:
@@ -219,9 +224,9 @@ class Platform:
     def _meet(self, used: Servers, tariffs: list[Tariff], tries: int = 6) -> Protocol[tuple[Servers, Servers]]:
         """The lowest prices found at which every server offers what is to be used: regula falsi on real answers."""
         for _ in range(tries):
-            yield from self.post(approach(used, np.array(self.prices), np.array(self.offers)))
+            yield from self.post(approach(used - self._rounding, np.array(self.prices), np.array(self.offers)))
         prices, offers = np.array(self.prices), np.array(self.offers)
-        enough = np.where(offers >= used, prices, np.inf).argmin(0)
+        enough = np.where(offers >= used - self._rounding, prices, np.inf).argmin(0)
         chosen = np.where(used > 0, np.take_along_axis(prices, enough[None], 0)[0], 0.0)
         return chosen, np.where(used > 0, np.take_along_axis(offers, enough[None], 0)[0], 0.0)
 

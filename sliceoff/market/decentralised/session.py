@@ -48,9 +48,10 @@ class Session:
 
     def __post_init__(self) -> None:
         one = self.scenario
+        servers = len(one.capacity)
         facts = zip(*map(np.ndarray.tolist, (one.arrivals, one.work, one.deadline_s, one.value)), strict=True)
         self.applications = [
-            Application(lam, c, limit, v, one.miss_probability, self.bands, self.noise, (self.seed, n))
+            Application(lam, c, limit, v, one.miss_probability, servers, self.bands, self.noise, (self.seed, n))
             for n, (lam, c, limit, v) in enumerate(facts)
         ]
         curves = zip(*map(np.ndarray.tolist, (one.capacity, one.linear_cost, one.quadratic_cost)), strict=True)
@@ -66,8 +67,11 @@ class Session:
             except StopIteration as end:
                 return end.value
             answers = [answer for party, message in outgoing if (answer := self._deliver(party, message)) is not None]
-            if outgoing and isinstance(message := outgoing[0][1], Bargain):
-                self._bargain(message.name)
+            match outgoing[0][1]:
+                case Bargain(name):
+                    self._bargain(name)
+                case Keep():
+                    self._carry_out()
 
     def outcome(self, notes: dict[str, float]) -> Outcome:
         """What was agreed in the end, put together from what every party knows of itself."""
@@ -96,6 +100,23 @@ class Session:
                 self.applications[number].keep(message)
         return None if answer is None else self.channel.send(party, PLATFORM, answer)
 
+    def _carry_out(self) -> None:
+        """Reserve for good: sums are rounded and may be noisy, so what was sold can be less than what was agreed."""
+        for server in self.servers:
+            server.vacate()
+        for n, application in enumerate(self.applications):
+            for place in np.flatnonzero(application.allotted):
+                self._request(n, int(place), float(application.allotted[place]))
+        for m, server in enumerate(self.servers):
+            for n, grant in server.grants().items():
+                self.channel.send(f"server {m}", f"application {n}", grant)
+                self.applications[n].accept(m, grant)
+
+    def _request(self, application: int, server: int, capacity: float) -> None:
+        request = Request(capacity)
+        self.channel.send(f"application {application}", f"server {server}", request)
+        self.servers[server].reserve(application, request)
+
     def _bargain(self, name: str) -> None:
         """Sweeps of best responses with falling noise, among applications and servers only."""
         for sweep in range(self.sweeps):
@@ -108,8 +129,6 @@ class Session:
                 before = application.allotted
                 application.choose(quotes, temperature)
                 for m in np.flatnonzero(application.allotted != before):
-                    request = Request(float(application.allotted[m]))
-                    self.channel.send(f"application {n}", f"server {m}", request)
-                    self.servers[m].reserve(int(n), request)
+                    self._request(int(n), int(m), float(application.allotted[m]))
         for application in self.applications:
             application.end(name)
