@@ -61,7 +61,7 @@ def test_only_messages_cross_and_each_by_its_own_route():
     channel.send("platform", "server 0", Price(1.0))
     with pytest.raises(TypeError, match="may not pass from server to platform"):
         channel.send("server 0", "platform", Price(1.0))
-    with pytest.raises(TypeError, match="[Mm]essage"):
+    with pytest.raises(TypeError, match=r"[Mm]essage"):
         channel.send("platform", "server 0", {"price": 1.0})
     with pytest.raises(TypeError, match="may not cross"):
         Leak(Family().draw(0))

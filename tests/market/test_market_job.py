@@ -11,6 +11,8 @@ from sliceoff.market import Family
 from sliceoff.run import CONFIGS, run
 
 FEW = ["job=market", "job.scenarios=2", "job.mechanisms.centralised.evaluations=4", "job.family.n_applications=3"]
+LITTLE = {"past_markets": 2, "past_bargains": 1, "bargains": 2, "rounds": 1, "supply_steps": 40, "sweeps": 4}
+FEW += [f"job.mechanisms.decentralised.{name}={value}" for name, value in LITTLE.items()]
 
 
 def configured(tmp_path, *overrides):
@@ -20,8 +22,8 @@ def configured(tmp_path, *overrides):
 
 def test_all_mechanisms_clear_the_same_markets_and_a_report_is_left(tmp_path):
     result = run(configured(tmp_path))
-    assert result.table["mechanism"].n_unique() == 6
-    assert len(result.table) == 12
+    assert result.table["mechanism"].n_unique() == 7
+    assert len(result.table) == 14
     assert set(result.table["scenario"]) == {0, 1}
     wide = result.table.pivot("mechanism", index="scenario", values="revenue")
     assert (wide["optimum"] >= wide["known_supply"] - 1e-6).all()
