@@ -1,5 +1,6 @@
 """The LightningModule: learns, resumes bit for bit, rebuilds from its file, says what is wrong."""
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -135,6 +136,11 @@ def test_reward_above_greedy_is_zero_for_greedy_itself_and_its_shadow_is_no_ones
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_fitting_leaves_denormal_numbers_as_they_were(tmp_path):
+    fit(build(), 1, tmp_path)
+    assert sys.float_info.min / 2 > 0
+
+
 def test_logs_what_a_researcher_watches(tmp_path):
     names = set(fit(build(), 3, tmp_path).callback_metrics)
     wanted = "revenue_current revenue_peer q twin_gap xi_mean xi_std peer_is_worth_more distillation_weight saturated critic_loss actor_loss"
