@@ -16,7 +16,8 @@ PANELS = {
     "utilisation": "utilisation of capacity",
 }
 OURS = "centralised"
-# What the source paper reports of its mechanism over each, in percent, without its parameters.
+# What the source paper reports of its mechanism over each, in percent, without its parameters. A mechanism whose name
+# begins with one of these, such as `greedy_share_90`, is the same under another pay rule.
 REPORTED = {"auction": 33.0, "max_transaction": 81.0, "greedy": 131.0}
 
 Section = tuple[str, str, Figure]
@@ -53,7 +54,8 @@ def market_figures(table: polars.DataFrame) -> list[Section]:
                 "Margins of the centralised mechanism",
                 "Market by market; a box holds half of them, whiskers nine tenths. Dashed: what the source paper "
                 "reports without its parameters. The margins over max-transaction and greedy hang on their pay rules "
-                "(theta, share), so agreement with the paper would be chance.",
+                "(theta: the platform's part of the surplus; share: the servers' of the prepayment), so agreement with "
+                "the paper would be chance.",
                 margin_boxes(table),
             )
         )
@@ -88,16 +90,17 @@ def market_page(table: polars.DataFrame, sections: Sequence[Section], about: str
 def panels(table: polars.DataFrame) -> Figure:
     """Figure 3: one panel per quantity, one bar per mechanism."""
     names = table["mechanism"].unique(maintain_order=True).to_list()
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
-    for axis, (panel, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+    figure = Figure(figsize=(10, 1.2 + 0.5 * len(names)), layout="constrained")
+    for axis, (panel, title) in zip(figure.subplots(2, 2, sharey=True).flat, PANELS.items(), strict=True):
         for place, name in enumerate(names):
             mean, half = _interval(table.filter(polars.col("mechanism") == name)[panel].to_numpy())
-            axis.bar(place, mean, color=COLOURS[0] if name == OURS else "#9db8c9", width=0.7)
+            axis.barh(place, mean, color=COLOURS[0] if name == OURS else "#9db8c9", height=0.7)
             if np.isfinite(half):
-                axis.errorbar(place, mean, half, color="#333333", lw=1.4, capsize=3)
-        axis.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
+                axis.errorbar(mean, place, xerr=half, color="#333333", lw=1.4, capsize=3)
+        axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=9)
         axis.set_title(title, fontsize=10, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
+    axis.invert_yaxis()  # shared: turns all
     return figure
 
 
@@ -108,8 +111,7 @@ def margin_boxes(table: polars.DataFrame) -> Figure:
     axis = figure.subplots()
     axis.boxplot(list(found.values()), orientation="horizontal", whis=(5, 95), showfliers=False, widths=0.5)
     for place, name in enumerate(found, 1):
-        if name in REPORTED:
-            axis.plot([REPORTED[name]] * 2, [place - 0.4, place + 0.4], color=COLOURS[5], lw=1.6, ls="--")
+        axis.plot([_reported(name)] * 2, [place - 0.4, place + 0.4], color=COLOURS[5], lw=1.6, ls="--")
     axis.set_yticks(range(1, len(found) + 1), [f"over {name.replace('_', ' ')}" for name in found])
     axis.invert_yaxis()
     axis.set_xlabel("more revenue for the platform [%]")
@@ -124,12 +126,17 @@ def _margins(table: polars.DataFrame) -> dict[str, np.ndarray]:
     if OURS not in by_market.columns:
         return {}
     found = {}
-    for name in REPORTED:
-        if name in by_market.columns:
+    for name in sorted(by_market.columns):
+        if np.isfinite(_reported(name)):
             earning = by_market.filter(polars.col(name) > 0)
             if len(earning):
                 found[name] = (100 * (earning[OURS] / earning[name] - 1)).to_numpy()
     return found
+
+
+def _reported(name: str) -> float:
+    """The paper's margin over the mechanism, whatever its pay rule; NaN: it reports none."""
+    return next((margin for rival, margin in REPORTED.items() if name.startswith(rival)), float("nan"))
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
