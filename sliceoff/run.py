@@ -297,6 +297,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; go on with init=resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # `main.py --help | head`: nobody reads on, and Python would say so once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="main", version_base="1.3")
