@@ -91,8 +91,9 @@ class Solver:
 
     def solve(self, model: mip.Model, columns: Sequence[mip.Var]) -> Solution:
         """Solve `model` as it stands and read `columns`. Never raises: what went wrong is in the status."""
-        # HiGHS's clock runs on from solve to solve, so its limit has to move along.
-        spent = self.seconds if self.name == "HIGHS" else 0.0
+        # HiGHS's clock of linear programs runs on from solve to solve, so its limit has to move along; that of integer
+        # programs starts anew.
+        spent = self.seconds if self.name == "HIGHS" and not self.integer else 0.0
         start = time.perf_counter()
         try:
             with quiet():

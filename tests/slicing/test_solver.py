@@ -45,13 +45,31 @@ def hard_knapsack(solver, seconds, n=120):
     return asked, difficult
 
 
-def test_out_of_time_is_told_also_on_a_later_solve(solver):
+def test_out_of_time_is_told_also_on_a_later_solve(solver, monkeypatch):
     asked, difficult = hard_knapsack(solver, 0.4)
+    optimize, limits = difficult.optimize, []
+    monkeypatch.setattr(
+        difficult, "optimize", lambda max_seconds, relax: limits.append(max_seconds) or optimize(relax, max_seconds)
+    )
     for _ in range(3):
         before = asked.seconds
         assert asked.solve(difficult, difficult.vars).status is Status.TIME_LIMIT
         assert asked.seconds - before > 0.2  # the clock starts anew for every solve
-        assert asked.seconds - before < 5
+    assert limits == [0.4, 0.4, 0.4]  # and the limit does not grow with them
+
+
+def test_time_is_up_per_solve_not_over_all(solver):
+    """Linear programs that take longer together than the limit of one."""
+    random = np.random.default_rng(0)
+    asked, linear = model(solver)
+    asked.time_limit_s = 0.5
+    columns = [linear.add_var(ub=1.0, obj=1.0) for _ in range(300)]
+    for weights in random.random((300, 300)) * (random.random((300, 300)) < 0.1):
+        linear.add_constr(mip.xsum(w * x for w, x in zip(weights.tolist(), columns, strict=True) if w) >= 3)
+    while asked.seconds < 1.0:
+        for column, cost in zip(columns, random.uniform(1, 10, 300).tolist(), strict=True):
+            column.obj = cost
+        assert asked.solve(linear, columns).status is Status.OPTIMAL
 
 
 def test_a_missing_solver_is_told(monkeypatch):
