@@ -49,7 +49,9 @@ def test_out_of_time_is_told_also_on_a_later_solve(solver, monkeypatch):
     asked, difficult = hard_knapsack(solver, 0.4)
     optimize, limits = difficult.optimize, []
     monkeypatch.setattr(
-        difficult, "optimize", lambda max_seconds, relax: limits.append(max_seconds) or optimize(relax, max_seconds)
+        difficult,
+        "optimize",
+        lambda max_seconds, relax: limits.append(max_seconds) or optimize(max_seconds=max_seconds, relax=relax),
     )
     for _ in range(3):
         before = asked.seconds
