@@ -1,5 +1,6 @@
 """Renting what earns most, rather than what covers (P1 without the hard deadline of C6)."""
 
+import logging
 import time
 
 import torch
@@ -8,16 +9,18 @@ from jaxtyping import Float
 from sliceoff.errors import InputError
 from sliceoff.region import Allocator, Greedy, Scenario
 from sliceoff.slicing.checks import Number, count
-from sliceoff.slicing.choice import scale_back
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors
 from sliceoff.slicing.offers import Offers, pick
 from sliceoff.slicing.presolve import presolve
-from sliceoff.slicing.problem import PairProblem, smallest
+from sliceoff.slicing.problem import PairProblem
 from sliceoff.slicing.program import ExactProgram
 from sliceoff.slicing.rental import Rental, SlicingRequest, offer_costs, rental
 from sliceoff.slicing.revenue import RevenueTable, measure_revenue
+from sliceoff.slicing.slicers import INCUMBENT, kept
 from sliceoff.slicing.solver import Solver, Status
+
+log = logging.getLogger(__name__)
 
 _MOST_SIZES = 12
 
@@ -84,10 +87,11 @@ class Profit:
         )
         problem = pairs.choice_problem()
         status, choice = self._program.solve(problem)
-        fallback = "" if status is Status.OPTIMAL else "best choice known, not proved"
+        fallback = "" if status is Status.OPTIMAL else INCUMBENT
         if choice is None:
-            best = tuple(block.cost.argmin(-1) for block in problem.blocks)
-            choice, fallback = scale_back(problem, best) or smallest(problem), "scaled back to the coupling rows"
+            choice, fallback = kept(problem)
+        if status is not Status.OPTIMAL:
+            log.warning("slicing: %s; renting the %s", status, fallback)
         bandwidth, vms = pairs.offers_of(choice)
         capacity = request.statistics.capacity_users(
             pick(self._offers.bandwidth_hz, bandwidth), pick(self._offers.n_vms, vms), self._scenario.short_slot_s

@@ -1,11 +1,11 @@
-"""The programs of P1.1 in python-mip: one model over all regions, built at the first solve and never again.
+"""The programs of P1.1 in python-mip: one model over all regions, built at the first solve and kept.
 
 Later periods change costs, limits and demands. A demand, the right-hand side of (17), lies in the lower bound of a
 column of its own, because python-mip's HiGHS binding scans the whole matrix for every right-hand side it changes (95 us
 each with 1000 regions, against 10).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import mip
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from sliceoff.slicing.choice import Choice, ChoiceProblem
 from sliceoff.slicing.presolve import presolve, rounded_down, row_steps
 from sliceoff.slicing.problem import RentProblem
-from sliceoff.slicing.solver import Solution, Solver, SolverMissing, Status
+from sliceoff.slicing.solver import Solution, Solver, SolverMissing, Status, crashed
 
 
 class ExactProgram:
@@ -34,8 +34,7 @@ class ExactProgram:
     """
 
     def __init__(self, solver: Solver):
-        self._solver = solver
-        self._model: mip.Model | None = None
+        self._solver, self._kept = solver, _Kept(solver)
         self._steps: np.ndarray | None = None  # of the rows; prices and demands do not change them
 
     def solve(self, problem: ChoiceProblem) -> tuple[Status, Choice | None]:
@@ -50,16 +49,12 @@ class ExactProgram:
         known = presolve(problem)
         if known.closed(self._solver.gap):
             return Status.OPTIMAL, known.incumbent
-        try:
-            if self._model is None:
-                self._model, self._core = _open(self._solver, problem)
-            self._core.update(problem, known.open)
-        except SolverMissing:
-            return Status.SOLVER_MISSING, known.incumbent
-        solution = self._solver.solve(self._model, self._core.flat)
-        if solution.values is None:
+        solution, shares = self._kept.solve(
+            lambda model: _Core(model, problem, mip.BINARY), lambda core: core.update(problem, known.open)
+        )
+        if shares is None:
             return solution.status, known.incumbent
-        choice: Choice = tuple(share.argmax(-1) for share in self._core.read(solution.values))
+        choice: Choice = tuple(share.argmax(-1) for share in shares)
         better = problem.holds(choice) and problem.cost(choice).sum() < known.cost
         return solution.status, choice if better else known.incumbent
 
@@ -72,8 +67,7 @@ class ShareProgram:
     """
 
     def __init__(self, solver: Solver):
-        self._solver = solver
-        self._model: mip.Model | None = None
+        self._kept = _Kept(solver)
 
     def solve(self, problem: ChoiceProblem) -> tuple[Solution, list[np.ndarray] | None]:
         """Solve for this period.
@@ -81,14 +75,7 @@ class ShareProgram:
         Returns:
             The solution, and the shares (regions, options) of every block where there are any.
         """
-        try:
-            if self._model is None:
-                self._model, self._core = _open(self._solver, problem)
-            self._core.update(problem)
-        except SolverMissing:
-            return Solution(Status.SOLVER_MISSING), None
-        solution = self._solver.solve(self._model, self._core.flat)
-        return solution, None if solution.values is None else self._core.read(solution.values)
+        return self._kept.solve(lambda model: _Core(model, problem, mip.CONTINUOUS), lambda core: core.update(problem))
 
 
 class CoverProgram:
@@ -103,47 +90,33 @@ class CoverProgram:
     """
 
     def __init__(self, solver: Solver):
-        self._solver = solver
-        self._model: mip.Model | None = None
+        self._kept = _Kept(solver)
 
     def solve(self, problem: RentProblem) -> tuple[Solution, list[np.ndarray] | None]:
         """Solve for this period; as `ShareProgram.solve`."""
-        linear = problem.linear_problem()
-        try:
-            if self._model is None:
-                self._model, self._core = _open(self._solver, linear)
-                self._need, self._short = self._add_cover(self._model, problem.sizes)
-            self._core.update(linear)
-        except SolverMissing:
-            return Solution(Status.SOLVER_MISSING), None
-        for needs, shorts, demand, penalty in zip(
-            self._need, self._short, problem.demands, problem.penalties, strict=True
-        ):
-            for need, short, amount, price in zip(needs, shorts, demand.tolist(), penalty.tolist(), strict=True):
-                need.lb = amount
-                short.obj = price
-        solution = self._solver.solve(self._model, self._core.flat)
-        return solution, None if solution.values is None else self._core.read(solution.values)
+        return self._kept.solve(lambda model: self._build(model, problem), lambda core: self._write(core, problem))
 
-    def _add_cover(
-        self, model: mip.Model, every_size: Sequence[np.ndarray]
-    ) -> tuple[list[list[mip.Var]], list[list[mip.Var]]]:
-        every_need, every_short = [], []
-        for columns, sizes in zip(self._core.columns, every_size, strict=True):
-            needs = [model.add_var(lb=0.0) for _ in columns]
-            shorts = [model.add_var(lb=0.0) for _ in columns]
-            for row, size, need, short in zip(columns, sizes.tolist(), needs, shorts, strict=True):
-                model.add_constr(_weighted(size, row) + short - need >= 0)
-            every_need.append(needs)
-            every_short.append(shorts)
-        return every_need, every_short
+    def _build(self, model: mip.Model, problem: RentProblem) -> "_Core":
+        core = _Core(model, problem.linear_problem(), mip.CONTINUOUS)
+        self._needs = [[model.add_var(lb=0.0) for _ in columns] for columns in core.columns]
+        self._shorts = [[model.add_var(lb=0.0) for _ in columns] for columns in core.columns]
+        for block in zip(core.columns, problem.sizes, self._needs, self._shorts, strict=True):
+            for row, size, need, short in zip(*block, strict=True):
+                model.add_constr(_weighted(size.tolist(), row) + short - need >= 0)
+        return core
+
+    def _write(self, core: "_Core", problem: RentProblem) -> None:
+        core.update(problem.linear_problem())
+        for block in zip(self._needs, self._shorts, problem.demands, problem.penalties, strict=True):
+            for need, short, demand, penalty in zip(*block, strict=True):
+                need.lb, short.obj = float(demand), float(penalty)
 
 
 class _Core:
-    """The columns and rows that both programs share, and what they hold now."""
+    """A model with the columns and rows that all programs share, and what they hold now."""
 
-    def __init__(self, model: mip.Model, problem: ChoiceProblem, integer: bool):
-        kind = mip.BINARY if integer else mip.CONTINUOUS
+    def __init__(self, model: mip.Model, problem: ChoiceProblem, kind: str):
+        self.model = model
         self._costs = [block.cost.copy() for block in problem.blocks]
         self._open = [np.ones(block.cost.shape, dtype=bool) for block in problem.blocks]
         self._limits = problem.limits.copy()
@@ -195,9 +168,33 @@ class _Core:
         return shares
 
 
-def _open(solver: Solver, problem: ChoiceProblem) -> tuple[mip.Model, _Core]:
-    model = solver.open()
-    return model, _Core(model, problem, solver.integer)
+class _Kept:
+    """A model kept from period to period; built anew only after a crash, which may have left it half-written."""
+
+    def __init__(self, solver: Solver):
+        self._solver = solver
+        self._core: _Core | None = None
+
+    def solve(
+        self, build: Callable[[mip.Model], _Core], write: Callable[[_Core], None]
+    ) -> tuple[Solution, list[np.ndarray] | None]:
+        """Solve with this period's numbers, which `write` writes. Never raises: what went wrong is in the status.
+
+        Returns:
+            The solution, and the shares (regions, options) of every block where there are any.
+        """
+        try:
+            core = self._core = self._core or build(self._solver.open())
+            write(core)
+        except SolverMissing:
+            return Solution(Status.SOLVER_MISSING), None
+        except Exception as error:  # as in `Solver.solve`
+            solution = crashed(error)
+        else:
+            solution = self._solver.solve(core.model, core.flat)
+        if solution.status is Status.SOLVER_ERROR:
+            self._core = None
+        return solution, None if solution.values is None else core.read(solution.values)
 
 
 def _weighted(weights: Sequence[float], columns: Sequence[mip.Var]) -> mip.LinExpr:

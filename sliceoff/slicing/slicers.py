@@ -121,7 +121,7 @@ class Exact:
             problem, fallback = looser.choice_problem(), NO_AGGREGATE
             status, choice = self._program.solve(problem)
         if choice is None:
-            choice, fallback = _last_resort(rent, problem, status)
+            choice, fallback = _last_resort(problem, status)
         elif status is not Status.OPTIMAL:
             log.warning("slicing: %s; renting the best choice known", status)
             fallback = fallback or INCUMBENT
@@ -187,7 +187,7 @@ class LpRounding:
             )
             fallback = fallback or (SCALED_BACK if scaled else "")
         if choice is None:
-            choice, fallback = _last_resort(rent, problem, solution.status)
+            choice, fallback = _last_resort(problem, solution.status)
         return rental(
             self._offers,
             *rent.offers_of(choice),
@@ -219,7 +219,7 @@ def _by_rule(
     start = time.perf_counter()
     rent = coverage.problem(offers, users, request)
     problem = rent.choice_problem()
-    choice, fallback = _kept(rent, problem)
+    choice, fallback = kept(problem)
     return rental(
         offers,
         *rent.offers_of(choice),
@@ -231,8 +231,8 @@ def _by_rule(
     )
 
 
-def _kept(rent: Problem, problem: ChoiceProblem) -> tuple[Choice, str]:
-    """The cheapest offers that cover, scaled back to the rows where they ask for more; and what was done."""
+def kept(problem: ChoiceProblem) -> tuple[Choice, str]:
+    """The cheapest options, scaled back to the rows where they ask for more; and what was done."""
     choice = cheapest(problem)
     if problem.holds(choice):
         return choice, ""
@@ -240,8 +240,8 @@ def _kept(rent: Problem, problem: ChoiceProblem) -> tuple[Choice, str]:
     return (smallest(problem), SMALLEST) if scaled is None else (scaled, SCALED_BACK)
 
 
-def _last_resort(rent: Problem, problem: ChoiceProblem, status: Status) -> tuple[Choice, str]:
+def _last_resort(problem: ChoiceProblem, status: Status) -> tuple[Choice, str]:
     """What is rented when a program gives nothing."""
     log.warning("slicing: %s; renting %s instead", status, RULE)
-    choice, scaled = _kept(rent, problem)
+    choice, scaled = kept(problem)
     return choice, f"{RULE}, {scaled}" if scaled else RULE

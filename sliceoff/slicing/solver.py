@@ -1,6 +1,7 @@
 """python-mip, kept quiet and asked for its status first."""
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -13,6 +14,8 @@ import numpy as np
 
 from sliceoff.errors import InputError, near_miss
 from sliceoff.slicing.checks import Number, positive
+
+log = logging.getLogger(__name__)
 
 SOLVERS = ("CBC", "HIGHS")
 _INFINITE = 1e20
@@ -108,14 +111,20 @@ class Solver:
                     return Solution(Status.UNBOUNDED)
                 values = np.array([column.x for column in columns], dtype=float)
                 return Solution(status, values, float(model.objective_value))
-        except (mip.MipBaseException, mip.InterfacingError, TypeError, ValueError, MemoryError):
-            return Solution(Status.SOLVER_ERROR)
+        except Exception as error:  # whatever a binding raises must not end a simulation
+            return crashed(error)
         finally:
             self.seconds += time.perf_counter() - start
 
 
 class SolverMissing(Exception):
     """The solver's library is not there."""
+
+
+def crashed(error: Exception) -> Solution:
+    """The solution of a solver that raised."""
+    log.warning("the solver crashed: %s: %s", type(error).__name__, error)
+    return Solution(Status.SOLVER_ERROR)
 
 
 @contextlib.contextmanager

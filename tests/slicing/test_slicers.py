@@ -20,6 +20,7 @@ from sliceoff.slicing import (
     LpRounding,
     Offers,
     Oracle,
+    Profit,
     Reactive,
     SlicingRequest,
     Status,
@@ -277,24 +278,61 @@ def test_without_a_solver_rounding_becomes_the_rule(offers, scenario, ask, monke
     assert consistent(market, rental)
 
 
-def crash(*_, **__):
-    raise mip.InterfacingError("crashed")
+def no_library(monkeypatch):
+    monkeypatch.setattr(mip.highs, "has_highs", False)
 
 
-@pytest.mark.parametrize("trouble", [Status.SOLVER_MISSING, Status.SOLVER_ERROR])
-def test_without_a_solver_exact_takes_the_best_known(offers, scenario, ask, monkeypatch, caplog, trouble):
-    if trouble is Status.SOLVER_MISSING:
-        monkeypatch.setattr(mip.highs, "has_highs", False)
-    else:
-        monkeypatch.setattr(mip.Model, "optimize", crash)
+def crash_of(name):
+    def patch(monkeypatch):
+        def crash(*_, **__):
+            raise RuntimeError("crashed")
+
+        monkeypatch.setattr(mip.Model, name, crash)
+
+    return patch
+
+
+def told(status):
+    return lambda monkeypatch: monkeypatch.setattr(mip.Model, "optimize", lambda *_, **__: status)
+
+
+TROUBLES = [
+    (no_library, Status.SOLVER_MISSING),
+    (crash_of("optimize"), Status.SOLVER_ERROR),
+    (crash_of("add_constr"), Status.SOLVER_ERROR),  # while the model is built
+    (told(mip.OptimizationStatus.ERROR), Status.SOLVER_ERROR),
+    (told(mip.OptimizationStatus.NO_SOLUTION_FOUND), Status.TIME_LIMIT),
+    (told(mip.OptimizationStatus.UNBOUNDED), Status.UNBOUNDED),
+    (told(mip.OptimizationStatus.INFEASIBLE), Status.INFEASIBLE),
+]
+
+
+@pytest.mark.parametrize(("trouble", "status"), TROUBLES)
+@pytest.mark.parametrize("program", [Exact, LpRounding, Profit])
+def test_whatever_the_solver_does_there_is_a_slice_and_a_flag(
+    offers, scenario, ask, monkeypatch, caplog, program, trouble, status
+):
+    """Trouble of every kind is told apart and answered; the period after it, all is well again."""
     users = np.random.default_rng(0).uniform(5, 40, 12)
-    market, asked = offers(12), ask(users)
-    best = Exact(market, scenario, **PLAN, aggregate_margin=0.7, solver="HIGHS").rent(asked)
-    assert best.status == trouble
-    assert best.fallback == "best choice known, not proved"
-    assert str(trouble) in caplog.text
-    assert consistent(market, best)
-    assert not best.uncovered.any()
+    options = {
+        Exact: PLAN | {"gap": 1e-12},
+        LpRounding: PLAN,
+        Profit: {"copies": 1, "slots": 2, "users_step": 25, "gap": 1e-12},
+    }[program]
+    free = program(offers(12), scenario, **options).rent(ask(users))
+    market = offers(12, budget_per_region=0.97 * float(free.rent.sum()) / 12)
+    slicer = program(market, scenario, **options, solver="HIGHS")
+    with monkeypatch.context() as patch:
+        trouble(patch)
+        rental = slicer.rent(ask(users))
+    assert rental.status == status
+    answers = {"cheapest offers that cover, scaled back to the coupling rows", "best choice known, not proved"}
+    assert rental.fallback in answers
+    assert str(status) in caplog.text
+    assert consistent(market, rental)
+    after = slicer.rent(ask(users, previous=rental))
+    assert (after.status, after.fallback) == (Status.OPTIMAL, "")
+    assert consistent(market, after)
 
 
 @pytest.mark.parametrize(
