@@ -3,7 +3,8 @@
 `python benchmarks/forecast.py [--groups ett lte neuralforecast ...] [--seeds 5] [--report]`
 
 A cell (experiment, horizon, network, seed) is what `main.py job=fit_predictor experiment=...` runs with the overrides
-below; it is run once and kept under `--cache`, so that an interrupted study goes on where it was. Early stopping sees
+below; it is run once and kept under `--cache`, so that an interrupted study goes on where it was (take another cache
+after a change). Early stopping sees
 the validation part only. `best trained` is the network trained by gradient whose validation error is the lowest in that
 cell: the test part chooses nothing.
 """
@@ -11,6 +12,7 @@ cell: the test part chooses nothing.
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +71,7 @@ LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "win
 ROOT = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
 TRACES = {name: [f"data.path={ROOT}/{name}.csv", "data.columns=[rnti_count]"] for name in ("PobleSec", "LesCorts")}
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+QUIET = ("callbacks.predictor.progress=null", "+trainer.predictor.enable_progress_bar=false")
 
 
 @dataclass(frozen=True)
@@ -88,22 +91,29 @@ class Cell:
 
     def run(self) -> dict[str, float]:
         """Fit, test, keep; or read what was kept."""
-        if not self.file.is_file():
-            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                chosen = [*self.overrides, f"seed={self.seed}", "callbacks.predictor.progress=null"]
-                cfg = compose("main", chosen)
-            torch.set_num_threads(cfg.threads)
-            torch.manual_seed(self.seed)
-            parts = Parts(cfg)
-            weights = sum(weight.numel() for weight in parts.forecaster.network.parameters())
-            begun = time.perf_counter()
-            directory = RunDirectory(self.file.with_suffix(""), config="")
-            parts.fit("predictor", directory, "")
-            seconds = time.perf_counter() - begun
-            figures = measured(parts) | {"seconds": seconds, "weights": float(weights)}
-            self.file.write_text(json.dumps(figures))
-            directory.discard()  # the figures are all that is kept
-        return json.loads(self.file.read_text())
+        return kept(self.file, self._measured)
+
+    def _measured(self) -> dict[str, float]:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            cfg = compose("main", [*self.overrides, f"seed={self.seed}", *QUIET])
+        torch.set_num_threads(cfg.threads)
+        torch.manual_seed(self.seed)
+        parts = Parts(cfg)
+        weights = sum(weight.numel() for weight in parts.forecaster.network.parameters())
+        begun = time.perf_counter()
+        directory = RunDirectory(self.file.with_suffix(""), config="")
+        parts.fit("predictor", directory, "")
+        seconds = time.perf_counter() - begun
+        directory.discard()  # the figures are all that is kept
+        return measured(parts) | {"seconds": seconds, "weights": float(weights)}
+
+
+def kept(file: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """What `file` holds; measured and written there first where it is missing."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(measure()))
+    return json.loads(file.read_text())
 
 
 @torch.no_grad()
@@ -233,9 +243,10 @@ def report_lte(cells: list[Cell]) -> dict[str, float]:
     found, results = finished(cells), {}
     for trace in TRACES:
         here = {network: runs for (of, network), runs in found.items() if of == trace}
-        if not here:
+        simple = [mean(here[network], "mse") for network in CLOSED if network in here]
+        if not simple:
             continue
-        best = min(mean(here[network], "mse") for network in CLOSED if network in here)
+        best = min(simple)
         rows = [
             {
                 "network": network,
@@ -276,10 +287,7 @@ class Peer:
 
     def run(self) -> dict[str, float]:
         """Fit, test, keep; or read what was kept."""
-        if not self.file.is_file():
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(json.dumps(self._measured()))
-        return json.loads(self.file.read_text())
+        return kept(self.file, self._measured)
 
     def _measured(self) -> dict[str, float]:
         import pandas
