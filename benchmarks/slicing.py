@@ -1,8 +1,10 @@
 """Slicing against the exact optimum: `python benchmarks/slicing.py [draws|quality|profit|risk|speed|memory ...]`.
 
 Random coupled instances: 20 regions with their own price levels and forecasts, every one with one of four couplings (an
-aggregate demand row, the inventories, the inventories with the best kappa per region, a price for changes). Limits
-lie between what the cheapest covering offers take and the least that covers at all, so that the row binds and can hold.
+aggregate demand row; an inventory with the best kappa per region; an inventory, or the budget, with a price for
+changes). Limits lie between what the best offers without the row take and the least that covers at all, so that every
+row binds and can hold. With kappa fixed and no price for changes there are no such limits: the cheapest offer that
+covers is also the smallest.
 """
 
 import argparse
@@ -39,7 +41,7 @@ from sliceoff.slicing.solver import Solver
 
 REGIONS, OPTIONS = 20, 8
 KAPPA, Z = 0.5, 2.0
-COUPLINGS = ("aggregate demand", "inventories", "inventories, joint kappa", "price of changes")
+COUPLINGS = ("aggregate demand", "inventory, joint kappa", "inventory, price of changes", "budget, price of changes")
 SCENARIO = Scenario(price=1e-3)  # as configs/region/default.yaml
 
 
@@ -76,28 +78,42 @@ def coupled(
     asked = request(users)
     if coupling == "aggregate demand":
         return offers, asked, options | {"aggregate_margin": float(random.uniform(0.25, 0.6))}
-    if coupling == "price of changes":
+    if coupling == "inventory, joint kappa":
+        options |= {"kappa": "joint"}
+    else:
         offers = replace(offers, change_price=float(random.uniform(5, 30)))
         before = Exact(offers, SCENARIO, **options).rent(request(users * random.uniform(0.7, 1.4, REGIONS)))
         asked = request(users, previous=before)
-    if coupling == "inventories, joint kappa":
-        options |= {"kappa": "joint"}
     free = Exact(offers, SCENARIO, **options).rent(asked)
-    # With free choice of everything else, the least bandwidth (and then the fewest VMs) that covers.
-    tight = {}
-    for name, size, other in (("bandwidth_inventory_hz", "bandwidth", "vm"), ("vm_inventory", "vm", "bandwidth")):
-        scarce = replace(
-            offers,
-            change_price=0.0,
-            **{f"{size}_price": {"bandwidth": offers.bandwidth_hz / MHZ, "vm": offers.n_vms.double()}[size]},
-            **{f"{other}_price": 1e-6 * getattr(offers, f"{other}_price")},
-        )
-        least = Exact(scarce, SCENARIO, **options).rent(replace(asked, previous=None))
-        rented = (lambda r: r.bandwidth_hz) if size == "bandwidth" else (lambda r: r.n_vms.double())
-        low, high = float(rented(least).sum()), float(rented(free).sum())
-        tight[name] = low + float(random.uniform(0.2, 0.8)) * (high - low)
-    row = str(random.choice(list(tight)))
-    return replace(offers, **{row: tight[row] * (1 + 1e-9)}), asked, options
+    rows = {"budget"} if coupling.startswith("budget") else {"bandwidth_inventory_hz", "vm_inventory"}
+    binding = {}
+    for row in sorted(rows):
+        low, high = taken(offers, least_of(row, offers, asked, options), row), taken(offers, free, row)
+        if low < high:
+            binding[row] = (low + float(random.uniform(0.2, 0.8)) * (high - low)) * (1 + 1e-9)
+    if not binding:
+        return coupled(coupling, shape, random)
+    row = str(random.choice(sorted(binding)))
+    return replace(offers, **{row: binding[row]}), asked, options
+
+
+def taken(offers: Offers, rental: Rental, row: str) -> float:
+    """What a rental takes of a coupling row."""
+    listed = pick(offers.bandwidth_price, rental.bandwidth_index) + pick(offers.vm_price, rental.vm_index)
+    return float(
+        {"budget": listed, "bandwidth_inventory_hz": rental.bandwidth_hz, "vm_inventory": rental.n_vms}[row].sum()
+    )
+
+
+def least_of(row: str, offers: Offers, asked: SlicingRequest, options: dict) -> Rental:
+    """What covers with the least of a row: the program with what the row counts as prices, the rest nearly free."""
+    bandwidth, vms = {
+        "budget": (offers.bandwidth_price, offers.vm_price),
+        "bandwidth_inventory_hz": (offers.bandwidth_hz / MHZ, 1e-6 * offers.vm_price),
+        "vm_inventory": (1e-6 * offers.bandwidth_price, offers.n_vms.double()),
+    }[row]
+    scarce = replace(offers, change_price=0.0, bandwidth_price=bandwidth, vm_price=vms)
+    return Exact(scarce, SCENARIO, **options).rent(replace(asked, previous=None))
 
 
 def plain_draws(offers: Offers, asked: SlicingRequest, random: np.random.Generator) -> tuple[float, float]:

@@ -1,10 +1,10 @@
 """What a person looks at after a run: figures, and one self-contained HTML page."""
 
 from sliceoff.report.comparison import comparison as comparison
-from sliceoff.report.comparison import daily_profit as daily_profit
 from sliceoff.report.comparison import differences as differences
 from sliceoff.report.comparison import gain as gain
 from sliceoff.report.comparison import headline as headline
+from sliceoff.report.comparison import profit_blocks as profit_blocks
 from sliceoff.report.fan import forecast_fan as forecast_fan
 from sliceoff.report.figures import fates as fates
 from sliceoff.report.figures import fates_over_time as fates_over_time

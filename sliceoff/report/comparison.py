@@ -6,58 +6,59 @@ from typing import Any
 import numpy as np
 import polars
 
-from sliceoff.report.figures import BOUND
-
-_RESAMPLES, _SEED = 2000, 0
+BOUND = "clairvoyant bound"
+_RESAMPLES, _SEED, _FEWEST_DAYS = 2000, 0, 4
 
 
 def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> list[dict[str, Any]]:
     """One row per stack, the first one first: money over all long slots and regions, and what became of the tasks.
 
-    Intervals are 95 % bootstraps over days, the stacks paired: they face the same tasks.
+    Intervals are 95 % bootstraps over blocks of time (`profit_blocks`), the stacks paired: they face the same tasks.
 
     Args:
         table: what `simulate` returns, of several stacks.
         bound: what `clairvoyant` returns for the same long slots; adds its row and everyone's share of it.
     """
-    days = daily_profit(table)
-    main = days.columns[1]
-    most = None if bound is None else float(bound["bound"].sum())
+    blocks = profit_blocks(table, bound)
+    main = blocks.columns[1]
     rows = []
     for stack, part in table.group_by("stack", maintain_order=True):
-        name = str(stack[0])
+        name, profit = str(stack[0]), blocks[stack[0]].to_numpy()
         sums = part.select(polars.col("profit", "revenue", "rent", "tasks", "done").sum()).row(0, named=True)
+        ends = interval(profit)
         row: dict[str, Any] = {
             "stack": name,
             "profit": sums["profit"],
-            "95 %": interval(days[name].to_numpy()),
-            f"{main} against it": "" if name == main else gain(days[main].to_numpy(), days[name].to_numpy()),
+            "95 %": f"{ends[0]:,.0f} to {ends[1]:,.0f}" if ends else "",
+            f"{main} against it": "" if name == main else gain(blocks[main].to_numpy(), profit),
         }
-        if most is not None:
-            row["of the bound"] = f"{100 * sums['profit'] / most:.1f} %"
+        if bound is not None:
+            row["of the bound"] = share(profit, blocks[BOUND].to_numpy())
         row |= {
             "revenue": sums["revenue"],
             "rent": sums["rent"],
             "done in time": f"{100 * sums['done'] / max(sums['tasks'], 1):.1f} %",
         }
         rows.append(row)
-    if most is not None:
-        rows.append({name: "" for name in rows[0]} | {"stack": BOUND, "profit": most})
+    if bound is not None:
+        rows.append({name: "" for name in rows[0]} | {"stack": BOUND, "profit": float(bound["bound"].sum())})
     return rows
 
 
 def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> str:
     """The main stack's profit in one sentence, against the best alternative that knows no more, and the bound."""
-    days = daily_profit(table)
-    main, *others = days.columns[1:]
-    total = float(days[main].sum())
-    text = f"Profit {total:,.0f}"
+    blocks = profit_blocks(table, bound)
+    main, *others = (name for name in blocks.columns[1:] if name != BOUND)
+    profit = blocks[main].to_numpy()
+    text = f"Profit {profit.sum():,.0f}"
+    if ends := interval(profit):
+        text += f" ({ends[0]:,.0f} to {ends[1]:,.0f})"
     others = [name for name in others if not name.startswith("oracle")]
     if others:
-        best = max(others, key=lambda name: float(days[name].sum()))
-        text += f", {gain(days[main].to_numpy(), days[best].to_numpy())} against {best}, the best alternative"
+        best = max(others, key=lambda name: float(blocks[name].sum()))
+        text += f", {gain(profit, blocks[best].to_numpy())} against {best}, the best alternative"
     if bound is not None:
-        text += f"; {100 * total / float(bound['bound'].sum()):.1f} % of the clairvoyant bound"
+        text += f"; {share(profit, blocks[BOUND].to_numpy())} of the clairvoyant bound"
     return text + "."
 
 
@@ -69,18 +70,36 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
     return [row for row in rows if len({value for name, value in row.items() if name != "config key"}) > 1]
 
 
-def daily_profit(table: polars.DataFrame) -> polars.DataFrame:
-    """Profit per day (`time` truncated) and stack, one column per stack; per long slot where there are few days."""
-    blocks = table.with_columns(block=polars.col("time").dt.truncate("1d"))
-    if blocks["block"].n_unique() < 4:
-        blocks = table.with_columns(block=polars.col("time"))
-    return blocks.pivot("stack", index="block", values="profit", aggregate_function="sum").sort("block")
+def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> polars.DataFrame:
+    """Profit per block of time, one column per stack, then the bound's where it is given.
+
+    The first column, the blocks' start, is named for their kind: `day`, or `long slot` where there are fewer than four
+    days. Long slots follow each other's traffic, so that their intervals are rougher.
+    """
+    kind = "day" if table["time"].dt.truncate("1d").n_unique() >= _FEWEST_DAYS else "long slot"
+    start = polars.col("time").dt.truncate("1d") if kind == "day" else polars.col("time")
+    blocks = table.with_columns(start.alias(kind)).pivot("stack", index=kind, values="profit", aggregate_function="sum")
+    if bound is not None:
+        most = bound.group_by(start.alias(kind)).agg(polars.col("bound").sum().alias(BOUND))
+        blocks = blocks.join(most, on=kind, how="left").with_columns(polars.col(BOUND).fill_null(0.0))
+    return blocks.sort(kind)
 
 
-def interval(blocks: np.ndarray) -> str:
-    """95 % bootstrap interval of the sum."""
+def interval(blocks: np.ndarray) -> tuple[float, float] | None:
+    """95 % bootstrap interval of the sum; None for a single block."""
+    if len(blocks) < 2:
+        return None
     low, high = np.quantile(_resampled(blocks[:, None])[:, 0], (0.025, 0.975))
-    return f"{low:,.0f} to {high:,.0f}" if len(blocks) > 1 else ""
+    return float(low), float(high)
+
+
+def share(profit: np.ndarray, most: np.ndarray) -> str:
+    """What part of `most` was earned in all, with a paired 95 % interval."""
+    text, sums = f"{100 * profit.sum() / most.sum():.1f} %", _resampled(np.stack([profit, most], 1))
+    if len(profit) < 2 or (sums[:, 1] <= 0).any():
+        return text
+    low, high = np.quantile(100 * sums[:, 0] / sums[:, 1], (0.025, 0.975))
+    return f"{text} ({low:.1f} to {high:.1f})"
 
 
 def gain(main: np.ndarray, other: np.ndarray) -> str:

@@ -12,34 +12,32 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sliceoff.report.comparison import BOUND, interval, profit_blocks
+
 # Okabe and Ito's colours: told apart by colour-blind readers. The main stack is always the first.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-BOUND = "clairvoyant bound"
+PALE = "#9db8c9"
+_NAMED = 25  # regions on the map that can have their names beside them
 DONE, LATE, DROPPED = "#009E73", "#E69F00", "#D55E00"
 
 
-def profit_by_stack(rows: Sequence[Mapping[str, object]]) -> Figure:
-    """Profit of every stack with its interval, and the clairvoyant bound as a line.
-
-    Args:
-        rows: as `comparison` gives them.
-    """
-    stacks = [row for row in rows if row["95 %"] != "" or row["stack"] != BOUND]
+def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
+    """Profit of every stack with its interval, and the clairvoyant bound as a line."""
+    blocks = profit_blocks(table)
+    kind, *stacks = blocks.columns
     figure, (axis,) = _figure(rows=1, height=0.9 + 0.38 * len(stacks))
-    for place, row in enumerate(stacks):
-        profit, colour = float(str(row["profit"])), COLOURS[0] if place == 0 else "#9db8c9"
-        axis.barh(place, profit, color=colour)
-        ends = [float(end.replace(",", "")) for end in str(row["95 %"]).split(" to ") if end]
-        if ends:
+    for place, stack in enumerate(stacks):
+        profit = blocks[stack].to_numpy()
+        axis.barh(place, profit.sum(), color=COLOURS[0] if place == 0 else PALE)
+        if ends := interval(profit):
             axis.plot(ends, [place, place], color="#333333", lw=1.4, marker="|")
-    axis.set_yticks(range(len(stacks)), [str(row["stack"]) for row in stacks])
-    for row in rows:
-        if row["stack"] == BOUND:
-            axis.axvline(float(str(row["profit"])), color=COLOURS[5], lw=1.4, ls="--", label=BOUND)
-            axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
+    axis.set_yticks(range(len(stacks)), stacks)
+    if bound is not None:
+        axis.axvline(bound["bound"].sum(), color=COLOURS[5], lw=1.4, ls="--", label=BOUND)
+        axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel("profit [money]; lines: 95 % over days")
+    axis.set_xlabel(f"profit [money]; lines: 95 %, over {kind}s")
     return figure
 
 
@@ -103,17 +101,21 @@ def money_map(table: polars.DataFrame) -> Figure | None:
         return None
     rows = table.filter(polars.col("stack") == _main(table)).group_by("region", maintain_order=True)
     sums = rows.agg(polars.col("profit").mean(), polars.col("users").mean(), polars.col("x", "y").first())
-    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
     axis = figure.subplots()
     most = float(np.abs(sums["profit"].to_numpy()).max()) or 1.0
     size = 30 + 270 * (sums["users"] / (sums["users"].max() or 1)).to_numpy()
     points = axis.scatter(sums["x"], sums["y"], s=size, c=sums["profit"], cmap="RdBu", vmin=-most, vmax=most)
     points.set_edgecolor("#555555")
     figure.colorbar(points, ax=axis, fraction=0.04, pad=0.02)
+    if len(sums) <= _NAMED:
+        for name, x, y in sums.select("region", "x", "y").iter_rows():
+            axis.annotate(name, (x, y), xytext=(0, -14), textcoords="offset points", ha="center", va="top", fontsize=8)
     axis.set_title("profit [money per long slot]; size: users", fontsize=9, loc="left")
     _tidy(axis)
     figure.axes[-1].tick_params(labelsize=8)
     axis.set_aspect("equal", adjustable="datalim")
+    axis.margins(0.15)
     return figure
 
 
@@ -167,7 +169,7 @@ def wall_time(seconds: Mapping[str, float]) -> Figure | None:
     if not parts:
         return None
     figure, (axis,) = _figure(rows=1, height=0.7 + 0.3 * len(parts))
-    bars = axis.barh([name for name, _ in parts], [value for _, value in parts], color="#9db8c9")
+    bars = axis.barh([name for name, _ in parts], [value for _, value in parts], color=PALE)
     axis.bar_label(bars, fmt="%.1f s", fontsize=8, padding=3)
     axis.grid(axis="y", visible=False)
     axis.invert_yaxis()

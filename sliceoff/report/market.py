@@ -12,9 +12,10 @@ from sliceoff.report.page import page
 PANELS = {
     "revenue": "platform revenue [money/s]",
     "tasks_per_s": "offloaded tasks [1/s]",
-    "server_profit": "servers' profit [money/s]",
+    "server_payments": "servers' revenue [money/s]",
     "utilisation": "utilisation of capacity",
 }
+SHOWN = PANELS | {"server_profit": "servers' profit [money/s]"}
 OURS = "centralised"
 # What the source paper reports of its mechanism over each, in percent, without its parameters. A mechanism whose name
 # begins with one of these, such as `greedy_share_90`, is the same under another pay rule.
@@ -24,13 +25,18 @@ Section = tuple[str, str, Figure]
 
 
 def means(table: polars.DataFrame) -> dict[str, float]:
-    """Every mechanism's mean of every panel, and half the width of its 95 % interval over markets."""
+    """Every mechanism's mean of what the report shows, and half the width of its 95 % interval over markets.
+
+    Beside them the queue of all markets whose simulated response was furthest from what was promised.
+    """
     result = {}
     for (name,), rows in table.group_by("mechanism", maintain_order=True):
-        for panel in PANELS:
-            mean, half = _interval(rows[panel].to_numpy())
-            result[f"{name}/{panel}"] = mean
-            result[f"{name}/{panel}_half_width"] = half
+        for quantity in SHOWN:
+            mean, half = _interval(rows[quantity].to_numpy())
+            result[f"{name}/{quantity}"] = mean
+            result[f"{name}/{quantity}_half_width"] = half
+        if "worst_response_error" in rows.columns:
+            result[f"{name}/worst_response_error_percent"] = 100 * float(rows["worst_response_error"].to_numpy().max())
     return result
 
 
@@ -44,7 +50,8 @@ def market_figures(table: polars.DataFrame) -> list[Section]:
     sections = [
         (
             "The four panels",
-            "Means over the markets; lines are 95 % intervals (bootstrap over markets).",
+            "Means over the markets; lines are 95 % intervals (bootstrap over markets). The dark part of the servers' "
+            "revenue is what their costs leave of it.",
             panels(table),
         )
     ]
@@ -70,12 +77,13 @@ def market_page(table: polars.DataFrame, sections: Sequence[Section], about: str
     for name in names:
         mine = table.filter(polars.col("mechanism") == name)
         row: dict[str, object] = {"mechanism": name}
-        for panel, title in PANELS.items():
-            mean, half = _interval(mine[panel].to_numpy())
+        for quantity, title in SHOWN.items():
+            mean, half = _interval(mine[quantity].to_numpy())
             row[title] = f"{mean:.3g}" + (f" ± {half:.2g}" if np.isfinite(half) else "")
         row["hired"] = f"{mine['hired'].to_numpy().mean():.2f}"
-        if "response_over_promise" in mine.columns:
-            row["response / promised"] = f"{mine['response_over_promise'].to_numpy().mean():.3f}"
+        if "response_error" in mine.columns:
+            errors = mine["response_error"].to_numpy().mean(), mine["worst_response_error"].to_numpy().max()
+            row["response less promise (worst queue)"] = "{:+.2%} ({:.1%})".format(*errors)
         row["seconds"] = f"{mine['seconds'].to_numpy().mean():.2g}"
         rows.append(row)
     return page(
@@ -93,8 +101,11 @@ def panels(table: polars.DataFrame) -> Figure:
     figure = Figure(figsize=(10, 1.2 + 0.5 * len(names)), layout="constrained")
     for axis, (panel, title) in zip(figure.subplots(2, 2, sharey=True).flat, PANELS.items(), strict=True):
         for place, name in enumerate(names):
-            mean, half = _interval(table.filter(polars.col("mechanism") == name)[panel].to_numpy())
+            rows = table.filter(polars.col("mechanism") == name)
+            mean, half = _interval(rows[panel].to_numpy())
             axis.barh(place, mean, color=COLOURS[0] if name == OURS else "#9db8c9", height=0.7)
+            if panel == "server_payments":
+                axis.barh(place, rows["server_profit"].to_numpy().mean(), color="#4d4d4d", height=0.35)
             if np.isfinite(half):
                 axis.errorbar(mean, place, xerr=half, color="#333333", lw=1.4, capsize=3)
         axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=9)

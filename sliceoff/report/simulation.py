@@ -21,7 +21,7 @@ def simulation_figures(
         seconds: wall time by part of the run.
     """
     return {
-        "Profit by stack": figures.profit_by_stack(comparison(table, bound)),
+        "Profit by stack": figures.profit_by_stack(table, bound),
         "Profit over time": figures.profit_over_time(table, bound),
         "Where money is made and lost": figures.money_by_hour(table),
         "On the map": figures.money_map(table),
