@@ -26,6 +26,7 @@ from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, 
 from sliceoff.slicing import Rental, Slicer, SlicingRequest, TaskStatistics, quantile_scenarios
 
 _SCENARIOS = 16  # equally likely numbers of users read off a quantile forecast
+NO_FORECAST = "no number forecast for some region: its last users"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Simulation:
         """Run one long slot."""
         begun = time.perf_counter()
         users = self._users[self.period]
-        forecast, scenarios = self._predict()
+        forecast, scenarios, instead = self._predict()
         predicted = time.perf_counter()
         self._rental = rental = self.stack.slicer.rent(
             SlicingRequest(
@@ -170,7 +171,7 @@ class Simulation:
                 "vm_utilisation": tally.vm_utilisation / self._slots,
                 "backlog_s": torch.cat([environment.state.backlog_s.sum(-1) for environment in self._batches]),
                 "status": rental.status,
-                "fallback": rental.fallback,
+                "fallback": "; ".join(filter(None, (instead, rental.fallback))),
             }
         )
         self.period += 1
@@ -225,14 +226,18 @@ class Simulation:
         for environment, saved in zip(self._batches, state["batches"], strict=True):
             environment.load_state_dict(saved)
 
-    def _predict(self) -> tuple[Float[Tensor, " regions"], Float[Tensor, "regions outputs"] | None]:
-        """Users forecast for this long slot, and as a distribution where the forecaster gives quantiles."""
+    def _predict(self) -> tuple[Float[Tensor, " regions"], Float[Tensor, "regions outputs"] | None, str]:
+        """Users forecast for this long slot, as a distribution where the forecaster gives quantiles, and a fallback."""
         forecaster = self.stack.forecaster
         outputs = forecaster.forecast(self._windows.history_until(self.period))[0, 0] * self._unit
+        known = outputs.isfinite().all(-1, keepdim=True)
+        outputs = outputs.where(known, self._users[self.period - 1].unsqueeze(-1))
+        instead = "" if known.all() else NO_FORECAST
         point = outputs[:, forecaster.n_outputs // 2]
         if forecaster.n_outputs == 1:
-            return point, None
-        return point, quantile_scenarios(outputs.double(), cast(Tensor, forecaster.loss.levels).tolist(), _SCENARIOS)
+            return point, None, instead
+        levels = cast(Tensor, forecaster.loss.levels).tolist()
+        return point, quantile_scenarios(outputs.double(), levels, _SCENARIOS), instead
 
     def _serve(
         self, users: Float[Tensor, " regions"], rental: Rental, environment: RegionEnvironment

@@ -2,16 +2,17 @@
 
 from functools import partial
 
+import mip
 import numpy as np
 import pytest
 import torch
 
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
 from sliceoff.errors import InputError
-from sliceoff.loop import Stack, revenue_scale, simulate, users_per_unit
+from sliceoff.loop import NO_FORECAST, Stack, revenue_scale, simulate, users_per_unit
 from sliceoff.predictor import Forecaster, LastValue, QuantileLoss, SeasonalNaive
 from sliceoff.region import Equal, Greedy, Scenario
-from sliceoff.slicing import Cheapest, Fixed, Newsvendor, Offers, Oracle, Profit, Reactive
+from sliceoff.slicing import Cheapest, Fixed, LpRounding, Newsvendor, Offers, Oracle, Profit, Reactive
 
 SCENARIO = Scenario(price=0.001, max_users=50, max_vms=32)
 OFFERS = Offers.rising(
@@ -155,6 +156,14 @@ def test_a_resumed_simulation_ends_with_the_same_table(windows, tmp_path, stop):
         run(windows, slicer(), Greedy(), resume_from=saved, regions_per_batch=2)
 
 
+class Certain(SeasonalNaive):
+    """As if trained: repeats one number at every level."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+
 def test_a_quantile_forecast_reaches_the_slicer_as_equally_likely_users(windows):
     seen = []
 
@@ -164,7 +173,7 @@ def test_a_quantile_forecast_reaches_the_slicer_as_equally_likely_users(windows)
             return super().rent(request)
 
     loss = partial(QuantileLoss, levels=(0.1, 0.5, 0.9))
-    forecaster = Forecaster(SeasonalNaive, 4, 4, windows.input_length, windows.horizon, 24, loss=loss).eval()
+    forecaster = Forecaster(Certain, 4, 4, windows.input_length, windows.horizon, 24, loss=loss).eval()
     forecaster.scaler.fit(windows.train_values)
     start, unit = windows.heldout_start, users_per_unit(windows.train_values, 20)
     table = simulate(
@@ -178,6 +187,53 @@ def test_a_quantile_forecast_reaches_the_slicer_as_equally_likely_users(windows)
     )
     (request,) = seen
     assert request.scenarios.shape == (4, 16)
-    # Seasonal-naive repeats one number at every level.
     assert request.scenarios[:, 0].tolist() == pytest.approx(request.forecast.tolist(), rel=1e-5)
     assert table["users_low"].to_numpy() == pytest.approx(table["users_forecast"].to_numpy(), rel=1e-5)
+
+
+class Broken(LastValue):
+    """Forecasts no number for the second region."""
+
+    def forward(self, history, history_calendar, future_calendar):
+        outputs = super().forward(history, history_calendar, future_calendar).clone()
+        outputs[1] = torch.nan  # each region is a row of the batch
+        return outputs
+
+
+@pytest.mark.parametrize(
+    "program",
+    [partial(Cheapest, **RULE), partial(LpRounding, **RULE), partial(Profit, OFFERS, SCENARIO, slots=4, copies=1)],
+)
+def test_a_forecast_that_is_no_number_is_told_and_replaced_by_the_last_users(windows, program):
+    start = windows.heldout_start
+    unit = users_per_unit(windows.train_values, 20)
+    broken, whole = (
+        simulate(
+            stack(windows, program(), Greedy(), network),
+            windows,
+            SCENARIO,
+            unit_users=unit,
+            periods=range(start, start + 2),
+            slots_per_period=2,
+            seed=0,
+        )
+        for network in (Broken, LastValue)
+    )
+    assert broken["users_forecast"].to_numpy() == pytest.approx(whole["users_forecast"].to_numpy(), rel=1e-5)
+    assert broken["fallback"].unique().to_list() == [NO_FORECAST]
+    assert (whole["fallback"] == "").all()
+    assert broken["profit"].to_numpy() == pytest.approx(whole["profit"].to_numpy(), rel=1e-4)
+
+
+def test_a_solver_that_crashes_does_not_stop_the_loop(windows, monkeypatch):
+    """Every long slot of the result is flagged; coverage is the rule's."""
+
+    def crash(*_, **__):
+        raise mip.InterfacingError("crashed")
+
+    rule = run(windows, Cheapest(**RULE), Greedy(), periods=2)
+    monkeypatch.setattr(mip.Model, "optimize", crash)
+    table = run(windows, LpRounding(**RULE), Greedy(), periods=2)
+    assert table["status"].unique().to_list() == ["solver error"]
+    assert table["fallback"].unique().to_list() == ["cheapest offers that cover"]
+    assert table["profit"].equals(rule["profit"])
