@@ -33,7 +33,7 @@ def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = No
             axis.plot(ends, [place, place], color="#333333", lw=1.4, marker="|")
     axis.set_yticks(range(len(stacks)), stacks)
     if bound is not None:
-        axis.axvline(bound["bound"].sum(), color=COLOURS[5], lw=1.4, ls="--", label=BOUND)
+        axis.axvline(float(bound["bound"].sum()), color=COLOURS[5], lw=1.4, ls="--", label=BOUND)
         axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
