@@ -63,9 +63,13 @@ def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> 
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The keys in which runs' configs differ, one row each, one column per run; the places of files left out."""
+    """The keys in which runs' configs differ, one row each, one column per run.
+
+    Left out are the places of files, and the rivals: only the first run's are shown.
+    """
     flat = {label: dict(_flat(config)) for label, config in configs.items()}
-    keys = dict.fromkeys(key for config in flat.values() for key in config if not key.startswith(("run_dir", "init.")))
+    left_out = ("run_dir", "init.", "rivals.")
+    keys = dict.fromkeys(key for config in flat.values() for key in config if not key.startswith(left_out))
     rows = [{"config key": key} | {label: str(config.get(key, "")) for label, config in flat.items()} for key in keys]
     return [row for row in rows if len({value for name, value in row.items() if name != "config key"}) > 1]
 

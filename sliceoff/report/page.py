@@ -13,7 +13,7 @@ h1 { margin-bottom: 0; } h2 { margin: 2.2rem 0 .4rem; font-size: 1.15rem; } p { 
 .about { color: #666; margin-top: .2rem; } .headline { font-size: 1.25rem; margin: 1.2rem 0; }
 table { border-collapse: collapse; font-size: .92rem; } td, th { padding: .25rem .7rem .25rem 0; text-align: right; }
 td:first-child, th:first-child { text-align: left; } th { border-bottom: 1px solid #999; font-weight: 600; }
-tr.main td { font-weight: 600; }
+.headline + table tr.main td { font-weight: 600; }
 .details { color: #555; font-size: .85rem; margin-top: 1.2rem; }
 svg { max-width: 100%; height: auto; } td { white-space: nowrap; }
 """

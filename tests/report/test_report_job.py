@@ -31,7 +31,9 @@ def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "re
     bound = {"period": list(periods), "time": [datetime(2024, 1, 1) + timedelta(hours=p) for p in periods]}
     polars.DataFrame(bound | {"bound": [8.0] * len(periods)}).write_parquet(path / "bound.parquet")
     (path / "timings.json").write_text('{"main: serve": 2.5}')
-    (path / "config.yaml").write_text(f"predictor:\n  learning_rate: {learning_rate}\nseed: 0\n")
+    (path / "config.yaml").write_text(
+        f"predictor:\n  learning_rate: {learning_rate}\nseed: 0\nrivals: {{{path.name}: {{slicer: reactive}}}}\n"
+    )
     log = path / "logs" / "predictor" / "version_0"
     log.mkdir(parents=True)
     (log / "metrics.csv").write_text("epoch,val/loss\n0,2.0\n1,1.0\n")
@@ -58,7 +60,9 @@ def test_runs_are_compared_over_the_long_slots_they_share(tmp_path):
     }
     for text in ("predictor.learning_rate", "+33.3 %", "first: predictor: val/loss", "first: main: serve"):
         assert text in page
-    assert "seed" not in page.split("<svg")[0].split('class="details"')[1]
+    details = page.split("<svg")[0].split('class="details"')[1]
+    assert "seed" not in details
+    assert "rivals" not in details
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
