@@ -7,7 +7,6 @@ from sliceoff.predictor.baselines import SeasonalNaive as SeasonalNaive
 from sliceoff.predictor.dlinear import DLinear as DLinear
 from sliceoff.predictor.export import export as export
 from sliceoff.predictor.forecaster import Forecaster as Forecaster
-from sliceoff.predictor.gru import GRU as GRU
 from sliceoff.predictor.informer import Informer as Informer
 from sliceoff.predictor.intervals import error_quantiles as error_quantiles
 from sliceoff.predictor.itransformer import ITransformer as ITransformer
@@ -15,6 +14,7 @@ from sliceoff.predictor.linear import Linear as Linear
 from sliceoff.predictor.losses import QuantileLoss as QuantileLoss
 from sliceoff.predictor.mlp import MLP as MLP
 from sliceoff.predictor.patchtst import PatchTST as PatchTST
+from sliceoff.predictor.recurrent import Recurrent as Recurrent
 from sliceoff.predictor.transfer import Transferred as Transferred
 from sliceoff.predictor.transfer import transferred as transferred
 from sliceoff.predictor.transfer import untrained as untrained

@@ -85,6 +85,8 @@ class Forecaster(pl.LightningModule):
         self.val_metrics, self.test_metrics = Metrics("val"), Metrics("test")
         self.by_gradient = any(weight.requires_grad for weight in self.network.parameters())
         self.automatic_optimization = self.by_gradient  # else there is no optimiser to step
+        if self.n_outputs > 1 and not self.by_gradient:
+            raise InputError("predictor.loss: this network is not trained by gradient, so it cannot learn quantiles")
 
     def forward(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
         """Forecast in standard deviations of the training part."""

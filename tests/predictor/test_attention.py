@@ -101,6 +101,23 @@ def test_the_generator_decides_the_sample():
     assert not torch.equal(draws[0], draws[2])
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("length", [12, 80])  # dense, sparse
+def test_dropout_changes_a_forward_pass_but_not_the_mean(causal, length):
+    query, key, value = (x.expand(4000, -1, -1, -1) for x in qkv(1, 1, length, length, size=2))
+    sample = torch.arange(length).unsqueeze(0)
+
+    def attended(dropout):
+        torch.manual_seed(0)
+        return prob_sparse_attention(
+            query, key, value, factor=1, causal=causal, dropout=dropout, sample=sample, dense_below=20
+        )
+
+    without, dropped = attended(0.0), attended(0.3)
+    assert not torch.allclose(dropped[0], dropped[1])
+    torch.testing.assert_close(dropped.mean(0), without[0], atol=0.06, rtol=0)
+
+
 def test_causal_needs_as_many_queries_as_keys():
     with pytest.raises(ValueError, match="as many queries as keys"):
         prob_sparse_attention(*qkv(queries=5, keys=6), causal=True)

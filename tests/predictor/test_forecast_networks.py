@@ -8,7 +8,6 @@ from torch import nn
 
 from sliceoff.errors import InputError
 from sliceoff.predictor import (
-    GRU,
     MLP,
     DLinear,
     Informer,
@@ -16,6 +15,7 @@ from sliceoff.predictor import (
     LastValue,
     Linear,
     PatchTST,
+    Recurrent,
     SeasonalNaive,
     Transformer,
 )
@@ -30,7 +30,8 @@ SIZES = {"n_channels": 1, "n_calendar": 4, "input_length": 48, "horizon": 6, "n_
         partial(Informer, d_model=8, n_heads=2, d_ff=8, factor=1.0),
         partial(Informer, d_model=8, n_heads=1, d_ff=8, factor=1.0, sampling="independent", encoder_layers=3),
         partial(Transformer, d_model=8, n_heads=2, d_ff=8),
-        partial(GRU, hidden_size=8),
+        partial(Recurrent, hidden_size=8),
+        partial(Recurrent, hidden_size=8, cell="lstm"),
         DLinear,
         MLP,
         partial(PatchTST, d_model=8, n_heads=2, d_ff=8),
@@ -119,7 +120,8 @@ def test_patches_cover_the_whole_history():
         (partial(MLP, hidden_size=0), "hidden_size"),
         (partial(MLP, dropout=1.0), "dropout"),
         (partial(PatchTST, stride=0), "stride"),
-        (partial(GRU, hidden_size=0), "hidden_size"),
+        (partial(Recurrent, hidden_size=0), "hidden_size"),
+        (partial(Recurrent, cell="rnn"), "cell"),
         (partial(ITransformer, d_model=10, n_heads=3), "n_heads"),
         (partial(Transformer, encoder_layers=0), "encoder_layers"),
         (partial(Informer, factor=0.0), "factor"),

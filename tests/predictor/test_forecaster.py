@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch import nn
 
 from callbacks import RandomState
@@ -13,7 +14,8 @@ from sliceoff import checkpoint
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
 from sliceoff.errors import InputError
 from sliceoff.predictor import MLP, Forecaster, Informer, LastValue, Linear, QuantileLoss, SeasonalNaive
-from sliceoff.predictor.layers import Distil, Heads
+from sliceoff.predictor.layers import Distil, Heads, ProbSparseAttention
+from sliceoff.run import CONFIGS, Parts
 
 NETWORKS = {
     "informer": partial(Informer, d_model=8, n_heads=2, d_ff=8, label_length=6, factor=1.0),
@@ -136,12 +138,38 @@ def test_quantiles_never_cross_and_the_pinball_loss_is_right_by_hand(windows):
     assert value.item() == pytest.approx((0.1 * 2 + 0.5 * 1 + 0.1 * 1) / 3)
 
 
+@pytest.mark.parametrize(
+    ("loss", "value"), [("mse", 4.0), ("mae", 2.0), ("huber", 1.5), ("quantiles", (0.1 + 0.5 + 0.9) * 2 / 3)]
+)
+def test_every_loss_is_one_word_of_the_config(loss, value):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        forecaster = Parts(compose("main", [f"predictor/loss={loss}"])).forecaster
+    two_too_low = torch.zeros(1, 6, 4, forecaster.n_outputs), torch.full((1, 6, 4, 1), 2.0)
+    assert forecaster.loss(*two_too_low).item() == pytest.approx(value)
+
+
+def test_a_closed_form_cannot_learn_quantiles():
+    with pytest.raises(InputError, match="quantiles"):
+        Forecaster(Linear, **DATA, loss=partial(QuantileLoss, levels=(0.1, 0.5, 0.9)))
+
+
 def test_heads_are_merged_in_time_order():
     heads = Heads(d_model=6, n_heads=3)
     heads.out = nn.Identity()
     x = torch.randn(2, 5, 6)
     _, _, value = heads.split(x, x)
     torch.testing.assert_close(heads.merge(value), heads.value(x))
+
+
+@pytest.mark.parametrize("sampling", ["shared", "independent"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_chance_chooses_the_sampled_keys_in_training_only(sampling, causal):
+    torch.manual_seed(0)
+    attention = ProbSparseAttention(8, 2, 0.0, 2.0, sampling, causal)
+    x = torch.randn(2, 200, 8)
+    assert not torch.equal(attention(x, x), attention(x, x))
+    attention.eval()
+    assert torch.equal(attention(x, x), attention(x, x))
 
 
 @pytest.mark.parametrize(("length", "halved"), [(96, 48), (97, 49), (2, 1), (1, 1)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sliceoff.errors import InputError
-from sliceoff.predictor import GRU, Forecaster, Informer, Linear, PatchTST, transferred
+from sliceoff.predictor import Forecaster, Informer, Linear, PatchTST, Recurrent, transferred
 from sliceoff.predictor.transfer import resized
 
 SIZES = {"n_regions": 2, "n_calendar": 4, "input_length": 48, "horizon": 12, "season_length": 24}
@@ -53,7 +53,7 @@ def test_a_longer_horizon_adapts_a_head_over_steps():
 
 
 def test_what_has_no_counterpart_is_named():
-    saved = content(partial(GRU, hidden_size=4))
+    saved = content(partial(Recurrent, hidden_size=4))
     saved["state_dict"]["network.extra"] = torch.zeros(2)
     saved["state_dict"]["network.head.bias"] = torch.zeros(1, 1)
     del saved["state_dict"]["network.head.weight"]

@@ -1,19 +1,23 @@
 """A recurrent encoder-decoder."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sliceoff.errors import InputError
 from sliceoff.predictor.layers import check_positive
 
 
-class GRU(nn.Module):
+class Recurrent(nn.Module):
     """Reads the history step by step, then unrolls over the horizon's calendar from the state it has reached.
 
     The decoder is never fed its own forecasts, so errors do not pile up along the horizon.
 
     Args:
         n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        cell: `gru` or `lstm`.
         hidden_size, n_layers: of the encoder and of the decoder.
         dropout: between layers.
 
@@ -30,15 +34,20 @@ class GRU(nn.Module):
         n_outputs: int,
         season_length: int,
         *,
+        cell: Literal["gru", "lstm"] = "gru",
         hidden_size: int = 64,
         n_layers: int = 1,
         dropout: float = 0.0,
     ):
         super().__init__()
+        if cell not in (cells := {"gru": nn.GRU, "lstm": nn.LSTM}):
+            raise InputError(f"predictor.network.cell={cell!r} is neither gru nor lstm")
         check_positive([("hidden_size", hidden_size), ("n_layers", n_layers)])
         self.n_outputs = n_outputs
-        self.encoder = nn.GRU(n_channels + n_calendar, hidden_size, n_layers, batch_first=True, dropout=dropout)
-        self.decoder = nn.GRU(n_calendar, hidden_size, n_layers, batch_first=True, dropout=dropout)
+        self.encoder, self.decoder = (
+            cells[cell](n_inputs, hidden_size, n_layers, batch_first=True, dropout=dropout)
+            for n_inputs in (n_channels + n_calendar, n_calendar)
+        )
         self.head = nn.Linear(hidden_size, n_channels * n_outputs)
 
     def forward(
