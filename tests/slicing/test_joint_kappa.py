@@ -135,8 +135,8 @@ def test_joint_rounding_is_above_its_relaxation(offers, scenario, ask, solver):
     assert not rounded.uncovered.any()
 
 
-def test_more_users_than_any_pair_serves(offers, scenario, ask):
-    rental = Exact(offers(1), scenario, kappa="joint", z=2.0).rent(ask([900.0]))
+def test_more_users_than_any_pair_serves(offers, scenario, ask, solver):
+    rental = Exact(offers(1), scenario, kappa="joint", z=2.0, solver=solver).rent(ask([900.0]))
     assert (rental.bandwidth_hz.item(), rental.n_vms.item()) == (80e6, 32)
     assert rental.uncovered.item()
 

@@ -96,15 +96,15 @@ def test_profit_is_the_enumerated_optimum(market, ask, solver):
     assert rental.bandwidth_hz.sum() <= tight.bandwidth_inventory_hz
 
 
-def test_profit_beats_covering(market, ask):
+def test_profit_beats_covering(market, ask, solver):
     """On tasks of its own seed and on others, with the region simulated afresh for what either rents."""
     users = torch.tensor([10.0, 16.0, 22.0], dtype=torch.float64)
     offers = market(3)
     request = ask(users.numpy())
     earned = {}
     for name, slicer in {
-        "profit": Profit(offers, SMALL, **QUICK),
-        "exact": Exact(offers, SMALL, kappa=0.3, z=2.0),
+        "profit": Profit(offers, SMALL, solver=solver, **QUICK),
+        "exact": Exact(offers, SMALL, kappa=0.3, z=2.0, solver=solver),
     }.items():
         rental = slicer.rent(request)
         fresh = measure_revenue(
@@ -124,8 +124,8 @@ def test_profit_beats_covering(market, ask):
     assert earned["profit"] > earned["exact"]
 
 
-def test_errors_seen_make_scenarios(market, ask):
-    slicer = Profit(market(1), SMALL, **QUICK)
+def test_errors_seen_make_scenarios(market, ask, solver):
+    slicer = Profit(market(1), SMALL, solver=solver, **QUICK)
     previous = None
     for last in (8.0, 24.0, 4.0):
         request = ask([12.0], last=[last], previous=previous)
