@@ -62,7 +62,7 @@ def _wandb(name: str, directory: Path, project: str, entity: str | None, online:
         entity=entity,
         group=directory.name,
         job_type=name,
-        save_dir=directory,
+        save_dir=directory.absolute(),  # W&B's process may have another working directory
         mode="disabled" if mode == "disabled" else "online" if online else "offline",
         settings=wandb.Settings(silent=True, console="off"),
     )

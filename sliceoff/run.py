@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -209,8 +210,11 @@ class Parts:
         return test(forecaster, trainer=self._build("trainer.predictor"), datamodule=datamodule or self.datamodule)
 
     def logger(self, name: str, directory: RunDirectory) -> list[Logger]:
-        """The experiment loggers of one part of the run."""
-        return self._build("logger")(name=name, directory=directory.path)
+        """The experiment loggers of one part of the run; each is told the whole config."""
+        loggers = self._build("logger")(name=name, directory=directory.path)
+        for logger in loggers:
+            logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(self._cfg, resolve=True)))
+        return loggers
 
     def _slicer(self, key: str) -> Slicer:
         scenario = self.scenario
@@ -263,6 +267,16 @@ class Parts:
             raise
 
 
+def configure(*overrides: str) -> DictConfig:
+    """The config that `main.py OVERRIDES...` would run, for notebooks and tests.
+
+    Raises:
+        HydraException: an override names nothing that exists.
+    """
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return hydra.compose("main", overrides=list(overrides))
+
+
 def run(cfg: DictConfig) -> RunResult:
     """Run the job that `cfg` describes and write its run directory.
 
@@ -274,6 +288,7 @@ def run(cfg: DictConfig) -> RunResult:
     directory = _directory(cfg)
     torch.set_num_threads(cfg.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning 2.6 with torch 2.13
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = Parts(cfg)
     try:
@@ -334,11 +349,10 @@ def _known_keys(overrides: list[str], unknown: str) -> list[str]:
         for word in overrides
         if "=" in word and not word.startswith(unknown) and (CONFIGS / word.partition("=")[0]).is_dir()
     ]
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        try:
-            cfg = hydra.compose("main", overrides=groups)
-        except HydraException:
-            cfg = hydra.compose("main")
+    try:
+        cfg = configure(*groups)
+    except HydraException:
+        cfg = configure()
     return list(_keys(cast(Mapping, OmegaConf.to_container(cfg))))
 
 

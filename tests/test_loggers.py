@@ -1,9 +1,22 @@
 """Weights & Biases is offline unless asked and logged in, never prompts, and never stops a run."""
 
+import time
+
 import pytest
 from matplotlib.figure import Figure
 
 from sliceoff.loggers import Guarded, csv_logger, finish, log_figures, log_files, wandb_logger
+
+
+def recorded(directory, names):
+    """Which names an offline W&B run in `directory` holds; its process may still be writing when the run has ended."""
+    deadline = time.monotonic() + 30
+    found = []
+    while len(found) < len(names) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        content = b"".join(file.read_bytes() for file in directory.glob("wandb/offline-run-*/*.wandb"))
+        found = [name for name in names if name.encode() in content]
+    return found
 
 
 def test_csv_opens_a_new_version_and_keeps_the_old(tmp_path):
@@ -24,7 +37,7 @@ def test_wandb_logs_offline_without_a_prompt_and_csv_goes_on(tmp_path, monkeypat
         logger.log_metrics({"val/loss": 1.0}, step=0)
     log_figures(loggers, {"empty": Figure()})
     finish(loggers)
-    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert recorded(tmp_path, ["val/loss"]) == ["val/loss"]
     assert "1.0" in next(tmp_path.glob("logs/predictor/version_0/metrics.csv")).read_text()
 
 
@@ -66,7 +79,13 @@ def test_figures_and_files_reach_an_offline_wandb_run(tmp_path, caplog):
     log_files(loggers, "nothing", [])
     finish(loggers)
     assert "W&B logging is off" not in caplog.text
-    (record,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    content = record.read_bytes()
-    for name in (b"checkpoints/best.ckpt", b"results.parquet", b"Profit by stack"):
-        assert name in content
+    names = ["checkpoints/best.ckpt", "results.parquet", "Profit by stack"]
+    assert recorded(tmp_path, names) == names
+
+
+def test_a_wandb_run_holds_the_config(cli, tmp_path):
+    ended = cli("debug=fast", "job=fit_predictor", "predictor=linear", "data.days=21", "logger=wandb", "seed=4711")
+    assert ended.code == 0, ended.err
+    (run,) = tmp_path.glob("runs/fit_predictor/*")
+    names = ["4711", "sliceoff.predictor.Linear"]
+    assert recorded(run, names) == names
