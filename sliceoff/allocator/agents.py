@@ -93,16 +93,22 @@ class Agents(nn.Module):
 
         Agents stand for each other where there is only one.
         """
+        rows = len(observation.region)
         with torch.no_grad():
-            everyone = Observation(*(x.expand(self.n_agents, *x.shape) for x in observation))
+            # Matrix products round differently for few rows. In whole eights a region's action is the same bit for bit
+            # whatever other regions it is asked for with.
+            everyone = Observation(
+                *(
+                    torch.cat((x, x[:1].expand(-rows % 8, *x.shape[1:]))).expand(self.n_agents, -1, *x.shape[1:])
+                    for x in observation
+                )
+            )
             actions = self.network.actor(everyone)
             current, peer = actions[0], actions[-1]
-            if policy == "current":
-                return current
-            if policy == "peer":
-                return peer
-            value = distillation.state_value(self.network.critic(everyone, actions, self.n_critics))
-            return distillation.hybrid_action(current, peer, distillation.advantage(value[-1], value[0]))
+            if policy == "hybrid":
+                value = distillation.state_value(self.network.critic(everyone, actions, self.n_critics))
+                current = distillation.hybrid_action(current, peer, distillation.advantage(value[-1], value[0]))
+            return (peer if policy == "peer" else current)[:rows]
 
     def update_critics(
         self,

@@ -215,7 +215,8 @@ def packings(
     wanted = state.tasks.present & (worth > 0)
     users = max(int(wanted.sum(-1).max()) if wanted.numel() else 0, 1)
     by_rank, by_place = _position(rank, wanted), _position(placement(bandwidth_s, execution_s), wanted)
-    favoured = torch.arange(0, users + 1, stride, device=worth.device)
+    # Up to all of them, so that every region has the plans that it would have alone.
+    favoured = torch.arange(0, users + stride, stride, device=worth.device)
     key = torch.where(
         by_rank.unsqueeze(1) < favoured.view(-1, 1), by_place.unsqueeze(1), wanted.shape[-1] + by_rank.unsqueeze(1)
     )

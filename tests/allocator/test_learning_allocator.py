@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from sliceoff import checkpoint
 from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, Prices, SetNetwork
 from sliceoff.errors import InputError
-from sliceoff.region import Equal, Greedy, RegionEnvironment, Scenario, check_allocation
+from sliceoff.region import Equal, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation
 
 SCENARIO = Scenario(max_users=12, max_vms=8)
 SMALL = {
@@ -202,3 +202,28 @@ def test_configs_build(name):
     )
     check_allocation(state(), allocator.allocate(SCENARIO, state()))
     assert isinstance(checkpoint.build(allocator.spec), LearningAllocator)
+
+
+@pytest.mark.parametrize("network", [partial(SetNetwork, width=64), partial(MLPNetwork, hidden=(64, 64))])
+@pytest.mark.parametrize("decoder", [partial(Prices, stride=4), partial(Packing, stride=4), Paper])
+def test_a_region_is_served_alike_whatever_the_batch(network, decoder):
+    """Bit for bit: regions of different loads, alone and in batches of any size."""
+    allocator = build(network=network, decoder=decoder).eval()
+    for weight in allocator.agents.parameters():  # far from action zero
+        weight.data *= 3
+    environment = RegionEnvironment(SCENARIO, torch.linspace(1, 12, 21), 21, seed=3, bandwidth_hz=8e6, n_vms=3)
+    seen = environment.reset()
+    for _ in range(3):
+        seen, _ = environment.step(Greedy().allocate(SCENARIO, seen))
+    whole = allocator.allocate(SCENARIO, seen)
+    for size in (1, 2, 3, 8, 20):
+        parts = [allocator.allocate(SCENARIO, some) for some in batches(seen, size)]
+        for name, expected in whole._asdict().items():
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), expected)
+
+
+def batches(state, size):
+    """The regions of a state, some at a time."""
+    tasks = zip(*(field.split(size) for field in state.tasks), strict=True)
+    rest = zip(*(field.split(size) for field in state[1:]), strict=True)
+    return [RegionState(Tasks(*task), *other) for task, other in zip(tasks, rest, strict=True)]
