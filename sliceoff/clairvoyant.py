@@ -39,7 +39,7 @@ def clairvoyant(
     scale = revenue_scale(trace.step_s, slots_per_period, scenario.short_slot_s)
     rent = offers.bandwidth_price.unsqueeze(2) + offers.vm_price.unsqueeze(1)
     environment = RegionEnvironment(
-        scenario, users[periods.start], len(trace.regions), seed, bandwidth_hz=offers.bandwidth_hz[:, -1], n_vms=1
+        scenario, 0.0, len(trace.regions), seed, bandwidth_hz=offers.bandwidth_hz[:, -1], n_vms=1
     )
     bounds: list[float] = []
     for start in range(0, len(periods), _TOGETHER):

@@ -120,7 +120,7 @@ class Simulation:
         self._rows: list[dict[str, Any]] = []
         ids = torch.arange(windows.n_regions)
         self._batches = [
-            RegionEnvironment(scenario, self._users[start, part], len(part), seed, copy_ids=part)
+            RegionEnvironment(scenario, 0.0, len(part), seed, copy_ids=part)
             for part in ids.split(regions_per_batch or ceil(len(ids) / workers))
         ]
         self._pool = ThreadPoolExecutor(workers)

@@ -131,7 +131,7 @@ class Profit:
                 self._allocator,
                 _grid(self._offers.bandwidth_hz.unique().tolist()),
                 [int(size) for size in _grid(self._offers.n_vms.unique().tolist())],
-                [float(users) for users in range(self._step, most + self._step, self._step)],
+                [float(users) for users in (*range(self._step, most, self._step), most)],
                 copies=self._copies,
                 slots=self._slots,
                 seed=self._seed,
