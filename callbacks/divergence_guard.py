@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 
 
 class Diverged(RuntimeError):
-    """Training diverged: the reason, and the checkpoint to go back to."""
+    """Training diverged: the reason, and the last good checkpoint."""
 
 
 class DivergenceGuard(pl.Callback):
@@ -50,4 +50,4 @@ def _last_good(trainer: pl.Trainer) -> str:
     written = [path for saver in trainer.checkpoint_callbacks if (path := getattr(saver, "best_model_path", ""))]
     if not written:
         return "no checkpoint was written yet; start again with a lower learning rate"
-    return f"go back to {max(written, key=os.path.getmtime)}, with a lower learning rate"
+    return f"the last good checkpoint is {max(written, key=os.path.getmtime)}; start again with a lower learning rate"

@@ -28,6 +28,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from callbacks import Diverged
 from sliceoff import checkpoint
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, near_miss
@@ -42,7 +43,7 @@ from sliceoff.slicing import Offers, Slicer
 _PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
-INTERRUPTED, WRONG_INPUT = 130, 2
+INTERRUPTED, WRONG_INPUT, DIVERGED = 130, 2, 1
 
 
 @dataclass(frozen=True)
@@ -303,7 +304,7 @@ def run(cfg: DictConfig) -> RunResult:
 
 
 def main() -> None:
-    """The command line: exit code 0 done, 2 wrong input (one line on stderr), 130 interrupted."""
+    """The command line: exit code 0 done, 2 wrong input, 1 training diverged (one line on stderr), 130 interrupted."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
     try:
         _hydra_main()
@@ -323,6 +324,9 @@ def _hydra_main(cfg: DictConfig) -> dict[str, Any]:
         result = run(cfg)
     except InputError as error:  # here, because Hydra would print a line of its own
         _fail(str(error))
+    except Diverged as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        sys.exit(DIVERGED)
     print(result.directory)
     return result.summary
 

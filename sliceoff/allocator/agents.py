@@ -179,11 +179,15 @@ class Agents(nn.Module):
             self.xi_spread.copy_(distillation.running_spread(self.xi_spread, xi))
             weight = distillation.confidence(xi, self.xi_spread, self.confidence, self.exponent_clip)
         loss = distillation.distillation_loss(own_action, peer_action, weight, acting(met, action))
+        low, middle, high = xi.flatten().quantile(xi.new_tensor((0.1, 0.5, 0.9)))
         return loss, {
             "distillation_loss": loss.detach(),
             "distillation_weight": weight.mean(),
             "xi_mean": xi.mean(),
             "xi_std": xi.std(),
+            "xi_10_percent": low,
+            "xi_median": middle,
+            "xi_90_percent": high,
             "peer_is_worth_more": (xi > 0).float().mean(),
         }
 

@@ -218,7 +218,8 @@ class LearningAllocator(pl.LightningModule):
             environment=self._regions(),
             shadow=self._regions(),
             ring=Ring(self.buffer_size),
-            generator=torch.Generator().manual_seed(self.seed),
+            generator=torch.Generator(self.device).manual_seed(self.seed),
+            draws=torch.Generator().manual_seed(self.seed),
         )
         if self._saved_experience is not None:
             self._experience.load_state_dict(self._saved_experience, self.device)
@@ -253,7 +254,7 @@ class LearningAllocator(pl.LightningModule):
         saturated = torch.zeros((), device=self.device)
         for _ in range(self.env_steps):
             if environment.steps % self.slots_per_rental == 0:
-                mean_users, bandwidth_hz, n_vms = self._perspectives.draw(environment.n_copies, experience.generator)
+                mean_users, bandwidth_hz, n_vms = self._perspectives.draw(environment.n_copies, experience.draws)
                 for regions in (environment, experience.shadow):
                     regions.mean_users = mean_users
                     regions.rent(bandwidth_hz, n_vms)
@@ -281,7 +282,7 @@ class LearningAllocator(pl.LightningModule):
         with torch.no_grad():
             action = self.agents.network.actor(seen)
         if experience.ring.size < self.learning_starts:
-            return 2 * torch.rand(action.shape, generator=experience.generator).to(self.device) - 1
+            return 2 * torch.rand(action.shape, generator=experience.generator, device=self.device) - 1
         return td3.explore(action, self._noise(action.shape, experience.generator), self.exploration_noise)
 
     def _learn(self, experience: "Experience") -> dict[str, Tensor]:
@@ -303,7 +304,7 @@ class LearningAllocator(pl.LightningModule):
         return Observation(*(x.unflatten(0, (self.agents.n_agents, -1)) for x in seen))
 
     def _noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        return torch.randn(*shape, generator=generator).to(self.device)
+        return torch.randn(*shape, generator=generator, device=self.device)
 
     def _reward(self, shadow: RegionEnvironment, outcome: Outcome) -> Float[Tensor, " rows"]:
         """Eq. 22, in tasks of mean priority times `reward_scale`; the shadow makes its step."""
@@ -399,7 +400,8 @@ class Experience:
     environment: RegionEnvironment
     shadow: RegionEnvironment
     ring: Ring
-    generator: torch.Generator
+    generator: torch.Generator  # of noise and batches, on the device
+    draws: torch.Generator  # of perspectives
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and ints alone."""
@@ -408,6 +410,7 @@ class Experience:
             "shadow": self.shadow.state_dict(),
             "ring": self.ring.state_dict(),
             "generator": self.generator.get_state(),
+            "draws": self.draws.get_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
@@ -416,6 +419,7 @@ class Experience:
         self.shadow.load_state_dict(state["shadow"])
         self.ring.load_state_dict(state["ring"], device)
         self.generator.set_state(state["generator"])
+        self.draws.set_state(state["draws"])
 
 
 def saturated_share(action: Float[Tensor, "agents batch rows actions"], observation: Observation) -> Float[Tensor, ""]:

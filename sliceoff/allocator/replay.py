@@ -66,17 +66,17 @@ class Ring:
             self._storage = Transition(
                 *(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in rows)
             )
-        place = (torch.arange(count) + self._next) % self.buffer_size
+        place = (torch.arange(count, device=rows.reward.device) + self._next) % self.buffer_size
         for stored, new in zip(self._storage, rows, strict=True):
             stored[:, place] = new
         self._next = (self._next + count) % self.buffer_size
         self.size = min(self.size + count, self.buffer_size)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Transition:
-        """Draw `batch_size` transitions per agent, with replacement."""
+        """Draw `batch_size` transitions per agent, with replacement; the generator is on the ring's device."""
         assert self._storage is not None, "nothing was added yet"
         agents, device = self._storage.reward.shape[0], self._storage.reward.device
-        row = torch.randint(self.size, (agents, batch_size), generator=generator, device=generator.device).to(device)
+        row = torch.randint(self.size, (agents, batch_size), generator=generator, device=device)
         # One index over both axes: a single gather per field.
         row = (row + torch.arange(agents, device=device).unsqueeze(-1) * self.buffer_size).flatten()
         return Transition(

@@ -143,7 +143,8 @@ def test_fitting_leaves_denormal_numbers_as_they_were(tmp_path):
 
 def test_logs_what_a_researcher_watches(tmp_path):
     names = set(fit(build(), 3, tmp_path).callback_metrics)
-    wanted = "revenue_current revenue_peer q twin_gap xi_mean xi_std peer_is_worth_more distillation_weight saturated critic_loss actor_loss"
+    wanted = "revenue_current revenue_peer q twin_gap critic_loss actor_loss saturated distillation_weight"
+    wanted += " xi_mean xi_std xi_10_percent xi_median xi_90_percent peer_is_worth_more"
     assert {f"train/{name}" for name in wanted.split()} <= names
     wanted = "revenue revenue_hybrid revenue_current revenue_peer above_greedy of_bound"
     assert {f"val/{name}" for name in wanted.split()} <= names

@@ -47,7 +47,7 @@ def fit(module: Doubling, guard: DivergenceGuard, directory) -> pl.Trainer:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("last", "reason"), [(float("nan"), "train/q is nan"), (None, "beyond its limit 100")])
 def test_stops_with_the_reason_and_leaves_the_checkpoint_of_before(tmp_path, last, reason):
-    with pytest.raises(Diverged, match=rf"{reason} in epoch 2; go back to {tmp_path}/last.ckpt"):
+    with pytest.raises(Diverged, match=rf"{reason} in epoch 2; the last good checkpoint is {tmp_path}/last.ckpt"):
         fit(Doubling(last), DivergenceGuard({"train/q": 100.0}), tmp_path)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 1
 
@@ -66,3 +66,10 @@ def test_says_so_where_there_is_nothing_to_go_back_to(tmp_path):
 def test_limits_hold_for_either_sign():
     assert diverged({"q": -5.0}, {"q": 4.0}) == "q is -5, beyond its limit 4"
     assert diverged({"q": -5.0, "loss": 1e30}, {"q": 6.0}) is None
+
+
+def test_main_says_why_it_stopped_in_one_line(cli):
+    ended = cli("debug=fast", "job=fit_allocator", "callbacks.allocator.divergence.limits={train/q:1.0e-9}")
+    assert ended.code == 1
+    assert len(ended.err.strip().splitlines()) == 1, ended.err
+    assert ended.err.startswith("stopped: train/q is ")
