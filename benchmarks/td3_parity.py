@@ -4,15 +4,18 @@ a plain torch loop's too).
 Same networks, hyperparameters, exploration, start of learning and steps; returns are means of ten evaluation episodes
 without noise, from the same starts.
 
-    python benchmarks/td3_parity.py [--seeds 5] [--tasks Pendulum-v1 InvertedPendulum-v5] [--skip-returns]
+    python benchmarks/td3_parity.py [--seeds 5] [--tasks Pendulum-v1 Reacher-v5 InvertedPendulum-v5] [--skip-returns]
 
-`InvertedPendulum-v5` needs the package mujoco.
+`Reacher-v5` and `InvertedPendulum-v5` need `gymnasium[mujoco]`. Each return is kept under `runs/benchmarks/td3_parity`;
+the benchmark goes on where it stopped.
 """
 
 import argparse
+import json
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -27,7 +30,8 @@ from sliceoff.region import Observation
 
 # Small networks, so that ten runs a task take minutes; speed is measured at the published ones.
 HIDDEN, SPEED_HIDDEN = (64, 64), (400, 300)
-STEPS = {"Pendulum-v1": 10_000, "InvertedPendulum-v5": 6_000}
+STEPS = {"Pendulum-v1": 15_000, "Reacher-v5": 10_000, "InvertedPendulum-v5": 6_000}
+CELLS = Path(__file__).parents[1] / "runs" / "benchmarks" / "td3_parity"
 LEARNING_RATE, BATCH, LEARNING_STARTS, NOISE, GAMMA, TAU, BUFFER = 1e-3, 128, 500, 0.1, 0.98, 0.005, 50_000
 EVALUATIONS, EVALUATION_SEED = 10, 10_000
 Act = Callable[[np.ndarray], np.ndarray]
@@ -145,18 +149,35 @@ def mean_return(task: gymnasium.Env, act: Act) -> float:
     return total / EVALUATIONS
 
 
+def our_return(name: str, seed: int) -> float:
+    """Train ours, then evaluate."""
+    task = gymnasium.make(name)
+    ours = Ours(task, seed, HIDDEN, BATCH)
+    ours.train(task, STEPS[name], seed)
+    return mean_return(task, ours.act)
+
+
+def their_return(name: str, seed: int) -> float:
+    """Train SB3's, then evaluate."""
+    task = gymnasium.make(name)
+    model = theirs(task, seed, HIDDEN, BATCH).learn(STEPS[name])
+    return mean_return(task, lambda seen: model.predict(seen, deterministic=True)[0])
+
+
+def kept(train: Callable[[str, int], float], side: str, name: str, seed: int) -> float:
+    """A return, from its file if it was measured before."""
+    path = CELLS / f"{name}-{STEPS[name]}-{side}-{seed}.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(train(name, seed)))
+        print(f"{path.stem}: {path.read_text()}", flush=True)
+    return json.loads(path.read_text())
+
+
 def compare_returns(name: str, seeds: int) -> dict[str, float]:
     """Train both on every seed."""
-    returns: dict[str, list[float]] = {"ours": [], "sb3": []}
-    for seed in range(seeds):
-        task = gymnasium.make(name)
-        ours = Ours(task, seed, HIDDEN, BATCH)
-        ours.train(task, STEPS[name], seed)
-        returns["ours"].append(mean_return(task, ours.act))
-        model = theirs(gymnasium.make(name), seed, HIDDEN, BATCH)
-        model.learn(STEPS[name])
-        returns["sb3"].append(mean_return(task, lambda seen, model=model: model.predict(seen, deterministic=True)[0]))
-        print(f"{name} seed {seed}: ours {returns['ours'][-1]:.1f}, SB3 {returns['sb3'][-1]:.1f}", flush=True)
+    sides = {"ours": our_return, "sb3": their_return}
+    returns = {side: [kept(train, side, name, seed) for seed in range(seeds)] for side, train in sides.items()}
     (mine, mine_half), (sb3, sb3_half) = interval(returns["ours"]), interval(returns["sb3"])
     overlap = abs(mine - sb3) <= mine_half + sb3_half
     table(
