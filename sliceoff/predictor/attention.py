@@ -4,12 +4,13 @@ All take queries (batch, heads, L_Q, size), keys and values (batch, heads, L_K, 
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Sampling = Literal["shared", "independent"]
 
@@ -69,25 +70,55 @@ def prob_sparse_attention(
     sample = sample.to(query.device)
     with torch.no_grad():  # the measure chooses queries; no gradient flows through a choice
         active = sparsity(query, key, sample, causal).topk(top, dim=-1, sorted=False).indices
-    rows = active.unsqueeze(-1).expand(-1, -1, -1, query.shape[-1])
-    seen = torch.arange(n_keys, device=query.device) <= active.unsqueeze(-1) if causal else None
-    chosen = query.gather(-2, rows)
-    # Adding the difference to the lazy rows costs a backward pass less memory traffic than putting rows in their place.
-    if causal:
-        lazy = value.cumsum(-2)
-        return lazy.scatter_add(-2, rows, _attend(chosen, key, value, seen, dropout) - lazy.gather(-2, rows))
-    # A query of zeros attends to all keys alike: one product gives the mean with the rest, forward and backward.
-    attended, mean = _attend(F.pad(chosen, (0, 0, 0, 1)), key, value, None, dropout).split((top, 1), -2)
-    return mean.expand_as(query).scatter_add(-2, rows, attended - mean)
+    return _Sparse.apply(query, key, value, active, causal, dropout)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, dropout: float) -> Tensor:
-    """Dense attention, written out: for few queries faster on a processor than the fused kernel."""
-    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
-    if seen is not None:
-        scores = scores.masked_fill(~seen, -math.inf)
-    weights = scores.softmax(-1)
-    return (F.dropout(weights, dropout) if dropout > 0 else weights) @ value
+class _Sparse(torch.autograd.Function):
+    """Dense attention of the `active` queries; the other rows get the mean of the values, or their running sum.
+
+    The gradient is written out because autograd's copies more and keeps more (`benchmarks/attention.py`). In that of
+    the softmax, `attended` replaces a sum over keys, as in FlashAttention (Dao et al., NeurIPS 2022).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, active: Tensor, causal: bool, dropout: float):
+        rows = active.unsqueeze(-1).expand(-1, -1, -1, query.shape[-1])
+        chosen = query.gather(-2, rows) / math.sqrt(query.shape[-1])
+        scores = chosen @ key.transpose(-1, -2)
+        if causal:
+            scores = scores.masked_fill(
+                torch.arange(key.shape[-2], device=key.device) > active.unsqueeze(-1), -math.inf
+            )
+        weights = scores.softmax(-1)
+        kept = F.dropout(torch.ones_like(weights), dropout) if dropout > 0 else None
+        attended = (weights if kept is None else weights * kept) @ value
+        ctx.save_for_backward(key, value, rows, chosen, weights, kept, attended)
+        ctx.causal, ctx.autocast = causal, torch.is_autocast_enabled(query.device.type)
+        lazy = value.cumsum(-2) if causal else value.mean(-2, keepdim=True).expand_as(query)
+        return lazy.scatter(-2, rows, attended.to(lazy.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor):  # type: ignore[override]
+        key, value, rows, chosen, weights, kept, attended = ctx.saved_tensors
+        with torch.autocast(gradient.device.type, enabled=ctx.autocast):
+            active = gradient.gather(-2, rows)
+            along = active @ value.transpose(-1, -2)
+            if kept is not None:
+                along, kept = along * kept, weights * kept
+            to_value = (weights if kept is None else kept).transpose(-1, -2) @ active
+            if ctx.causal:
+                to_value += gradient.scatter(-2, rows, 0).flip(-2).cumsum(-2).flip(-2)
+            else:
+                to_value += (gradient.sum(-2, keepdim=True) - active.sum(-2, keepdim=True)) / len(value[0, 0])
+            to_scores = along.sub_((active * attended).sum(-1, keepdim=True)).mul_(weights)
+            to_key = to_scores.transpose(-1, -2) @ chosen
+            to_chosen = to_scores @ key / math.sqrt(key.shape[-1])
+            del along, to_scores, weights, kept
+            if not torch.compiler.is_compiling():  # a compiler plans memory itself
+                ctx.maybe_clear_saved_tensors()  # unless the graph is retained; before the last large one is made
+            to_query = to_chosen.new_zeros(gradient.shape).scatter_(-2, rows, to_chosen)
+        return to_query, to_key, to_value, None, None, None
 
 
 def sparse_count(factor: float, length: int) -> int:
@@ -120,7 +151,7 @@ def sparsity(
     """
     # (batch, heads, sampled, queries): reducing over an outer dimension is several times as fast as over the last.
     if len(sample) == 1:
-        scores = key[..., sample[0], :] @ query.transpose(-1, -2)
+        scores = key.index_select(-2, sample[0]) @ query.transpose(-1, -2)
     else:
         scores = torch.einsum("bhqd,bhqsd->bhsq", query, key[..., sample, :])
     scale = math.sqrt(query.shape[-1])

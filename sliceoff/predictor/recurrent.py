@@ -1,7 +1,5 @@
 """A recurrent encoder-decoder."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,7 +32,7 @@ class Recurrent(nn.Module):
         n_outputs: int,
         season_length: int,
         *,
-        cell: Literal["gru", "lstm"] = "gru",
+        cell: str = "gru",
         hidden_size: int = 64,
         n_layers: int = 1,
         dropout: float = 0.0,

@@ -102,6 +102,24 @@ def test_the_generator_decides_the_sample():
 
 
 @pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_gradients_are_those_of_finite_differences(causal, dropout):
+    inputs = [x.double().requires_grad_() for x in qkv(1, 2, 9, 9, size=3)]
+    sample = torch.tensor([[0, 4, 7]])
+
+    def attended(query, key, value):
+        torch.manual_seed(0)  # the same keys dropped every time
+        return prob_sparse_attention(
+            query, key, value, factor=1, causal=causal, dropout=dropout, sample=sample, dense_below=0
+        )
+
+    assert torch.autograd.gradcheck(attended, inputs)
+    kept = attended(*inputs).sum()
+    once, again = (torch.autograd.grad(kept, inputs, retain_graph=True) for _ in range(2))
+    torch.testing.assert_close(once, again)
+
+
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("length", [12, 80])  # dense, sparse
 def test_dropout_changes_a_forward_pass_but_not_the_mean(causal, length):
     query, key, value = (x.expand(4000, -1, -1, -1) for x in qkv(1, 1, length, length, size=2))
