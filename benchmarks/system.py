@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import polars
 import torch
-from harness import finish, table
+from harness import finish, interval, table
 from hydra import compose, initialize_config_dir
-from scipy import stats
 
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.jobs.fit_allocator import is_trained
@@ -125,16 +124,9 @@ class Setting:
         return path
 
 
-def spread(values: list[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % interval."""
-    if len(values) < 2:
-        return values[0], float("nan")
-    return float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-
-
 def shown(values: list[float], digits: int = 1) -> str:
     """Mean and interval for people."""
-    mean, half = spread(values)
+    mean, half = interval(values)
     return f"{mean:,.{digits}f} ± {half:.{digits}f}" if np.isfinite(half) else f"{mean:,.{digits}f}"
 
 
@@ -169,9 +161,9 @@ def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, 
         )
         key = f"{trace}/{'-'.join(cell)}"
         for name, values in (("gain_percent", gain), ("of_bound_percent", share)):
-            results[f"{key}/{name}"] = spread(values)[0]
+            results[f"{key}/{name}"] = interval(values)[0]
             if len(values) > 1:
-                results[f"{key}/{name}_half_width"] = spread(values)[1]
+                results[f"{key}/{name}_half_width"] = interval(values)[1]
     table(f"{trace}: {settings[0].periods} long slots, {len(settings)} seeds (means, 95 % intervals over seeds)", rows)
     return results
 
