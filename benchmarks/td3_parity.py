@@ -1,5 +1,5 @@
-"""Our single-agent TD3 against Stable-Baselines3's: returns at equal steps, and gradient steps per second (beside
-a plain torch loop's too).
+"""Our single-agent TD3 against Stable-Baselines3's: returns at equal steps, gradient steps per second (beside a plain
+torch loop's too), and what part of the allocator's own replay loop is not learning.
 
 Same networks, hyperparameters, exploration, start of learning and steps; returns are means of ten evaluation episodes
 without noise, from the same starts.
@@ -11,27 +11,34 @@ the benchmark goes on where it stopped.
 """
 
 import argparse
+import cProfile
 import json
+import logging
+import pstats
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from harness import finish, interval, table
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from plain_td3 import PlainTD3
 from stable_baselines3 import TD3
 from stable_baselines3.common.noise import NormalActionNoise
 
 from sliceoff.allocator import Agents, MLPNetwork, Ring, Transition, td3
-from sliceoff.region import Observation
+from sliceoff.region import Observation, Scenario
 
 # Small networks, so that ten runs a task take minutes; speed is measured at the published ones.
 HIDDEN, SPEED_HIDDEN = (64, 64), (400, 300)
 STEPS = {"Pendulum-v1": 15_000, "Reacher-v5": 10_000, "InvertedPendulum-v5": 6_000}
-CELLS = Path(__file__).parents[1] / "runs" / "benchmarks" / "td3_parity"
+ROOT = Path(__file__).parents[1]
+CELLS = ROOT / "runs" / "benchmarks" / "td3_parity"
 LEARNING_RATE, BATCH, LEARNING_STARTS, NOISE, GAMMA, TAU, BUFFER = 1e-3, 128, 500, 0.1, 0.98, 0.005, 50_000
 EVALUATIONS, EVALUATION_SEED = 10, 10_000
 Act = Callable[[np.ndarray], np.ndarray]
@@ -249,6 +256,50 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     }
 
 
+def compare_loop(turns: int = 15) -> dict[str, float]:
+    """Parts of the time of the allocator's replay loop, batch 256, networks 400-300 where they are perceptrons."""
+    results: dict[str, float] = {}
+    rows = []
+    for name in ("paper_dual", "dual"):
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            cfg = compose("main", overrides=[f"allocator={name}", "allocator.batch_size=256"])
+        allocator = instantiate(cfg.allocator, _partial_=True, _convert_="all")(
+            scenario=Scenario(),
+            mean_users=torch.full((1, 1), 20.0),
+            bandwidth_options_hz=[20e6],
+            vm_options=[12],
+            steps_per_epoch=turns,
+            learning_starts=0,
+        )
+        trainer = pl.Trainer(
+            max_epochs=1,
+            limit_val_batches=0,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        profile = cProfile.Profile()
+        profile.runcall(trainer.fit, allocator)
+        spent = {
+            f"{Path(file).stem}.{function}": seconds
+            for (file, _, function), (_, _, _, seconds, _) in pstats.Stats(profile).stats.items()
+        }
+        step, act = spent["allocator.training_step"], spent["allocator._act"]
+        buffer = spent["replay.sample"] + spent["replay.add"]
+        shares = {
+            "environment": (act - spent["replay.add"]) / step,
+            "buffer": buffer / step,
+            "environment and buffer": (act + spent["replay.sample"]) / step,
+        }
+        ratio = f"{cfg.allocator.env_steps} x {cfg.allocator.n_copies} : {cfg.allocator.gradient_steps}"
+        rows.append({"": name, "env steps : updates": ratio, **{key: f"{share:.1%}" for key, share in shares.items()}})
+        results[f"share_of_loop_{name}_environment_and_buffer"] = shares["environment and buffer"]
+    table("Replay loop of both agents: parts of its time", rows)
+    return results
+
+
 def repeated(call: Callable[[], object], repeats: int = 300) -> float:
     """Calls per second."""
     started = time.perf_counter()
@@ -265,9 +316,10 @@ def main() -> None:
     parser.add_argument("--skip-speed", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     results: dict[str, float] = {}
     if not options.skip_speed:
-        results |= compare_speed()
+        results |= compare_speed() | compare_loop()
     for name in [] if options.skip_returns else options.tasks:
         results |= compare_returns(name, options.seeds)
     finish(results)
