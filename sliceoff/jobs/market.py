@@ -43,7 +43,7 @@ class Market:
     scenario: str | None = None
     scenarios: int = 10
     first: int = 0
-    simulated_tasks: int = 2_000
+    simulated_tasks: int = 20_000
 
     def __post_init__(self) -> None:
         for option, least in (("scenarios", 1), ("first", 0), ("simulated_tasks", 0)):
@@ -114,4 +114,5 @@ class Market:
     def _confirmed(self, outcome: Outcome, seed: int) -> dict[str, float]:
         if not self.simulated_tasks:
             return {}
-        return {"response_over_promise": simulate(outcome, self.simulated_tasks, seed).ratio}
+        responses = simulate(outcome, self.simulated_tasks, seed)
+        return {"response_error": responses.error, "worst_response_error": responses.worst_error}

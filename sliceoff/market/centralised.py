@@ -1,17 +1,19 @@
 """The Stackelberg leader: asks servers for capacity, hears what they want for it, and seeks the best request."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from sliceoff.errors import InputError
 from sliceoff.market.outcome import Outcome, nobody_hired
-from sliceoff.market.program import DispatchProgram
+from sliceoff.market.program import Dispatch, DispatchProgram
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.search import Composite, Negotiation, Search
 from sliceoff.market.servers import Followers, Rational, Servers
+
+_DECIDED = ("dispatch", "hosted", "bought", "payments")
 
 
 class Leader:
@@ -30,7 +32,8 @@ class Leader:
         self.scenario, self.search = scenario, search
         self.best = nobody_hired(scenario)
         self._program = DispatchProgram(scenario)
-        self._answers: list[tuple[Servers, Servers, Servers]] = []
+        self._asked: tuple[Servers, Dispatch] | None = None
+        self._answers: list[tuple[Servers, ...]] = []
         self._revenues: list[float] = []
 
     @property
@@ -42,8 +45,10 @@ class Leader:
         """The capacity to ask every server for [Gcycle/s]."""
         capacity = self.scenario.capacity
         share = self.search.ask(self._past())
-        asked = self._program.solve(np.clip(share, 0.0, 1.0) * capacity).allotted(self.scenario)
-        return np.minimum(asked, capacity)
+        dispatch = self._program.solve(np.clip(share, 0.0, 1.0) * capacity)
+        asked = np.minimum(dispatch.allotted(self.scenario), capacity)
+        self._asked = asked, dispatch
+        return asked
 
     def tell(self, asked: Servers, given: np.ndarray, wanted: np.ndarray) -> None:
         """What the servers answered: the capacity they give [Gcycle/s] and the reward they want [money/s].
@@ -58,7 +63,10 @@ class Leader:
                 )
         if (given > self.scenario.capacity * (1 + 1e-9)).any():
             raise InputError(f"market: given={given.tolist()} is more than capacity={self.scenario.capacity.tolist()}")
-        dispatch = self._program.solve(given)
+        if self._asked is not None and np.array_equal(given, self._asked[0]):
+            dispatch = self._asked[1]  # the best there is within more than this, so within this too
+        else:
+            dispatch = self._program.solve(given)
         outcome = Outcome(self.scenario, dispatch.work, dispatch.hosted, given, wanted)
         self._answers.append((asked, given, wanted))
         self._revenues.append(outcome.revenue)
@@ -66,13 +74,17 @@ class Leader:
             self.best = outcome
 
     def state_dict(self) -> dict[str, Any]:
-        """All answers so far, as plain lists: JSON."""
-        return {"answers": [[part.tolist() for part in answer] for answer in self._answers]}
+        """All answers, what each would have earned, and the best outcome, as plain lists: JSON."""
+        best = {name: getattr(self.best, name).tolist() for name in _DECIDED}
+        answers = [[part.tolist() for part in answer] for answer in self._answers]
+        return {"answers": answers, "revenues": self._revenues, "best": best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken, as if there had been no stop."""
-        for answer in state["answers"]:
-            self.tell(*(np.asarray(part, dtype=float) for part in answer))
+        self._answers = [tuple(map(np.array, answer)) for answer in state["answers"]]
+        self._revenues = list(state["revenues"])
+        best: dict[str, Any] = {name: np.array(state["best"][name]) for name in _DECIDED}
+        self.best = Outcome(self.scenario, **best)
 
     def _past(self) -> Negotiation:
         asked, given, wanted = np.reshape(self._answers, (-1, 3, len(self.scenario.capacity))).swapaxes(0, 1)
@@ -108,6 +120,4 @@ class Centralised:
         while leader.evaluations < self.evaluations:
             asked = leader.ask()
             leader.tell(asked, *self.followers.answer(scenario, asked))
-        best = leader.best
-        notes = {"evaluations": float(leader.evaluations)}
-        return Outcome(scenario, best.dispatch, best.hosted, best.bought, best.payments, notes)
+        return replace(leader.best, notes={"evaluations": float(leader.evaluations)})

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from sliceoff.errors import InputError
 from sliceoff.market.scenario import MarketScenario
+from sliceoff.slicing.checks import count, not_negative
 
 Range = Sequence[float | int]
 
@@ -50,12 +50,13 @@ class Family:
 
     def __post_init__(self) -> None:
         for name in ("n_applications", "n_servers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"family.{name}={getattr(self, name)} must be at least 1")
+            count(f"family.{name}", getattr(self, name))
         for name in self._ranges():
             pair = getattr(self, name)
-            if len(pair) != 2 or not all(map(isfinite, pair)) or not 0 <= pair[0] <= pair[1]:
-                raise InputError(f"family.{name}={list(pair)} must be two ordered numbers [low, high], none below 0")
+            if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+                raise InputError(f"family.{name}={pair} must be two numbers [low, high]")
+            if not_negative(f"family.{name}", pair[0]) > not_negative(f"family.{name}", pair[1]):
+                raise InputError(f"family.{name}={list(pair)} must be ordered: [low, high]")
 
     def draw(self, seed: int) -> MarketScenario:
         """The market with this number; the same for the same seed everywhere."""

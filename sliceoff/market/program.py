@@ -6,12 +6,15 @@ from math import inf, isfinite
 import mip
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.optimize import minimize
 
 from sliceoff.market.scenario import MarketScenario
-from sliceoff.slicing.solver import Solver
+from sliceoff.slicing.solver import Solver, quiet
 
 _GAP = 1e-7
 _FIRST_TANGENTS = 5
+_NOTHING = 1e-9
+_MANY_PAIRS = 500
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,31 @@ class Dispatch:
     hosted: Bool[np.ndarray, "applications servers"]
     value: float
 
+    @classmethod
+    def of(
+        cls,
+        scenario: MarketScenario,
+        work: Float[np.ndarray, "applications servers"],
+        hosted: Bool[np.ndarray, "applications servers"],
+        capacity: Float[np.ndarray, " servers"],
+    ) -> "Dispatch":
+        """A solver's work as a dispatch: its tolerance (about 1e-7) is taken off, so that (B1) holds to rounding."""
+        work = np.where(hosted, work, 0.0)
+        sent = work.sum(1)
+        work = work * np.minimum(1.0, _ratio(scenario.load, sent))[:, None]
+        room = np.maximum(0.0, capacity - np.where(hosted, scenario.overhead, 0.0).sum(0))
+        work = work * np.minimum(1.0, _ratio(room, work.sum(0)))
+        return cls(work, hosted, float(scenario.value @ work.sum(1)))
+
     def allotted(self, scenario: MarketScenario) -> Float[np.ndarray, " servers"]:
         """f_m by (B1) [Gcycle/s]."""
         return (self.work + np.where(self.hosted, scenario.overhead, 0.0)).sum(0)
 
 
 class DispatchProgram:
-    """(B2), built once: `V(f) = max sum_nm u_n w_nm` under (B1) and capacities f.
+    """(B2), built once: `V(f) = max sum_nm v_n w_nm` under (B1) and capacities f.
 
     Args:
-        weights: u_n, worth of a Gcycle; v_n unless given.
         eligible: applications that may take part; all unless given.
         time_limit_s: per solve; then the best dispatch found counts.
     """
@@ -39,26 +57,24 @@ class DispatchProgram:
     def __init__(
         self,
         scenario: MarketScenario,
-        weights: Float[np.ndarray, " applications"] | None = None,
         eligible: Bool[np.ndarray, " applications"] | None = None,
-        time_limit_s: float = 10.0,
+        time_limit_s: float = 3.0,
     ):
         self._scenario = scenario
-        self._weights = scenario.value if weights is None else weights
         self._solver = Solver("HIGHS", time_limit_s, integer=True, gap=_GAP)
         self._model = self._solver.open()
         possible = scenario.possible if eligible is None else scenario.possible & eligible[:, None]
         self._pairs = Pairs(self._model, scenario, possible)
         self._room = [self._model.add_constr(used <= 0) for used in self._pairs.used()]
-        worth = self._pairs.worth(self._weights)
-        self._model.objective = mip.minimize(-worth)
+        self._model.objective = mip.minimize(-self._pairs.worth(scenario.value))
 
     def solve(self, capacity: Float[np.ndarray, " servers"]) -> Dispatch:
         """The best dispatch within `capacity`."""
         for row, room in zip(self._room, capacity, strict=True):
             row.rhs = max(0.0, float(room))
+        self._pairs.narrow()
         solution = self._solver.solve(self._model, self._pairs.columns)
-        return self._pairs.dispatch(solution.values, self._weights, capacity)
+        return self._pairs.dispatch(solution.values, capacity)
 
 
 @dataclass
@@ -89,6 +105,22 @@ class Pairs:
         """All variables: the work, then the hosting."""
         return [*self.work, *self.hosted]
 
+    def narrow(self) -> None:
+        """Of many pairs, leave those that the relaxation uses, and every application's two nearest servers.
+
+        A solver alone finds good hostings of whole applications late (kernel search, Angelelli et al. 2010).
+        """
+        if len(self.indices) <= _MANY_PAIRS:
+            return
+        for hosted in self.hosted:
+            hosted.ub = 1.0
+        with quiet():
+            self.model.optimize(max_seconds=1e9, relax=True)  # a limit set before would stand
+        used = [(work.x or 0.0) > _NOTHING for work in self.work]  # read before anything is changed
+        near = np.argsort(np.where(self.possible, self.scenario.overhead, inf), axis=1)[:, :2]
+        for (n, m), hosted, relaxed in zip(self.indices, self.hosted, used, strict=True):
+            hosted.ub = float(relaxed or m in near[n])
+
     def used(self) -> list[mip.LinExpr]:
         """f_m of every server."""
         terms: list[list] = [[] for _ in self.scenario.capacity]
@@ -104,7 +136,6 @@ class Pairs:
     def dispatch(
         self,
         values: Float[np.ndarray, " columns"] | None,
-        weights: Float[np.ndarray, " applications"],
         capacity: Float[np.ndarray, " servers"],
     ) -> Dispatch:
         """A solver's columns as a dispatch that keeps (B1) exactly; nothing where there is no solution."""
@@ -112,24 +143,14 @@ class Pairs:
         if values is not None and self.indices:
             rows, columns = np.array(self.indices).T
             raw_work, raw_hosted = np.split(values, 2)
-            hosted[rows, columns] = (raw_hosted > 0.5) & (raw_work > 1e-9)
-            work[rows, columns] = np.maximum(raw_work, 0.0)
-        work = exact(self.scenario, np.where(hosted, work, 0.0), hosted, capacity)
-        return Dispatch(work, hosted, float(weights @ work.sum(1)))
+            hosted[rows, columns] = (raw_hosted > 0.5) & (raw_work > _NOTHING)
+            work[rows, columns] = raw_work
+        return Dispatch.of(self.scenario, work, hosted, capacity)
 
 
-def exact(
-    scenario: MarketScenario,
-    work: Float[np.ndarray, "applications servers"],
-    hosted: Bool[np.ndarray, "applications servers"],
-    capacity: Float[np.ndarray, " servers"],
-) -> Float[np.ndarray, "applications servers"]:
-    """Take a solver's tolerance (about 1e-7) off `work`, so that demand and capacity hold to rounding."""
-    sent = work.sum(1)
-    work = work * np.minimum(1.0, np.divide(scenario.load, sent, out=np.ones_like(sent), where=sent > 0))[:, None]
-    room = np.maximum(0.0, capacity - np.where(hosted, scenario.overhead, 0.0).sum(0))
-    used = work.sum(0)
-    return work * np.minimum(1.0, np.divide(room, used, out=np.ones_like(used), where=used > 0))
+def _ratio(have: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """`have / want`, 1 where nothing is wanted."""
+    return np.divide(have, want, out=np.ones_like(want), where=want > 0)
 
 
 @dataclass(frozen=True)
@@ -169,7 +190,8 @@ def best_purchase(
     """(B2) and (B3) as one program: maximise `sum v_n w_nm - sum_m curve_m(f_m)`.
 
     The convex curve is replaced by tangents from below, so that the program's bound is one for the true problem; each
-    round adds the tangents at its solution (Kelley's cutting planes), until bound and true value meet.
+    round adds the tangents at its solution (Kelley's cutting planes), until bound and true value meet. The value is
+    flat there, so that the capacities are known less well: `refined` has the last word on them.
 
     Args:
         tolerance: relative distance of bound and value at which to stop.
@@ -187,7 +209,8 @@ def best_purchase(
     for part in np.linspace(0, 1, _FIRST_TANGENTS):
         add_tangents(part * scenario.capacity)
     nothing = Dispatch(np.zeros(scenario.possible.shape), np.zeros_like(scenario.possible), 0.0)
-    best, value, bound = (nothing, np.zeros(len(scenario.capacity))), 0.0, inf
+    best, value, bound = (nothing, np.zeros(len(scenario.capacity))), 0.0, float(scenario.value @ scenario.load)
+
     for _ in range(rounds):
         dispatch, bought = contracts.solve(solver)
         if isfinite(lower := model.objective_bound):
@@ -197,7 +220,46 @@ def best_purchase(
         if bound - value <= tolerance * max(1.0, value) or solver.seconds >= time_limit_s:
             break
         add_tangents(bought)
-    return Purchase(*best, max(bound, value))
+    dispatch, bought = refined(scenario, curve, *best)
+    return Purchase(dispatch, bought, max(bound, dispatch.value - float(curve(bought).sum())))
+
+
+def refined(
+    scenario: MarketScenario, curve: Curve, dispatch: Dispatch, bought: Float[np.ndarray, " servers"]
+) -> tuple[Dispatch, Float[np.ndarray, " servers"]]:
+    """The best work and capacities for the hosting of `dispatch`, to rounding: a small convex program (SLSQP)."""
+    hired, least = bought > 0, np.minimum(curve.least, scenario.capacity)
+    if not hired.any():
+        return dispatch, bought
+    pairs, n_hired = np.argwhere(dispatch.hosted), int(hired.sum())
+    value, capacity = scenario.value[pairs[:, 0]], scenario.capacity[hired]
+    linear, quadratic, least = curve.linear[hired], curve.quadratic[hired], least[hired]
+    # x = (w_nm, f_m) of hosted pairs and hired servers; what is left of capacity and load must not be negative.
+    to_server = (pairs[:, 1] == np.flatnonzero(hired)[:, None]).astype(float)
+    to_application = (pairs[:, 0] == np.arange(len(scenario.load))[:, None]).astype(float)
+    left = np.block([[-to_server, np.eye(n_hired)], [-to_application, np.zeros((len(scenario.load), n_hired))]])
+    overhead = np.where(dispatch.hosted, scenario.overhead, 0.0).sum(0)
+    found = minimize(
+        lambda x: linear @ x[len(pairs) :] + quadratic @ x[len(pairs) :] ** 2 - value @ x[: len(pairs)],
+        np.append(dispatch.work[dispatch.hosted], bought[hired]),
+        jac=lambda x: np.append(-value, linear + 2 * quadratic * x[len(pairs) :]),
+        bounds=[(0.0, None)] * len(pairs) + list(zip(least, capacity, strict=True)),
+        constraints={
+            "type": "ineq",
+            "fun": lambda x: left @ x + np.append(-overhead[hired], scenario.load),
+            "jac": lambda _: left,
+        },
+        method="SLSQP",
+        options={"ftol": 1e-15},
+    )
+    work, room = np.zeros(scenario.possible.shape), np.zeros(len(bought))
+    work[dispatch.hosted], room[hired] = np.maximum(found.x[: len(pairs)], 0.0), found.x[len(pairs) :].clip(0, capacity)
+    better = Dispatch.of(scenario, work, work > _NOTHING, room)
+    used = np.zeros(len(bought))
+    used[hired] = np.maximum(better.allotted(scenario)[hired], least)
+    if better.value - curve(used).sum() <= dispatch.value - curve(bought).sum():
+        return dispatch, bought
+    return better, used
 
 
 class Contracts:
@@ -231,7 +293,7 @@ class Contracts:
         values = None if solution.values is None else solution.values[:-count]
         capacity = np.zeros(count) if solution.values is None else solution.values[-count:]
         capacity = np.clip(capacity, 0.0, self.scenario.capacity)
-        dispatch = self.pairs.dispatch(values, self.scenario.value, capacity)
+        dispatch = self.pairs.dispatch(values, capacity)
         used = dispatch.allotted(self.scenario)
         return dispatch, np.where(used > 0, np.maximum(used, self.least), 0.0)
 
@@ -273,6 +335,7 @@ def best_choice(scenario: MarketScenario, menus: Menus, time_limit_s: float) -> 
         spent += along(menus.wanted[m])
         segments.append((on, place))
     model.objective = mip.minimize(spent - pairs.worth(scenario.value))
+    pairs.narrow()
     columns = [variable for on, place in segments for variable in (*on, *place)]
     solution = solver.solve(model, columns)
     if solution.values is None:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from math import inf, isfinite, log
+from math import inf, log
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,19 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sliceoff.errors import InputError
+from sliceoff.slicing.checks import fraction, not_negative, optional
 
 _APPLICATIONS = ("arrivals", "work", "deadline_s", "value")
 _SERVERS = ("capacity", "linear_cost", "quadratic_cost")
+_ARRAYS = (*_APPLICATIONS, *_SERVERS, "delay_s")
 _ABOVE_ZERO = ("work", "deadline_s", "quadratic_cost")
 
 
 @dataclass(frozen=True, eq=False)
 class MarketScenario:
     """N applications, M edge servers; arrays are (applications,) or (servers,), the delay (applications, servers).
+
+    Lists do as well as arrays; they are copied.
 
     Args:
         arrivals: lam_n, Poisson arrivals [task/s]; an application with 0 has nothing to offload.
@@ -48,14 +52,19 @@ class MarketScenario:
     miss_probability: float | None = None
 
     def __post_init__(self) -> None:
+        for name in _ARRAYS:
+            try:
+                object.__setattr__(self, name, np.array(getattr(self, name), dtype=float))
+            except (TypeError, ValueError) as error:
+                raise InputError(f"market scenario: {name} must hold numbers, in lists of one length") from error
         for names in (_APPLICATIONS, _SERVERS):
-            sizes = {name: np.shape(getattr(self, name)) for name in names}
+            sizes = {name: getattr(self, name).shape for name in names}
             if len(set(sizes.values())) != 1 or len(sizes[names[0]]) != 1 or sizes[names[0]][0] == 0:
                 raise InputError(f"market scenario: {sizes} must be of one length, at least 1")
         expected = (len(self.arrivals), len(self.capacity))
-        if np.shape(self.delay_s) != expected:
-            raise InputError(f"market scenario: delay_s has shape {np.shape(self.delay_s)}; it must be {expected}")
-        for name in (*_APPLICATIONS, *_SERVERS, "delay_s"):
+        if self.delay_s.shape != expected:
+            raise InputError(f"market scenario: delay_s has shape {self.delay_s.shape}; it must be {expected}")
+        for name in _ARRAYS:
             array = getattr(self, name)
             wrong = ~np.isfinite(array) | (array < 0) | ((array == 0) & (name in _ABOVE_ZERO))
             if wrong.any():
@@ -64,10 +73,8 @@ class MarketScenario:
                 raise InputError(
                     f"market scenario: {name}[{', '.join(map(str, place))}]={array[place]} must be finite and {least} 0"
                 )
-        if not isfinite(self.least_profit) or self.least_profit < 0:
-            raise InputError(f"market scenario: least_profit={self.least_profit} must be finite and at least 0")
-        if self.miss_probability is not None and not 0 < self.miss_probability < 1:
-            raise InputError(f"market scenario: miss_probability={self.miss_probability} must be between 0 and 1")
+        not_negative("market scenario: least_profit", self.least_profit)
+        optional(fraction, "market scenario: miss_probability", self.miss_probability)
 
     @cached_property
     def load(self) -> Float[np.ndarray, " applications"]:
@@ -106,11 +113,5 @@ class MarketScenario:
         known = {field.name for field in fields(cls)}
         if not isinstance(content, dict) or not known - {"least_profit", "miss_probability"} <= set(content) <= known:
             raise InputError(f"{path}: a market scenario has the keys {', '.join(sorted(known))}")
-        try:
-            arrays: dict[str, Any] = {
-                name: np.asarray(item, dtype=float) if isinstance(item, list) else item
-                for name, item in content.items()
-            }
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: {error}; a market scenario holds lists of numbers") from error
-        return cls(**arrays)
+        facts: dict[str, Any] = {name: np.array(content[name], dtype=object) for name in _ARRAYS}
+        return cls(**content | facts)  # which turns them into numbers or refuses them

@@ -25,9 +25,14 @@ class Responses:
     missed: Float[np.ndarray, " pairs"]
 
     @property
-    def ratio(self) -> float:
-        """Simulated over promised response, mean of all pairs; 1 where there is none."""
-        return float((self.mean_s / self.promised_s).mean()) if len(self.mean_s) else 1.0
+    def error(self) -> float:
+        """Relative distance of simulated and promised response, mean over all pairs; negative where it came sooner."""
+        return float((self.mean_s / self.promised_s - 1).mean()) if len(self.mean_s) else 0.0
+
+    @property
+    def worst_error(self) -> float:
+        """The largest distance of any pair, above 0."""
+        return float(np.abs(self.mean_s / self.promised_s - 1).max(initial=0.0))
 
 
 def simulate(outcome: Outcome, n_tasks: int, seed: int) -> Responses:

@@ -1,6 +1,8 @@
 """Mechanisms: closed forms, rules that no outcome may break, bad input."""
 
 import dataclasses
+import itertools
+import json
 
 import numpy as np
 import pytest
@@ -26,8 +28,8 @@ from sliceoff.market import (
 )
 
 V, A, B, U_MIN = 1.4, 0.3, 0.05, 0.5
-FAST = Centralised(evaluations=6, search=Bayesian(start=8))
 SEARCHES = [Bayesian(start=4), Composite(start=4)]
+FAST = Centralised(evaluations=5, search=Composite(start=3))  # two of the requests are the models'
 MECHANISMS = [Auction(), MaxTransaction(), Greedy(), KnownSupply(), Optimum(), FAST]
 
 
@@ -49,8 +51,7 @@ def elastic(least_profit=U_MIN):
 
 def test_contract_closed_form():
     outcome = Optimum(tolerance=1e-9).clear(elastic())
-    # Kelley's tangents meet the parabola's top flatly: the money is exact long before the quantity is.
-    assert outcome.bought[0] == pytest.approx((V - A) / (2 * B), rel=2e-3)
+    assert outcome.bought[0] == pytest.approx((V - A) / (2 * B), abs=1e-6)
     assert outcome.revenue == pytest.approx((V - A) ** 2 / (4 * B) - U_MIN, abs=1e-6)
     assert outcome.profits[0] == pytest.approx(U_MIN, abs=1e-9)
     assert outcome.notes["bound"] == pytest.approx(outcome.revenue, abs=1e-6)
@@ -58,10 +59,10 @@ def test_contract_closed_form():
 
 def test_posted_price_closed_form():
     outcome = KnownSupply(tolerance=1e-9).clear(elastic())
-    assert outcome.bought[0] == pytest.approx((V - A) / (4 * B), rel=2e-3)
-    assert outcome.payments[0] / outcome.bought[0] == pytest.approx((V + A) / 2, rel=2e-3)
+    assert outcome.bought[0] == pytest.approx((V - A) / (4 * B), abs=1e-6)
+    assert outcome.payments[0] / outcome.bought[0] == pytest.approx((V + A) / 2, abs=1e-6)
     assert outcome.revenue == pytest.approx((V - A) ** 2 / (8 * B), abs=1e-6)
-    assert outcome.profits[0] == pytest.approx((V - A) ** 2 / (16 * B), rel=4e-3)
+    assert outcome.profits[0] == pytest.approx((V - A) ** 2 / (16 * B), abs=1e-6)
 
 
 def test_auction_closed_form():
@@ -93,8 +94,48 @@ def test_nobody_earns_more_than_the_certified_bound(seed):
     scenario = Family(n_applications=5).draw(seed)
     best = Optimum().clear(scenario)
     assert best.revenue == pytest.approx(best.notes["bound"], rel=1e-4)
-    for mechanism in (*MECHANISMS, Centralised(evaluations=12)):
+    for mechanism in MECHANISMS:
         assert mechanism.clear(scenario).revenue <= best.notes["bound"] + 1e-6
+
+
+def best_of_all_hostings(scenario, marginal):
+    """One server: every set of applications is tried, and for each its work, dearest first, to where a Gcycle costs more.
+
+    Args:
+        marginal: cost of the last Gcycle is `a + marginal * b * f`, of all of them `a f + marginal / 2 * b f^2`.
+    """
+    a, b, most = scenario.linear_cost[0], scenario.quadratic_cost[0], scenario.capacity[0]
+    best = 0.0
+    for chosen in itertools.product([False, True], repeat=len(scenario.load)):
+        hosted = np.array(chosen) & scenario.possible[:, 0]
+        if not hosted.any():
+            continue
+        used, worth = scenario.overhead[hosted, 0].sum(), 0.0
+        for n in sorted(np.flatnonzero(hosted), key=lambda n: -scenario.value[n]):
+            limit = min(most, (scenario.value[n] - a) / (marginal * b))
+            taken = min(scenario.load[n], max(0.0, limit - used))
+            used, worth = used + taken, worth + scenario.value[n] * taken
+        if used <= most:
+            best = max(best, worth - a * used - marginal / 2 * b * used**2 - scenario.least_profit * (marginal == 2))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("mechanism", "marginal"), [(Optimum(), 2), (KnownSupply(), 4)], ids=["contracts", "prices"])
+def test_the_certificate_is_what_trying_everything_finds(mechanism, marginal, seed):
+    family = Family(n_applications=6, n_servers=1, capacity=(8, 12), least_profit=0.5 if marginal == 2 else 0.0)
+    scenario = family.draw(seed)
+    outcome = mechanism.clear(scenario)
+    expected = best_of_all_hostings(scenario, marginal)
+    assert outcome.revenue == pytest.approx(expected, abs=1e-5)
+    assert expected - 1e-6 <= outcome.notes["bound"] <= expected + 1e-4
+
+
+def test_a_bound_in_haste_is_still_one():
+    scenario = Family(n_applications=7).draw(3)
+    hasty, best = Optimum(time_limit_s=1e-3).clear(scenario), Optimum().clear(scenario)
+    assert hasty.revenue < best.revenue - 1e-3  # it had no time
+    assert best.revenue <= hasty.notes["bound"] <= scenario.value @ scenario.load
 
 
 def test_greedy_by_hand():
@@ -131,7 +172,7 @@ def test_promised_responses_are_what_an_event_simulation_measures(mechanism):
     outcome = mechanism.clear(Family(n_applications=4).draw(2))
     responses = simulate(outcome, 20_000, seed=0)
     assert len(responses.mean_s) == outcome.hosted.sum() > 0
-    assert responses.ratio == pytest.approx(1, abs=0.03)
+    assert abs(responses.error) <= responses.worst_error <= 0.03
     applications = np.argwhere(outcome.hosted)[:, 0]
     assert (responses.promised_s <= outcome.scenario.deadline_s[applications] * (1 + 1e-6)).all()
 
@@ -187,7 +228,7 @@ def test_a_negotiation_goes_on_where_it_was_stopped(search):
     expected = asked(whole, 9)
     asked(first, 6)
     second = Leader(scenario, search)
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     np.testing.assert_array_equal(asked(second, 3), expected[6:])
     assert second.best.revenue == whole.best.revenue
 
@@ -231,6 +272,7 @@ def test_where_there_is_nothing_to_trade_nobody_is_hired(mechanism, change):
         ({"quadratic_cost": np.array([0.0, 1.0])}, r"quadratic_cost\[0\]"),
         ({"delay_s": np.zeros((2, 3))}, "delay_s has shape"),
         ({"value": np.ones(2)}, "one length"),
+        ({"value": np.array(["much", "1", "1"])}, "value must hold numbers"),
         ({"least_profit": float("inf")}, "least_profit"),
         ({"miss_probability": 1.5}, "miss_probability"),
     ],
@@ -245,6 +287,7 @@ def test_bad_facts_are_named(change, message):
     [
         (lambda: Family(n_servers=0), "n_servers"),
         (lambda: Family(value=[2.0, 1.0]), "value"),
+        (lambda: Family(value=[2.0]), "value"),
         (lambda: Greedy(share=1.5), "share"),
         (lambda: MaxTransaction(theta=-0.1), "theta"),
         (lambda: Centralised(evaluations=0), "evaluations"),
