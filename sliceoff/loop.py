@@ -23,9 +23,9 @@ from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.predictor import Forecaster
 from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, Scenario, Tasks, utilisation
-from sliceoff.slicing import Rental, Slicer, SlicingRequest, TaskStatistics, quantile_scenarios
+from sliceoff.slicing import ForecastErrors, Rental, Slicer, SlicingRequest, TaskStatistics, quantile_scenarios
 
-_SCENARIOS = 16  # equally likely numbers of users read off a quantile forecast
+_SCENARIOS = 16  # equally likely numbers of users read off a quantile forecast, or a point forecast's recent errors
 NO_FORECAST = "no number forecast for some region: its last users"
 
 
@@ -115,6 +115,7 @@ class Simulation:
         self._unit = unit_users
         self._users = torch.from_numpy(windows.trace.values).float() * unit_users
         self._statistics = TaskStatistics.prior(scenario, windows.n_regions)
+        self._errors = ForecastErrors.none_yet(windows.n_regions)
         self._rental: Rental | None = None
         self.seconds = {"predict": 0.0, "slice": 0.0, "serve": 0.0}
         self._rows: list[dict[str, Any]] = []
@@ -146,13 +147,15 @@ class Simulation:
         tally = Tally(*(torch.cat(parts) for parts in zip(*(_values(tally) for tally, _ in served), strict=True)))
         self._statistics = self._statistics.updated(self._scenario, _together([tasks for _, tasks in served]))
         revenue = tally.revenue * revenue_scale(self._windows.trace.step_s, self._slots, self._scenario.short_slot_s)
-        spread = forecast.unsqueeze(-1) if scenarios is None else scenarios.float()
+        spread = self._errors.scenarios(forecast, _SCENARIOS) if scenarios is None else scenarios
+        low, high = torch.quantile(spread, torch.tensor([0.1, 0.9], dtype=spread.dtype), dim=-1).float()
+        self._errors = self._errors.forecasting(forecast).observed(users, asked_miss=0.5, rate=0.0)
         self._rows.append(
             {
                 "users": users,
                 "users_forecast": forecast,
-                "users_low": spread.amin(-1),
-                "users_high": spread.amax(-1),
+                "users_low": low,
+                "users_high": high,
                 "forecast_error": forecast - users,
                 "bandwidth_hz": rental.bandwidth_hz,
                 "n_vms": rental.n_vms,
@@ -205,6 +208,7 @@ class Simulation:
             "seconds": dict(self.seconds),
             "rows": self._rows,
             "statistics": vars(self._statistics),
+            "errors": vars(self._errors),
             "rental": self._rental and self._rental.state_dict(),
             "batches": [environment.state_dict() for environment in self._batches],
         }
@@ -222,6 +226,7 @@ class Simulation:
             )
         self.period, self._rows, self.seconds = state["period"], list(state["rows"]), dict(state["seconds"])
         self._statistics = TaskStatistics(**state["statistics"])
+        self._errors = ForecastErrors(**state["errors"])
         self._rental = state["rental"] and Rental.from_state_dict(state["rental"])
         for environment, saved in zip(self._batches, state["batches"], strict=True):
             environment.load_state_dict(saved)
@@ -276,7 +281,7 @@ def simulate(
 
     Returns:
         One row per long slot and region: `stack, period, time, region`; `users, users_forecast, forecast_error`
-        [per short slot], `users_low, users_high` (the outermost quantiles forecast, or the forecast);
+        [per short slot]; `users_low, users_high` (10 % and 90 % quantiles, of a point forecast by its recent errors);
         `bandwidth_hz, n_vms, capacity_users, uncovered, status, fallback`; `rent, revenue, profit` [money per
         long slot]; `tasks, done, late, dropped` [in the simulated slots]; `bandwidth_utilisation, vm_utilisation`
         [0-1]; `backlog_s` [s, all VMs together at the long slot's end].

@@ -78,6 +78,16 @@ def test_money_and_tasks_add_up(windows):
         assert ((table[column] >= 0) & (table[column] <= 1.05)).all()
 
 
+def test_a_point_forecast_has_the_band_of_its_recent_errors(windows):
+    table = run(windows, Cheapest(**RULE), Greedy(), periods=40, slots_per_period=1)
+    assert (table["users_low"] <= table["users_high"]).all()
+    first = table.filter(table["period"] == table["period"].min())
+    assert first["users_low"].equals(first["users_forecast"])  # no error was seen yet
+    late = table.filter(table["period"] >= table["period"].min() + 24)
+    inside = ((late["users"] >= late["users_low"]) & (late["users"] <= late["users_high"])).mean()
+    assert 0.6 < inside < 0.95  # 80 % is asked
+
+
 def test_stacks_face_the_same_tasks_and_a_run_repeats(windows):
     first = run(windows, Cheapest(**RULE), Greedy())
     other = run(windows, Fixed(**RULE, users=5.0), Equal())

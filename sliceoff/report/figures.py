@@ -120,7 +120,7 @@ def money_map(table: polars.DataFrame) -> Figure | None:
 
 
 def forecast(table: polars.DataFrame) -> Figure:
-    """Users per short slot, forecast (with its outer quantiles) and true, and what the rented slice carries for ever.
+    """Users per short slot, forecast (and its band from 10 % to 90 %) and true, and what the slice rented carries for ever.
 
     One panel per region, the six with most users.
     """
@@ -135,7 +135,7 @@ def forecast(table: polars.DataFrame) -> Figure:
         )
         if (rows["users_high"] > rows["users_low"]).any():
             fan = (rows["users_low"], rows["users_high"])
-            axis.fill_between(rows["time"], *fan, color=COLOURS[5], alpha=0.25, lw=0, label="forecast, outer quantiles")
+            axis.fill_between(rows["time"], *fan, color=COLOURS[5], alpha=0.25, lw=0, label="10 % to 90 % of forecast")
         axis.plot(rows["time"], rows["users"], color="#333333", lw=1.2, label="true users")
         axis.plot(rows["time"], rows["users_forecast"], color=COLOURS[5], lw=1.2, label="forecast")
         axis.set_ylabel(region)

@@ -136,7 +136,7 @@ def test_the_map_needs_coordinates(table):
 
 def test_the_forecast_fan_spans_the_outer_quantiles(table):
     axis = report.forecast(table).axes[0]
-    assert "forecast, outer quantiles" in [text.get_text() for text in axis.get_legend().get_texts()]
+    assert "10 % to 90 % of forecast" in [text.get_text() for text in axis.get_legend().get_texts()]
     certain = table.with_columns(users_low="users_forecast", users_high="users_forecast")
     assert len(report.forecast(certain).axes[0].collections) == len(axis.collections) - 1
 
