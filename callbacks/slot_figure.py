@@ -37,10 +37,8 @@ class SlotFigure(pl.Callback):
         """Draw."""
         assert isinstance(pl_module, Allocator)
         scenario = cast(Scenario, pl_module.scenario)
-        n_vms = min(self._n_vms, scenario.max_vms)
-        environment = RegionEnvironment(
-            scenario, self._mean_users, 1, seed=0, bandwidth_hz=self._bandwidth_hz, n_vms=n_vms
-        )
+        mean_users, n_vms = min(self._mean_users, scenario.max_users), min(self._n_vms, scenario.max_vms)
+        environment = RegionEnvironment(scenario, mean_users, 1, seed=0, bandwidth_hz=self._bandwidth_hz, n_vms=n_vms)
         for _ in range(self._slots + 1):
             state = environment.state
             allocation = pl_module.allocate(scenario, state)

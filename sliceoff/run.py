@@ -110,7 +110,10 @@ class Parts:
     @cached_property
     def users_per_unit(self) -> float:
         """Users per short slot for one unit of the trace."""
-        return users_per_unit(self.datamodule.train_values, self._cfg.mean_users)
+        mean_users, room = self._cfg.mean_users, self.scenario.max_users
+        if not isinstance(mean_users, int | float) or not 0 < mean_users <= room:
+            raise InputError(f"mean_users={mean_users!r} is not a number above 0 and at most region.max_users={room}")
+        return users_per_unit(self.datamodule.train_values, mean_users)
 
     @cached_property
     def scenario(self) -> Scenario:

@@ -18,6 +18,7 @@ from sliceoff.errors import InputError
 from sliceoff.jobs.fit_allocator import is_trained
 from sliceoff.loggers import finish, log_figures, log_files
 from sliceoff.loop import Simulation, Stack, simulate
+from sliceoff.region import Scenario, draws
 from sliceoff.report import learning_curves, simulation_figures, simulation_page
 from sliceoff.run_directory import RunDirectory
 
@@ -55,6 +56,8 @@ class Simulate:
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the summary and one row per stack, long slot and region."""
         windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
+        if self.bound and (queue := parts.scenario.queue) != "lindley":
+            raise InputError(f"job.bound=true is for region.queue=lindley, not {queue}; set job.bound=false")
         seconds: dict[str, float] = {}
         for module, fitted in (("predictor", True), ("allocator", is_trained(parts.allocator))):
             if fitted and not parts.has_checkpoint(module):
@@ -87,7 +90,7 @@ class Simulate:
                 bound = clairvoyant(windows, parts.scenario, parts.offers, **arguments, on_period=advance)
                 seconds["clairvoyant bound"] = time.perf_counter() - begun
         table = _with_coordinates(polars.concat(tables), parts.trace)
-        summary = summarise(table, bound)
+        summary = summarise(table, bound) | {"users_turned_away_share": _turned_away(table, parts.scenario)}
         self._report(summary, table, bound, seconds, parts, directory)
         return summary, table
 
@@ -133,7 +136,8 @@ class Simulate:
         about = (
             f"{table['period'].n_unique()} long slots of {parts.trace.step_s} s in {table['region'].n_unique()} "
             f"regions, {table['time'][0]} to {table['time'][-1]}; {self.slots_per_period} short slots simulated "
-            f"in each; seed {parts.seed}."
+            f"in each; seed {parts.seed}. {100 * summary['users_turned_away_share']:.1f} % of the users asked where "
+            f"region.max_users={parts.scenario.max_users} others already had, and were turned away."
         )
         if bound is not None:
             bound.write_parquet(directory.path / "bound.parquet")
@@ -176,6 +180,13 @@ def summarise(table: polars.DataFrame, bound: polars.DataFrame | None = None) ->
     summary["forecast/mae_users"] = error.abs().mean()
     summary["forecast/bias_users"] = error.mean()
     return summary
+
+
+def _turned_away(table: polars.DataFrame, scenario: Scenario) -> float:
+    """Part of all users, expected, that find no room among `max_users` in their slot."""
+    users = torch.from_numpy(table["users"].to_numpy().astype("float64"))
+    room = draws.poisson_mean(draws.poisson_table(users, scenario.max_users))
+    return float(1 - room.sum() / users.sum().clamp_min(1e-30))
 
 
 def _with_coordinates(table: polars.DataFrame, trace: Trace) -> polars.DataFrame:

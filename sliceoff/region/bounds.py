@@ -53,17 +53,15 @@ def upper_bound(
     Raises:
         InputError: `region.queue` is not `lindley`; the paper's plain sum lets a VM do two things at once.
     """
-    if scenario.queue != "lindley":
-        raise InputError(f"the bound is for region.queue=lindley, not {scenario.queue}")
     horizon = _relax(scenario, states, resolution)
     everything = horizon.revenue.sum((-2, -1))
     # Prices are in units of a slot's revenue; all of it would buy all bandwidth or all VM time at price 1.
-    unit = (everything / len(states)).clamp_min(torch.finfo(everything.dtype).tiny).unsqueeze(-1)
+    unit = torch.where(everything > 0, everything / len(states), 1).unsqueeze(-1)  # 1 where nobody ever asks
     supply = horizon.free.mean(-1, keepdim=True).clamp_min(1e-6) * resolution
     price = torch.full((everything.shape[0], len(states)), 0.1, device=unit.device, dtype=unit.dtype)
     rate = torch.full_like(horizon.free, 0.1)
     best = everything
-    for aim in torch.logspace(-1, -3, iterations).tolist():
+    for aim in torch.logspace(-1, -3, iterations, device="cpu").tolist():
         price.requires_grad_()
         rate.requires_grad_()
         value = _dual(horizon, price * unit, rate * unit / supply) / unit.squeeze(-1)
@@ -99,13 +97,16 @@ def slice_bounds(
         states: as for `upper_bound`; what is rented in them and their backlogs are not read: queues start empty.
         cost: money for a pair, only to decide which bounds are worth tightening.
         resolution, iterations: as for `upper_bound`.
+
+    Raises:
+        InputError: as `upper_bound`.
     """
     most = bandwidth_hz.amax(-1)
     empty = torch.zeros_like(states[0].backlog_s[..., :1])
     one = torch.ones_like(states[0].n_vms)
     horizon = _relax(scenario, [RegionState(state.tasks, empty, most, one) for state in states], resolution)
     everything = horizon.revenue.sum((-2, -1))
-    unit = (everything / len(states)).clamp_min(torch.finfo(everything.dtype).tiny).unsqueeze(-1)
+    unit = torch.where(everything > 0, everything / len(states), 1).unsqueeze(-1)  # 1 where nobody ever asks
     sizes = bandwidth_hz / most.unsqueeze(-1)
     best = everything[:, None, None].expand_as(cost).clone()
     for _ in range(rounds):
@@ -115,7 +116,7 @@ def slice_bounds(
         price = torch.full((len(unit), len(states)), 0.1, device=unit.device, dtype=unit.dtype)
         rate = torch.full_like(horizon.free, 0.1)
         low = best.flatten(1).gather(-1, pair).squeeze(-1)
-        for aim in torch.logspace(-1, -3, iterations).tolist():
+        for aim in torch.logspace(-1, -3, iterations, device="cpu").tolist():
             price.requires_grad_()
             rate.requires_grad_()
             prices, rates = price * unit / size, rate * unit / (count * resolution)
@@ -135,6 +136,8 @@ def slice_bounds(
 
 
 def _relax(scenario: Scenario, states: Sequence[RegionState], resolution: int) -> _Horizon:
+    if scenario.queue != "lindley":
+        raise InputError(f"the bound is for region.queue=lindley, not {scenario.queue}")
     cell_s = scenario.short_slot_s / resolution
     deadline = scenario.deadline_s / cell_s
     slots = len(states)

@@ -56,6 +56,11 @@ def poisson(
     return (uniform.unsqueeze(-1) >= table).sum(-1)
 
 
+def poisson_mean(table: Float[Tensor, "copies largest"]) -> Float[Tensor, " copies"]:
+    """Mean of what `poisson` draws, the clipping to `largest` included."""
+    return (1 - table).sum(-1)
+
+
 def _shift(value: Tensor, bits: int) -> Tensor:
     """Logical shift to the right; torch's own copies the sign."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)

@@ -32,7 +32,8 @@ class RegionEnvironment:
 
     Args:
         scenario: the regions' constants.
-        mean_users: users per short slot of each copy; may be set anew at any time (`environment.mean_users = ...`).
+        mean_users: users per short slot, for each copy or for all, at most `max_users`. Traffic that changes, such as a
+            trace, is set as it comes: `environment.mean_users = ...`.
         n_copies: rows.
         seed: of all draws.
         copy_ids: the copies' identities in the draws, `0..n_copies-1` if not given; a part of a batch repeats the whole
@@ -57,17 +58,17 @@ class RegionEnvironment:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        if n_copies < 1:
-            raise InputError(f"n_copies={n_copies} is not above zero")
+        if isinstance(n_copies, bool) or not isinstance(n_copies, int) or n_copies < 1:
+            raise InputError(f"n_copies={n_copies!r} is not a whole number above zero")
         self.scenario = scenario
         self.n_copies = n_copies
         self.seed = seed
         self.device = torch.device(device)
         self.dtype = dtype
-        ids = torch.arange(n_copies) if copy_ids is None else torch.as_tensor(copy_ids)
+        ids = torch.as_tensor(range(n_copies) if copy_ids is None else copy_ids, device=self.device)
         if ids.shape != (n_copies,):
             raise InputError(f"copy_ids has shape {tuple(ids.shape)}; give one id per copy, ({n_copies},)")
-        self.copy_ids = ids.to(self.device, torch.int64)
+        self.copy_ids = ids.to(torch.int64)
         self._step = 0
         self._backlog_s = torch.zeros(n_copies, scenario.max_vms, device=self.device, dtype=dtype)
         self._bandwidth_hz = torch.zeros(n_copies, device=self.device, dtype=dtype)
@@ -75,6 +76,11 @@ class RegionEnvironment:
         self._drawn: list[tuple[Tensor, ...]] = []  # the tasks of the slots to come, the next one last
         self._ahead = 1  # slots drawn together, for speed: a draw depends on its step alone
         self.mean_users = mean_users
+        if bool((self._mean_users > scenario.max_users).any()):
+            raise InputError(
+                f"mean_users={self._mean_users.max().item():g} is above region.max_users={scenario.max_users}, the "
+                "users that there is room for; raise region.max_users"
+            )
         if (bandwidth_hz is None) != (n_vms is None):
             raise InputError("bandwidth_hz and n_vms go together; give both, or call rent() before the first step")
         if bandwidth_hz is not None and n_vms is not None:
@@ -82,7 +88,11 @@ class RegionEnvironment:
 
     @property
     def mean_users(self) -> Float[Tensor, " copies"]:
-        """Users per short slot that each copy has on average."""
+        """Users per short slot that ask in each copy on average.
+
+        May be set at any time, and may then rise above `max_users`: who finds no room is turned away
+        (`draws.poisson_mean` says how many find some).
+        """
         return self._mean_users
 
     @mean_users.setter
@@ -107,8 +117,13 @@ class RegionEnvironment:
             self._ahead = min(2 * self._ahead, _MOST_AHEAD)
         return RegionState(Tasks(*self._drawn[-1]), self._backlog_s, self._bandwidth_hz, self._n_vms)
 
-    def reset(self) -> RegionState:
-        """Back to step 0 with empty queues; what is rented stays."""
+    def reset(self, seed: int | None = None) -> RegionState:
+        """Back to step 0 with empty queues; traffic and what is rented stay.
+
+        Args:
+            seed: of new draws; None repeats the same.
+        """
+        self.seed = self.seed if seed is None else seed
         self._step = 0
         self._backlog_s = torch.zeros_like(self._backlog_s)
         self._drawn = []
@@ -124,10 +139,12 @@ class RegionEnvironment:
         bandwidth = self._per_copy("bandwidth_hz", bandwidth_hz, self.dtype)
         if not bool((bandwidth.isfinite() & (bandwidth >= 0)).all()):
             raise InputError(f"bandwidth_hz={bandwidth.tolist()} must be finite and at least zero")
-        vms = self._per_copy("n_vms", n_vms, torch.int64)
-        if not bool(((vms >= 1) & (vms <= self.scenario.max_vms)).all()):
-            raise InputError(f"n_vms={vms.tolist()} must lie between 1 and region.max_vms={self.scenario.max_vms}")
-        self._bandwidth_hz, self._n_vms = bandwidth, vms
+        vms = self._per_copy("n_vms", n_vms, torch.float64)
+        if not bool(((vms >= 1) & (vms <= self.scenario.max_vms) & (vms == vms.round())).all()):
+            raise InputError(
+                f"n_vms={vms.tolist()} must be whole numbers between 1 and region.max_vms={self.scenario.max_vms}"
+            )
+        self._bandwidth_hz, self._n_vms = bandwidth, vms.long()
         return self.state
 
     def step(self, allocation: Allocation) -> tuple[RegionState, Outcome]:
@@ -258,7 +275,7 @@ class RegionEnvironment:
         return walk(radius.sqrt() * outer, angle * (2 * torch.pi), walked, outer).clamp_min(inner)
 
     def _per_copy(self, name: str, value: Any, dtype: torch.dtype) -> Tensor:
-        tensor = torch.as_tensor(value).to(self.device, dtype)
+        tensor = torch.as_tensor(value, device=self.device).to(dtype)
         if tensor.shape not in ((), (self.n_copies,)):
             shape = tuple(tensor.shape)
             raise InputError(f"{name} has shape {shape}; give one number, or one per copy ({self.n_copies},)")

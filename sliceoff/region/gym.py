@@ -3,10 +3,14 @@
 Observation: `flatten`, all in [-1, 1].
 Action: in [-1, 1]; a bandwidth weight for every user, then a VM for every user. Weights are shifted to [0, 2] and
 normalised over the users that ask; VMs are `floor(x V)` of the shifted and halved number (21).
-Reward: the slot's revenue (22), over what a slot's tasks are worth on average.
+Reward: the slot's revenue (22), over what a slot's tasks are worth on average at the `mean_users` given first.
 Episodes are cut after `episode_slots` (truncated, never terminated: bootstrap through it).
+
+`regions = env.unwrapped.environment` is the tensor form below: `regions.rent(bandwidth_hz, n_vms)` and
+`regions.mean_users = traffic` change the rental and the traffic at any border of slots, and queues stay.
 """
 
+from statistics import fmean
 from typing import Any
 
 import gymnasium
@@ -48,7 +52,7 @@ def flatten(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Floa
 
 
 class _Regions:
-    """What both faces share: a batch of regions under one rental, seen and driven in arrays."""
+    """What both faces share: a batch of regions, seen and driven in arrays."""
 
     def __init__(
         self,
@@ -63,34 +67,32 @@ class _Regions:
         self.scenario = scenario or Scenario()
         if mean_users <= 0:
             raise InputError(f"mean_users={mean_users} must be above zero")
+        if self.scenario.price == 0:
+            raise InputError("region.price=0 leaves nothing to learn from; set a price above zero")
         if episode_slots < 1:
             raise InputError(f"episode_slots={episode_slots} must be at least 1")
         if observation not in ("full", "paper"):
             raise InputError(f"observation={observation!r} is not one of full, paper")
-        self.episode_slots = episode_slots
-        self._kind: Kind = observation
-        self._rental = (bandwidth_hz, n_vms)
-        self._copies = copies
-        self._mean_users = mean_users
-        self._slot_worth = (
-            mean_users * self.scenario.price * sum(self.scenario.priorities) / len(self.scenario.priorities)
+        self.environment = RegionEnvironment(
+            self.scenario, mean_users, copies, seed=0, bandwidth_hz=bandwidth_hz, n_vms=n_vms
         )
+        self._episode_slots = episode_slots
+        self._kind: Kind = observation
+        self._slot_worth = mean_users * self.scenario.price * fmean(self.scenario.priorities)
         users = self.scenario.max_users
         size = region_features(self.scenario, observation) + users * (user_features(observation) + 1)
         self.observation_space = gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2 * users,), np.float32)
         self._last: tuple[RegionState, Allocation, Outcome] | None = None
-        self.environment = self._new(seed=0)
 
-    def reset(self, seed: int) -> np.ndarray:
+    def reset(self, generator: np.random.Generator) -> np.ndarray:
         """Empty queues and new draws."""
-        self.environment = self._new(seed)
         self._last = None
-        return self._seen(self.environment.reset())
+        return self._seen(self.environment.reset(seed=int(generator.integers(2**62))))
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Observations, rewards and what became of the tasks, one row per copy."""
-        expected = (self._copies, *self.action_space.shape)
+        expected = (self.environment.n_copies, *self.action_space.shape)
         if np.shape(action) != expected:
             raise InputError(f"action has shape {np.shape(action)}; give {expected}")
         state = self.environment.state
@@ -117,13 +119,7 @@ class _Regions:
     @property
     def over(self) -> bool:
         """Whether the episode's last slot has been served."""
-        return self.environment.steps >= self.episode_slots
-
-    def _new(self, seed: int) -> RegionEnvironment:
-        bandwidth_hz, n_vms = self._rental
-        return RegionEnvironment(
-            self.scenario, self._mean_users, self._copies, seed, bandwidth_hz=bandwidth_hz, n_vms=n_vms
-        )
+        return self.environment.steps >= self._episode_slots
 
     def _seen(self, state: RegionState) -> np.ndarray:
         return flatten(self.scenario, state, self._kind).numpy()
@@ -135,7 +131,7 @@ class RegionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     Args:
         scenario: defaults to `Scenario()`.
         mean_users: users per slot on average.
-        bandwidth_hz, n_vms: what is rented throughout.
+        bandwidth_hz, n_vms: what is rented.
         observation: `full` or `paper`.
         episode_slots: slots per episode.
         render_mode: None or `rgb_array`, a picture of the slot served last.
@@ -159,6 +155,7 @@ class RegionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if render_mode not in (None, "rgb_array"):
             raise InputError(f"render_mode={render_mode!r} is not one of None, 'rgb_array'")
         self._regions = _Regions(1, scenario, mean_users, bandwidth_hz, n_vms, observation, episode_slots)
+        self.environment = self._regions.environment
         self.observation_space = self._regions.observation_space
         self.action_space = self._regions.action_space
         self.render_mode = render_mode
@@ -166,7 +163,7 @@ class RegionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """A new episode; without a seed it follows from the one before."""
         super().reset(seed=seed)
-        return self._regions.reset(_episode_seed(self.np_random))[0], {}
+        return self._regions.reset(self.np_random)[0], {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Serve one slot. Never terminated."""
@@ -202,6 +199,7 @@ class RegionVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndar
         episode_slots: int = 200,
     ):
         self._regions = _Regions(num_envs, scenario, mean_users, bandwidth_hz, n_vms, observation, episode_slots)
+        self.environment = self._regions.environment
         self.num_envs = num_envs
         self.single_observation_space = self._regions.observation_space
         self.single_action_space = self._regions.action_space
@@ -211,7 +209,7 @@ class RegionVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndar
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """New episodes; without a seed they follow from the ones before."""
         super().reset(seed=seed)
-        return self._regions.reset(_episode_seed(self.np_random)), {}
+        return self._regions.reset(self.np_random), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Serve one slot of every copy, or reset all when the episodes have ended."""
@@ -221,7 +219,3 @@ class RegionVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndar
             return seen, np.zeros(self.num_envs), never, never.copy(), {}
         seen, reward, info = self._regions.step(actions)
         return seen, reward, never, np.full(self.num_envs, self._regions.over), info
-
-
-def _episode_seed(generator: np.random.Generator) -> int:
-    return int(generator.integers(2**62))

@@ -65,7 +65,7 @@ def observe(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Obse
 
 def efficiency_range(scenario: Scenario) -> tuple[float, float]:
     """Spectral efficiency at the cell's edge and at the least distance, bit/s/Hz."""
-    distance = torch.tensor([scenario.cell_radius_m, scenario.min_distance_m], dtype=torch.float64)
+    distance = torch.tensor([scenario.cell_radius_m, scenario.min_distance_m], dtype=torch.float64, device="cpu")
     gain = channel_gain(distance, scenario.gain_at_1m, scenario.path_loss_exponent)
     low, high = spectral_efficiency(gain, scenario.transmit_power_w, scenario.noise_w).tolist()
     return low, high

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sliceoff.errors import InputError
 
 _MAY_BE_ZERO = {"price", "speed_mps"}
+_MOST_DECIBELS = 200  # far beyond any radio
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Scenario:
     @classmethod
     def from_decibels(cls, *, gain_at_1m_db: float, noise_dbm: float, **si: Any) -> "Scenario":
         """The scenario with its gain in dB and its noise in dBm, as radio people write them; all else as it is."""
-        return cls(gain_at_1m=10 ** (gain_at_1m_db / 10), noise_w=10 ** ((noise_dbm - 30) / 10), **si)
+        gain_db, noise_db = _level("gain_at_1m_db", gain_at_1m_db), _level("noise_dbm", noise_dbm) - 30
+        return cls(gain_at_1m=10 ** (gain_db / 10), noise_w=10 ** (noise_db / 10), **si)
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -67,14 +69,12 @@ class Scenario:
             if field.name in ("data_bits", "cycles_per_bit"):
                 value = _interval(field.name, value)
             elif field.name == "priorities":
-                value = tuple(_positive(field.name, item) for item in value)
+                value = _list(field.name, value)
             elif field.name in ("max_users", "max_vms"):
                 value = _count(field.name, value)
             elif field.type is float or (field.name == "speed_mps" and value is not None):
                 value = _positive(field.name, value)
             object.__setattr__(self, field.name, value)
-        if not self.priorities:
-            raise InputError("region.priorities is empty; give at least one priority, such as [1]")
         if self.min_distance_m >= self.cell_radius_m:
             raise InputError(
                 f"region.min_distance_m={self.min_distance_m} is not below region.cell_radius_m={self.cell_radius_m}"
@@ -89,18 +89,36 @@ class Scenario:
         return self.data_bits[1] * self.cycles_per_bit[1] / self.vm_hz
 
 
-def _positive(name: str, value: Any) -> float:
+def _finite(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise InputError(f"region.{name}={value!r} is not a finite number")
+    return float(value)
+
+
+def _positive(name: str, value: Any) -> float:
+    value = _finite(name, value)
     if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
         raise InputError(f"region.{name}={value} must be {'at least' if name in _MAY_BE_ZERO else 'above'} zero")
-    return float(value)
+    return value
+
+
+def _level(name: str, value: Any) -> float:
+    value = _finite(name, value)
+    if abs(value) > _MOST_DECIBELS:
+        raise InputError(f"region.{name}={value} is not between -{_MOST_DECIBELS} and {_MOST_DECIBELS}")
+    return value
 
 
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"region.{name}={value!r} is not a whole number above zero")
     return value
+
+
+def _list(name: str, value: Any) -> tuple[float, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise InputError(f"region.{name}={value!r} is not a list of numbers, such as [1]")
+    return tuple(_positive(name, item) for item in value)
 
 
 def _interval(name: str, value: Any) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The exact optimum against brute force written differently, and the bound against the optimum."""
 
+from functools import partial
 from itertools import permutations
 
 import mip
@@ -215,7 +216,8 @@ def test_vms_that_come_and_go():
 
 def test_refused():
     paper, _, states = instance(users=4, vms=2, slots=1, seed=0, bandwidth_hz=2e6, queue="paper")
-    for bound in (optimum, upper_bound):
+    size, vms, cost = torch.tensor([[2e6]]), torch.tensor([[2.0]]), torch.zeros(1, 1, 1)
+    for bound in (optimum, upper_bound, partial(slice_bounds, bandwidth_hz=size, n_vms=vms, cost=cost)):
         with pytest.raises(InputError, match="lindley"):
             bound(paper, states)
     region = RegionEnvironment(Scenario(), 20.0, 2, 0, bandwidth_hz=2e6, n_vms=2)

@@ -15,10 +15,15 @@ from sliceoff.region import (
     Random,
     RegionEnvironment,
     Scenario,
+    draws,
     observe,
+    slice_bounds,
+    upper_bound,
     utilisation,
 )
 from sliceoff.region.environment import walk
+
+RULES = [Equal(), Greedy(), Proportional(), Random(seed=5), LookaheadGreedy()]
 
 
 def environment(**options):
@@ -110,6 +115,46 @@ def test_traffic_follows_mean_users():
     assert (counts / 200 - region.mean_users).abs().max() < 5 * (20 / 200) ** 0.5
 
 
+def test_a_trace_drives_the_traffic_and_who_finds_no_room_is_turned_away():
+    region = environment(mean_users=0.0, n_copies=400)
+    quiet, crowded = torch.full((400,), 5.0), torch.full((400,), 32.0)  # there is room for 30
+    seen = []
+    for traffic in (quiet, crowded, quiet):
+        region.mean_users = traffic
+        seen.append(region.state.tasks.present.sum(-1).double())
+        state, outcome = region.step(Greedy().allocate(region.scenario, region.state))
+        assert_same(state.backlog_s, outcome.backlog_s)  # queues carry over whatever the traffic
+    assert seen[1].max() == 30
+    room = draws.poisson_mean(draws.poisson_table(torch.tensor([5.0, 32.0, 5.0]), 30))
+    assert room[0] == pytest.approx(5.0)
+    for count, expected in zip(seen, room, strict=True):
+        assert abs(count.mean() - expected) <= 5 * (count.std() / 20)
+
+
+def test_new_seed_on_reset():
+    region = environment()
+    first = region.reset()
+    region.step(Greedy().allocate(region.scenario, first))
+    assert_same(region.reset(seed=4), environment(seed=4).reset())
+
+
+def test_every_tensor_is_made_on_the_regions_own_device():
+    """As on a GPU: what names no device lands elsewhere, here on one where it cannot be read."""
+    scenario = Scenario(max_users=6, max_vms=3, speed_mps=1.0)
+    with torch.device("meta"):
+        region = RegionEnvironment(scenario, [4.0, 5.0], 2, 0, bandwidth_hz=3e6, n_vms=2)
+        for rule in RULES:
+            state, outcome = region.step(rule.allocate(scenario, region.state))
+            assert all(x.device.type == "cpu" for x in outcome)
+        list(region.run(Greedy(), 3))
+        region.load_state_dict(region.state_dict())
+        assert observe(scenario, state).users.isfinite().all()
+        assert upper_bound(scenario, [state]).isfinite().all()
+        offers = torch.tensor([[1e6, 2e6]] * 2, device="cpu")
+        vms = torch.tensor([[1.0, 2.0]] * 2, device="cpu")
+        assert slice_bounds(scenario, [state], offers, vms, torch.zeros(2, 2, 2, device="cpu")).isfinite().all()
+
+
 def test_walkers_stay_spread_evenly_and_move_at_their_speed():
     torch.manual_seed(0)
     start, angle = torch.rand(50_000).double().sqrt() * 300, torch.rand(50_000).double() * 6.283185307
@@ -175,12 +220,11 @@ def bad(state, **changes):
         ({"vm": lambda x: x.float()}, "vm is of type"),
     ],
 )
+@pytest.mark.usefixtures("as_at_run_time")
 def test_invalid_allocations_are_refused(changes, message):
     region = environment(mean_users=25.0)
-    allocation = bad(region.reset(), **changes)
-    # Annotations are checked in tests; at run time a wrong type reaches the environment's own check.
     with pytest.raises(InputError, match=message):
-        region.step(Allocation(*allocation))
+        region.step(bad(region.reset(), **changes))
 
 
 @pytest.mark.parametrize(
@@ -189,14 +233,17 @@ def test_invalid_allocations_are_refused(changes, message):
         ({"mean_users": -1.0}, "mean_users"),
         ({"mean_users": float("nan")}, "mean_users"),
         ({"mean_users": [1.0, 2.0]}, "mean_users has shape"),
+        ({"mean_users": 31.0}, "mean_users=31 is above region.max_users=30"),
         ({"n_copies": 0}, "n_copies"),
         ({"copy_ids": [1]}, "copy_ids"),
         ({"n_vms": 0}, "n_vms"),
         ({"n_vms": 9}, "max_vms=8"),
+        ({"n_vms": torch.full((6,), 2.5)}, "n_vms.*whole"),
         ({"bandwidth_hz": -1.0}, "bandwidth_hz"),
         ({"bandwidth_hz": None}, "go together"),
     ],
 )
+@pytest.mark.usefixtures("as_at_run_time")
 def test_invalid_arguments_are_named(options, message):
     with pytest.raises(InputError, match=message):
         environment(**options)
@@ -220,16 +267,28 @@ def test_nothing_rented_yet():
         ({"data_bits": (2e6, 1e6)}, "region.data_bits"),
         ({"data_bits": (1e6,)}, "region.data_bits"),
         ({"priorities": ()}, "region.priorities"),
+        ({"priorities": 3}, "region.priorities"),
+        ({"priorities": [1, 0]}, "region.priorities"),
+        ({"queue": "lifo"}, "region.queue"),
         ({"min_distance_m": 400.0}, "region.min_distance_m"),
         ({"speed_mps": -1.0}, "region.speed_mps"),
     ],
 )
+@pytest.mark.usefixtures("as_at_run_time")
 def test_invalid_scenarios_are_named(options, message):
     with pytest.raises(InputError, match=message):
         Scenario(**options)
 
 
-@pytest.mark.parametrize("rule", [Equal(), Greedy(), Proportional(), Random(seed=5), LookaheadGreedy()])
+@pytest.mark.parametrize("level", ["high", None, float("inf"), 1e9])
+@pytest.mark.parametrize("name", ["gain_at_1m_db", "noise_dbm"])
+@pytest.mark.usefixtures("as_at_run_time")
+def test_invalid_decibels_are_named(name, level):
+    with pytest.raises(InputError, match=f"region.{name}"):
+        Scenario.from_decibels(**({"gain_at_1m_db": -40.0, "noise_dbm": -100.0} | {name: level}))
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_many_slots_at_once_are_what_one_after_the_other_are(rule):
     tolerance = 1e-5  # the last bit of a logarithm depends on where in the batch it is
     # Short of VMs, so that backlogs go on from slot to slot; 70 slots, so that they are drawn in several parts.

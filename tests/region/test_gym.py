@@ -89,15 +89,44 @@ def test_bad_actions_are_errors(value):
     "options",
     [
         {"mean_users": 0},
+        {"mean_users": np.nan},
+        {"mean_users": 11},
+        {"bandwidth_hz": -1},
         {"episode_slots": 0},
         {"observation": "all"},
         {"render_mode": "human"},
         {"n_vms": 5},
     ],
 )
+@pytest.mark.usefixtures("as_at_run_time")
 def test_bad_arguments_are_named(options):
-    with pytest.raises(Exception, match=next(iter(options))):
+    with pytest.raises(InputError, match=next(iter(options))):
         faces.RegionEnv(**(SMALL | options))
+
+
+def test_a_reward_needs_a_price():
+    with pytest.raises(InputError, match=r"region\.price"):
+        faces.RegionEnv(Scenario(price=0))
+
+
+def test_rental_and_traffic_change_from_outside_and_queues_stay():
+    env = gymnasium.make("sliceoff/Region-v0", **SMALL)
+    env.reset(seed=0)
+    even = np.zeros(20, dtype=np.float32)
+    for _ in range(3):
+        env.step(even)
+    regions = env.unwrapped.environment
+    backlog = regions.state.backlog_s.clone()
+    assert backlog.any()
+    regions.rent(2.5e6, 1)
+    regions.mean_users = 10.0
+    assert torch.equal(regions.state.backlog_s, backlog)
+    _, _, terminated, truncated, _ = env.step(even)
+    assert not terminated
+    assert not truncated
+    env.reset()
+    assert not regions.state.backlog_s.any()
+    assert regions.state.n_vms.tolist() == [1]  # a rental outlives the episode
 
 
 def test_every_action_keeps_c4_and_c5():

@@ -1,7 +1,5 @@
 """The batched queues against an independent event-by-event simulation (SimPy), task by task."""
 
-import itertools
-
 import pytest
 import simpy
 import torch
@@ -18,6 +16,15 @@ def simulate_slot(scenario, uploads, executions, vms, backlogs):
     servers = [simpy.Resource(environment) for _ in backlogs]
     result = {}
 
+    def waits_as_printed(j):
+        """Eq. 3's plain sum: nothing queued before is done while a task uploads, and its VM does not idle."""
+        vm, execution = vms[j], executions[j]
+        expected = environment.now + free_at[vm] + execution
+        dropped = scenario.late_tasks == "drop" and expected > scenario.deadline_s
+        free_at[vm] += 0.0 if dropped else execution
+        yield environment.timeout(expected - environment.now)
+        result[j] = (environment.now, dropped)
+
     def earlier_work(vm):
         with servers[vm].request() as turn:
             yield turn
@@ -28,6 +35,9 @@ def simulate_slot(scenario, uploads, executions, vms, backlogs):
             result[j] = (None, False)
             return
         yield environment.timeout(uploads[j])
+        if scenario.queue == "paper":
+            yield from waits_as_printed(j)
+            return
         vm = vms[j]
         expected = max(free_at[vm], environment.now) + executions[j]
         if scenario.late_tasks == "drop" and expected > scenario.deadline_s:
@@ -80,9 +90,11 @@ def random_slots(scenario, seed, *, ties):
     return state, Allocation(share, (uniform(N_SLOTS, USERS) * n_vms.unsqueeze(-1)).long())
 
 
-@pytest.mark.parametrize(("late_tasks", "ties"), list(itertools.product(["drop", "run"], [False, True])))
-def test_equals_event_by_event_simulation(late_tasks, ties):
-    scenario = Scenario(late_tasks=late_tasks, max_users=USERS, max_vms=VMS)
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("late_tasks", ["drop", "run"])
+@pytest.mark.parametrize("queue", ["lindley", "paper"])
+def test_equals_event_by_event_simulation(queue, late_tasks, ties):
+    scenario = Scenario(queue=queue, late_tasks=late_tasks, max_users=USERS, max_vms=VMS)
     state, allocation = random_slots(scenario, seed=7, ties=ties)
     outcome = serve(scenario, state, allocation)
     efficiency = state.tasks.data_bits / bandwidth_work(scenario, state.tasks)
@@ -115,8 +127,10 @@ def test_equals_event_by_event_simulation(late_tasks, ties):
     assert (n_dropped if late_tasks == "drop" else n_late) > 1000
 
 
-def test_single_precision_agrees_with_double():
-    scenario = Scenario(late_tasks="run", max_users=USERS, max_vms=VMS)
+@pytest.mark.parametrize("late_tasks", ["drop", "run"])
+@pytest.mark.parametrize("queue", ["lindley", "paper"])
+def test_single_precision_agrees_with_double(queue, late_tasks):
+    scenario = Scenario(queue=queue, late_tasks=late_tasks, max_users=USERS, max_vms=VMS)
     state, allocation = random_slots(scenario, seed=3, ties=False)
     double = serve(scenario, state, allocation)
     single = serve(
@@ -129,7 +143,11 @@ def test_single_precision_agrees_with_double():
         ),
         Allocation(allocation.share.float(), allocation.vm),
     )
-    torch.testing.assert_close(single.completion_s.double(), double.completion_s, rtol=1e-4, atol=1e-5)
+    assert single.completion_s.dtype == torch.float32
+    # A task on the brink, such as one behind a queue full to the deadline, may be dropped in one precision alone.
+    same = (single.dropped == double.dropped).all(-1)
+    assert same.float().mean() > 0.99
+    torch.testing.assert_close(single.completion_s.double()[same], double.completion_s[same], rtol=1e-4, atol=1e-5)
 
 
 def test_any_leading_batch_shape():
