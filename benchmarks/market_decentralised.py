@@ -1,103 +1,154 @@
 """What the decentralised mechanism earns, beside known supply curves, and what it leaves to the servers.
 
-    python benchmarks/market_decentralised.py [--scenarios 30] [--seeds 5] [--epsilons 10 100] [--small]
+    python benchmarks/market_decentralised.py [--markets 20] [--others 10] [--seeds 5] [--minutes 9] [--report]
 
 Markets are numbered from 2000: none was looked at before, nor learnt from. Every learning seed trains a value network
 of its own; the networks then clear the same markets, of the default family and of families never trained on. The rival
 is `KnownSupply`: the best posted prices for a platform that knows every supply curve. Intervals are of the mean over
 markets, each averaged over the learning seeds.
+
+Every cell (family and noise, market, who clears it) is kept under `runs/benchmarks/market_decentralised`; the benchmark
+goes on where it stopped, and stops after `--minutes`. Only markets that all have cleared are reported.
 """
 
 import argparse
+import json
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from harness import finish, table
-from scipy import stats
+import torch
+from harness import finish, interval, table
 
-from sliceoff.market import Family, KnownSupply, MarketScenario, Optimum, Outcome, violations
+from sliceoff.market import Family, KnownSupply, MarketScenario, Mechanism, Optimum, violations
 from sliceoff.market.decentralised import Decentralised, Noise
 
+CELLS = Path(__file__).parents[1] / "runs" / "benchmarks" / "market_decentralised"
 FIRST = 2000
+RIVALS: dict[str, Mechanism] = {"known": KnownSupply(), "contracts": Optimum()}
 
 
-def compare(
-    title: str, markets: Sequence[MarketScenario], mechanisms: Sequence[Decentralised]
-) -> dict[str, float | str]:
-    """Ours beside the rival on the same markets."""
+@dataclass(frozen=True)
+class Setting:
+    """Where the mechanism is tried: a family of markets, and the epsilon of the noise on its sums."""
+
+    name: str
+    family: Family
+    epsilon: float | None = None
+
+    def market(self, number: int) -> MarketScenario:
+        """A market never learnt from."""
+        return self.family.draw(FIRST + number)
+
+    def cell(self, number: int, who: str) -> Path:
+        """What `who`, a rival or a seed, made of a market."""
+        return CELLS / self.name.replace(" ", "_") / f"{number}-{who}.json"
+
+
+SETTINGS = [
+    Setting("default", Family()),
+    Setting("5 servers, 20 applications", Family(n_servers=5, n_applications=20)),
+    Setting("dear servers", Family(linear_cost=(0.3, 0.8), quadratic_cost=(0.02, 0.08))),
+    Setting("small servers, tight deadlines", Family(capacity=(4, 10), deadline_s=(0.06, 0.2))),
+    Setting("default, epsilon 100", Family(), 100.0),
+    Setting("default, epsilon 10", Family(), 10.0),
+]
+
+
+def learnt(seed: int) -> str:
+    """A value network of the default family, learnt from exact sums of past markets."""
+    path = CELLS / f"value-{seed}.pt"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        begun = time.perf_counter()
+        Decentralised(seed=seed).save(str(path))
+        path.with_suffix(".json").write_text(json.dumps({"seconds": time.perf_counter() - begun}))
+    return str(path)
+
+
+def fill(setting: Setting, number: int, who: str) -> None:
+    """Run a cell."""
+    noise = None if setting.epsilon is None else Noise(setting.epsilon)
+    mechanism = RIVALS.get(who) or Decentralised(checkpoint=learnt(int(who)), noise=noise, seed=int(who))
+    if isinstance(mechanism, Decentralised):
+        _ = mechanism.value  # loaded before the clock starts
     begun = time.perf_counter()
-    ours = [[mechanism.clear(market) for mechanism in mechanisms] for market in markets]
-    seconds = (time.perf_counter() - begun) / (len(markets) * len(mechanisms))
-    known = [KnownSupply().clear(market) for market in markets]
-    contracts = [Optimum().clear(market) for market in markets]
+    outcome = mechanism.clear(setting.market(number))
+    content = {
+        "revenue": outcome.revenue,
+        "servers": float(outcome.profits.sum()),
+        "violation": max(violations(outcome).values()),
+        "seconds": time.perf_counter() - begun,
+    }
+    path = setting.cell(number, who)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
 
-    def earned(outcome: Outcome) -> float:
-        return float(outcome.profits.sum())
 
-    share = np.array([np.mean([one.revenue for one in row]) / k.revenue for row, k in zip(ours, known, strict=True)])
-    each = np.array([[one.revenue / k.revenue for one in row] for row, k in zip(ours, known, strict=True)])
-    half = float(stats.sem(share) * stats.t.ppf(0.975, len(share) - 1))
-    left = [np.mean([earned(one) for one in row]) for row in ours]
-    above = [a > earned(b) for a, b in zip(left, contracts, strict=True)]
+def row(setting: Setting, markets: int, seeds: int) -> dict[str, float | str] | None:
+    """Ours beside the rivals on the markets that all have cleared; None where there are fewer than two."""
+    who = [*RIVALS, *map(str, range(seeds))]
+    paths = [[setting.cell(number, one) for one in who] for number in range(markets)]
+    found = [
+        [json.loads(path.read_text()) for path in cells] for cells in paths if all(path.is_file() for path in cells)
+    ]
+    if len(found) < 2:
+        return None
+
+    def values(key: str) -> np.ndarray:
+        return np.array([[cell[key] for cell in cells] for cells in found])
+
+    revenue, servers = values("revenue"), values("servers")
+    share = 100 * revenue[:, 2:] / revenue[:, :1]
+    mean, half = interval(list(share.mean(1)))
+    kept, kept_half = interval(list(servers[:, 2:].mean(1) - servers[:, 1]))
     return {
-        "markets": title,
-        "percent_of_known_supply": 100 * float(share.mean()),
-        "half_interval": 100 * half,
-        "worst_percent": 100 * float(each.min()),
-        "spread_over_seeds": 100 * float(each.mean(axis=0).std(ddof=1)) if len(mechanisms) > 1 else 0.0,
-        "servers_earn": float(np.mean(left)),
-        "servers_earn_known_supply": float(np.mean([earned(one) for one in known])),
-        "servers_earn_contracts": float(np.mean([earned(one) for one in contracts])),
-        "servers_better_off_percent": 100 * float(np.mean(above)),
-        "worst_violation": max(max(violations(one).values()) for row in ours for one in row),
-        "seconds": seconds,
+        "markets": setting.name,
+        "count": len(found),
+        "percent_of_known_supply": mean,
+        "half_interval": half,
+        "worst_percent": float(share.min()),
+        "spread_over_seeds": float(share.mean(0).std(ddof=1)) if seeds > 1 else 0.0,
+        "servers_earn": float(servers[:, 2:].mean()),
+        "known_supply": float(servers[:, 0].mean()),
+        "contracts": float(servers[:, 1].mean()),
+        "more_than_contracts": kept,
+        "more_half_interval": kept_half,
+        "better_off_percent": 100 * float((servers[:, 2:].mean(1) > servers[:, 1]).mean()),
+        "worst_violation": float(values("violation")[:, 2:].max()),
+        "seconds": float(values("seconds")[:, 2:].mean()),
     }
 
 
 def main() -> None:
     """Default family, other families, noise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenarios", type=int, default=30)
+    parser.add_argument("--markets", type=int, default=20, help="of the default family")
+    parser.add_argument("--others", type=int, default=10, help="markets of every other family, and with noise")
     parser.add_argument("--seeds", type=int, default=5, help="value networks")
-    parser.add_argument("--epsilons", type=float, nargs="*", default=[10.0, 100.0])
-    parser.add_argument("--small", action="store_true", help="little learning: a look at whether all runs")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell after so long")
+    parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
-    small = {"past_markets": 4, "past_bargains": 2, "bargains": 2, "supply_steps": 60} if given.small else {}
-    learnt = [Decentralised(seed=seed, **small) for seed in range(given.seeds)]
+    torch.set_num_threads(1)
     begun = time.perf_counter()
-    for mechanism in learnt:
-        _ = mechanism.value
-    learning = (time.perf_counter() - begun) / given.seeds
-    families = {
-        "default": Family(),
-        "5 servers, 20 applications": Family(n_servers=5, n_applications=20),
-        "dear servers": Family(linear_cost=(0.3, 0.8), quadratic_cost=(0.02, 0.08)),
-        "small servers, tight deadlines": Family(capacity=(4, 10), deadline_s=(0.06, 0.2)),
+    counts = {setting: given.markets if setting.name == "default" else given.others for setting in SETTINGS}
+    for setting, count in counts.items():
+        for number in range(0 if given.report else count):
+            for who in (*RIVALS, *map(str, range(given.seeds))):
+                if not setting.cell(number, who).is_file() and time.perf_counter() - begun < 60 * given.minutes:
+                    fill(setting, number, who)
+    rows = [found for setting, count in counts.items() if (found := row(setting, count, given.seeds)) is not None]
+    if rows:
+        table(f"Of what posted prices earn with known supply curves, {given.seeds} value networks", rows)
+    results = {
+        f"{str(found['markets']).replace(', ', '_').replace(' ', '_')}_{key}": float(value)
+        for found in rows
+        for key, value in found.items()
+        if key != "markets"
     }
-    drawn = {name: [family.draw(FIRST + n) for n in range(given.scenarios)] for name, family in families.items()}
-    rows = [compare(name, markets, learnt) for name, markets in drawn.items()]
-    for epsilon in given.epsilons:
-        # A value network is learnt from exact sums of past markets; only the market at hand is noisy.
-        noisy = [Decentralised(seed=seed, noise=Noise(epsilon), **small) for seed in range(given.seeds)]
-        for mechanism, exact in zip(noisy, learnt, strict=True):
-            mechanism.__dict__["value"] = exact.value
-        rows.append(compare(f"default, epsilon {epsilon:g}", drawn["default"], noisy))
-    short = {"percent_of_known_supply": "percent", "half_interval": "+-", "worst_percent": "worst"}
-    short |= {name: name.replace("servers_", "").replace("worst_", "") for name in rows[0] if name not in short}
-    view = [{short[name]: value for name, value in row.items()} for row in rows]
-    table(
-        f"{given.scenarios} markets, {given.seeds} value networks, each learnt in {learning:.0f} s: of known supply",
-        view,
-    )
-    finish(
-        {
-            f"{str(row['markets']).replace(', ', '_').replace(' ', '_')}_{key}": float(value)
-            for row in rows
-            for key, value in row.items()
-            if key != "markets"
-        }
-    )
+    learning = [json.loads(path.read_text())["seconds"] for path in sorted(CELLS.glob("value-*.json"))]
+    finish(results | {"learning_seconds": float(np.mean(learning))} if learning else results)
 
 
 if __name__ == "__main__":
