@@ -120,7 +120,7 @@ def money_map(table: polars.DataFrame) -> Figure | None:
 
 
 def forecast(table: polars.DataFrame) -> Figure:
-    """Users per short slot, forecast (and its band from 10 % to 90 %) and true, and what the slice rented carries for ever.
+    """Users per short slot: forecast, with its band of 10 % to 90 %; true; and what the rented slice carries for ever.
 
     One panel per region, the six with most users.
     """
@@ -236,9 +236,11 @@ def learning_curves(logs: Mapping[str, polars.DataFrame]) -> Figure | None:
 
 
 def _curves(log: polars.DataFrame) -> list[str]:
-    """The quantities worth a panel: validation results and training losses or returns, logged more than once."""
-    wanted = [name for name in log.columns if name.split("/")[0] in ("train", "val") and not name.endswith("_step")]
-    return [name for name in wanted if log[name].drop_nulls().len() > 1][:6]
+    """The quantities worth a panel, of those logged more than once: validation results, then training losses."""
+    wanted = [name for name in log.columns if not name.endswith("_step") and log[name].drop_nulls().len() > 1]
+    results = [name for name in wanted if name.startswith("val/")]
+    losses = [name for name in wanted if name.startswith("train/") and name.endswith("loss")]
+    return [*results[:5], *losses[:3]]
 
 
 def _main(table: polars.DataFrame) -> str:
