@@ -29,7 +29,8 @@ from sliceoff.market.decentralised import (
 from sliceoff.market.decentralised.masking import BITS, FRACTION_BITS, decode, encode, noise_share, total
 from sliceoff.market.decentralised.messages import Ask, Masked, Message, Price, Roll
 from sliceoff.market.decentralised.networks import Answers, fit
-from sliceoff.market.decentralised.platform import merge, tariff
+from sliceoff.market.decentralised.platform import merge
+from sliceoff.market.decentralised.posted import Posted
 
 SMALL = {"past_markets": 4, "past_bargains": 2, "bargains": 2, "rounds": 1, "supply_steps": 60, "sweeps": 6}
 PRIVATE = ("arrivals", "work", "load", "deadline_s", "value", "linear_cost", "quadratic_cost")
@@ -285,7 +286,10 @@ def test_more_capacity_is_never_worth_less(seed):
 def test_a_known_supply_curve_gives_its_tariff():
     prices = np.linspace(0, 2, 2001)
     supply = np.clip((prices - 0.3) / 0.1, 0, 12)
-    told = tariff(prices, supply, prices[::200], supply[::200])
+    posted = Posted()
+    for price, offer in zip(prices[::200], supply[::200], strict=True):
+        posted.add(np.array([0.0, price]), np.array([0.0, offer]))
+    told = posted.tariff(1, prices, supply)
     asked = np.array([1.0, 5.0, 11.0])
     np.testing.assert_allclose(np.interp(asked, told.capacity, told.payment), (0.3 + 0.1 * asked) * asked, rtol=0.05)
 

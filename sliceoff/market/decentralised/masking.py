@@ -106,7 +106,7 @@ class Noise:
 
     Args:
         epsilon: of one report: no outcome's probability changes by more than a factor e^epsilon when an application
-            joins or leaves.
+            leaves its report out. That others reserve other capacity because it is there is not hidden.
         load, overhead, value: public bounds [Gcycle/s, Gcycle/s, money/Gcycle] to which applications clip.
 
     Raises:

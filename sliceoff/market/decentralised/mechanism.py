@@ -94,12 +94,5 @@ class Decentralised:
     def platform(self, scenario: MarketScenario, network: ValueNetwork) -> Platform:
         """The platform in a market: it is given the delays, and nothing else of the scenario."""
         return Platform(
-            scenario.delay_s.copy(),
-            network,
-            self.bands,
-            self.probes,
-            self.rounds,
-            self.bargains,
-            self.supply_steps,
-            self.seed,
+            scenario.delay_s.copy(), network, self.probes, self.rounds, self.bargains, self.supply_steps, self.seed
         )

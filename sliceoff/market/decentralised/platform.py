@@ -22,6 +22,7 @@ from sliceoff.market.decentralised.messages import (
     Tariff,
 )
 from sliceoff.market.decentralised.networks import Answers, Experience, SupplyNetworks, ValueNetwork, fit
+from sliceoff.market.decentralised.posted import Posted
 
 Outgoing = list[tuple[str, Message]]
 Result = TypeVar("Result")
@@ -50,7 +51,6 @@ class Platform:
     Args:
         delay_s: tau_nm.
         value: V on class sums, from past markets.
-        bands: upper edges of the public bands of value [money/Gcycle].
         probes: prices posted to explore: half evenly, half where offers change most.
         rounds: of bargains at a tariff, posting the best one's prices, and refitting.
         bargains: in every round.
@@ -60,16 +60,14 @@ class Platform:
 
     delay_s: Float[np.ndarray, "applications servers"]
     value: ValueNetwork
-    bands: Sequence[float]
     probes: int = 12
     rounds: int = 2
     bargains: int = 16
     supply_steps: int = 300
     seed: int = 0
-    prices: list[Servers] = field(default_factory=list)
-    offers: list[Servers] = field(default_factory=list)
-    classes: Float[np.ndarray, "classes 4"] = field(default_factory=lambda: np.zeros((0, 4)))
-    reports: int = 0
+    posted: Posted = field(default_factory=Posted, init=False)
+    classes: Float[np.ndarray, "classes 4"] = field(default_factory=lambda: np.zeros((0, 4)), init=False)
+    reports: int = field(default=0, init=False)
 
     def trade(self) -> Protocol[dict[str, float]]:
         """Explore, bargain, post the prices that earn most. Returns notes; with nothing to gain, nobody is hired."""
@@ -87,7 +85,7 @@ class Platform:
             settled = yield from self._bargain(turn, tariffs)
             promising = sorted(settled, key=lambda one: self._expected(one, tariffs), reverse=True)[:2]
             for one in promising:
-                prices, offers = yield from self._meet(one.used, tariffs)
+                prices, offers = yield from self._meet(one.used)
                 earned = one.worth - float(prices @ offers)
                 if earned > best[0] and (offers >= one.used - self._rounding).all():
                     best = (earned, one.name, prices)
@@ -128,8 +126,7 @@ class Platform:
         """Post prices, remember the answers."""
         answers = yield [(f"server {m}", Price(float(price))) for m, price in enumerate(prices)]
         offers = np.array([_expect(answer, Offer).capacity for answer in answers])
-        self.prices.append(np.asarray(prices, dtype=float))
-        self.offers.append(offers)
+        self.posted.add(prices, offers)
         return offers
 
     @property
@@ -147,20 +144,15 @@ class Platform:
         """How far a sum of fixed-point numbers may lie above the true one [Gcycle/s]."""
         return len(self.delay_s) * 2.0 ** -(FRACTION_BITS + 1)
 
-    @property
-    def _most(self) -> Servers:
-        """The most that each server ever offered."""
-        return np.max(self.offers, axis=0)
-
     def _explore(self) -> Protocol[None]:
         even = self.probes - self.probes // 2
         for part in np.arange(1, even + 1) / even:
             yield from self.post(np.full(self._n_servers, part * self.ceiling))
         for _ in range(self.probes // 2):
-            yield from self.post(widest(np.array(self.prices), np.array(self.offers)))
+            yield from self.post(self.posted.widest())
 
     def _answers(self) -> Answers:
-        prices, offers = np.array(self.prices) / self.ceiling, np.array(self.offers) / np.maximum(self._most, 1e-9)
+        prices, offers = self.posted.prices / self.ceiling, self.posted.offers / np.maximum(self.posted.most, 1e-9)
         return Answers(torch.tensor(prices, dtype=torch.float32), torch.tensor(offers, dtype=torch.float32))
 
     def _refit(self, networks: SupplyNetworks) -> None:
@@ -171,7 +163,7 @@ class Platform:
         generator = torch.Generator().manual_seed(self.seed)
         raw = torch.randn(starts, self._n_servers, generator=generator).requires_grad_()
         classes = torch.as_tensor(self.classes, dtype=torch.float32).expand(starts, -1, -1)
-        most = torch.as_tensor(self._most, dtype=torch.float32)
+        most = torch.as_tensor(self.posted.most, dtype=torch.float32)
         optimiser = torch.optim.Adam([raw], 0.05)
 
         def revenue() -> torch.Tensor:
@@ -187,16 +179,12 @@ class Platform:
             return self.ceiling * raw[revenue().argmax()].sigmoid().double().numpy()
 
     def _tariffs(self, networks: SupplyNetworks) -> list[Tariff]:
-        """What every capacity is believed to cost: the price at which it is offered, times the offer there."""
+        """Of every server, by what its network believes it to supply."""
         prices = np.linspace(0.0, 1.0, _GRID)
         with torch.no_grad():
             grid = torch.tensor(prices, dtype=torch.float32)[:, None].expand(-1, self._n_servers)
-            believed = networks(grid).double().numpy() * self._most
-        known_prices, known_offers = np.array(self.prices), np.array(self.offers)
-        return [
-            tariff(prices * self.ceiling, believed[:, m], known_prices[:, m], known_offers[:, m])
-            for m in range(self._n_servers)
-        ]
+            believed = networks(grid).double().numpy() * self.posted.most
+        return [self.posted.tariff(m, prices * self.ceiling, believed[:, m]) for m in range(self._n_servers)]
 
     def _bargain(self, turn: int, tariffs: list[Tariff]) -> Protocol[list[Settled]]:
         """Bargains with all servers, and with some closed: a move of one application cannot empty a server."""
@@ -221,19 +209,17 @@ class Platform:
         pairs = zip(settled.used, tariffs, strict=True)
         return settled.worth - sum(float(np.interp(f, one.capacity, one.payment)) for f, one in pairs if f > 0)
 
-    def _meet(self, used: Servers, tariffs: list[Tariff], tries: int = 6) -> Protocol[tuple[Servers, Servers]]:
-        """The lowest prices found at which every server offers what is to be used: regula falsi on real answers."""
+    def _meet(self, used: Servers, tries: int = 6) -> Protocol[tuple[Servers, Servers]]:
+        """The lowest prices found at which every server offers what is to be used, and what it offers there."""
+        wanted = np.maximum(used - self._rounding, 0.0)
         for _ in range(tries):
-            yield from self.post(approach(used - self._rounding, np.array(self.prices), np.array(self.offers)))
-        prices, offers = np.array(self.prices), np.array(self.offers)
-        enough = np.where(offers >= used - self._rounding, prices, np.inf).argmin(0)
-        chosen = np.where(used > 0, np.take_along_axis(prices, enough[None], 0)[0], 0.0)
-        return chosen, np.where(used > 0, np.take_along_axis(offers, enough[None], 0)[0], 0.0)
+            yield from self.post(self.posted.approach(wanted))
+        return self.posted.cheapest(wanted)
 
     def _close(self, bargain: str, prices: Servers, earned: float) -> Protocol[dict[str, float]]:
         yield from self.post(prices)
         yield self._to_applications(lambda _: Keep(bargain))
-        return {"probes": float(len(self.prices)), "reports": float(self.reports), "expected": earned}
+        return {"probes": float(len(self.posted)), "reports": float(self.reports), "expected": earned}
 
     def _sum(
         self, report: str, groups: tuple[int, ...] = (), members: tuple[int, ...] = ()
@@ -263,54 +249,6 @@ def merge(counts: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         members[-1] += last
         groups = [min(group, len(members) - 1) for group in groups]
     return tuple(groups), tuple(members)
-
-
-def widest(prices: Float[np.ndarray, "probes servers"], offers: Float[np.ndarray, "probes servers"]) -> Servers:
-    """For every server the middle of the neighbouring prices with the largest area between them and their offers."""
-    order = prices.argsort(axis=0)
-    prices = np.concatenate([np.zeros((1, prices.shape[1])), np.take_along_axis(prices, order, 0)])
-    offers = np.concatenate([np.zeros((1, offers.shape[1])), np.take_along_axis(offers, order, 0)])
-    place = (np.diff(prices, axis=0) * np.diff(offers, axis=0)).argmax(0)[None]
-    return (np.take_along_axis(prices, place, 0) + np.take_along_axis(prices, place + 1, 0))[0] / 2
-
-
-def approach(
-    wanted: Servers, prices: Float[np.ndarray, "probes servers"], offers: Float[np.ndarray, "probes servers"]
-) -> Servers:
-    """The next price at which every server may offer `wanted`: between the nearest known below and above."""
-    short, enough = offers < wanted, offers >= wanted
-    low = np.where(short, prices, 0.0).max(0)
-    high = np.where(enough, prices, np.inf).min(0)
-    high = np.where(np.isfinite(high), high, 2 * prices.max(0))
-    below = np.where(short & (prices == low), offers, 0.0).max(0)
-    above = np.where(enough & (prices == high), offers, np.inf).min(0)
-    gap = np.where(np.isfinite(above), above - below, 0.0)
-    part = np.divide(wanted - below, gap, out=np.full_like(gap, 0.5), where=gap > 1e-12)
-    part = np.where(below > 0, part * (1 + 1e-4) + 1e-7, 0.5)  # below there may be a jump: halve
-    return np.where(wanted > 0, low + (high - low) * np.clip(part, 0.0, 1.0), 0.0)
-
-
-def tariff(
-    prices: Float[np.ndarray, " grid"],
-    believed: Float[np.ndarray, " grid"],
-    known_prices: Float[np.ndarray, " probes"],
-    known_offers: Float[np.ndarray, " probes"],
-) -> Tariff:
-    """Payment for capacity from a supply curve, held between the answers known on either side, since supply rises."""
-    order = known_prices.argsort(kind="stable")
-    known_prices, known_offers = known_prices[order], np.maximum.accumulate(known_offers[order])
-    grid, prices = prices, np.union1d(prices, known_prices)
-    believed = np.interp(prices, grid, believed)
-    after = np.searchsorted(known_prices, prices, side="left")
-    before = np.searchsorted(known_prices, prices, side="right") - 1
-    floor = np.where(before >= 0, known_offers[np.maximum(before, 0)], 0.0)
-    roof = known_offers[np.minimum(after, len(known_offers) - 1)]
-    supply = np.maximum.accumulate(np.clip(believed, floor, np.maximum(roof, floor)))
-    payment = prices * supply
-    wanted = np.linspace(0.0, known_offers[-1], 129)
-    first = np.minimum(np.searchsorted(supply, wanted), len(supply) - 1)
-    first[0] = first[1]
-    return Tariff(wanted, payment[first])
 
 
 def _expect(answer: Message, kind: type[Kind]) -> Kind:
