@@ -33,7 +33,7 @@ PUBLISHED = {
     "ett_h1_univariate": ((0.098, 0.247), (0.158, 0.319), (0.183, 0.346), (0.222, 0.387), (0.269, 0.435)),
     "ett_h2_univariate": ((0.093, 0.240), (0.155, 0.314), (0.232, 0.389), (0.263, 0.417), (0.277, 0.431)),
 }
-L1 = "predictor.loss._target_=torch.nn.L1Loss"
+L1 = "predictor/loss=mae"
 REVIN = "predictor.instance_norm=true"
 # Small sizes, for two cores. Those of no seed are the same every time.
 CLOSED = ("last_value", "seasonal_naive", "linear")
@@ -59,6 +59,7 @@ LTE = {
     "seasonal_naive": [],
     "linear": [],
     "mlp": [L1],
+    "seasonal_mlp": [],
     "dlinear": [REVIN],
     "gru": [REVIN],
     "informer": [REVIN],

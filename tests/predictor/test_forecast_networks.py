@@ -16,9 +16,11 @@ from sliceoff.predictor import (
     Linear,
     PatchTST,
     Recurrent,
+    SeasonalMLP,
     SeasonalNaive,
     Transformer,
 )
+from sliceoff.predictor.seasonal_mlp import seen_steps
 from sliceoff.testing import check_predictor
 
 SIZES = {"n_channels": 1, "n_calendar": 4, "input_length": 48, "horizon": 6, "n_outputs": 1, "season_length": 24}
@@ -36,6 +38,7 @@ SIZES = {"n_channels": 1, "n_calendar": 4, "input_length": 48, "horizon": 6, "n_
         MLP,
         partial(PatchTST, d_model=8, n_heads=2, d_ff=8),
         partial(ITransformer, d_model=8, n_heads=2, d_ff=8),
+        SeasonalMLP,
         Linear,
         SeasonalNaive,
         LastValue,
@@ -113,12 +116,30 @@ def test_patches_cover_the_whole_history():
     assert (history.grad != 0).all()
 
 
+def test_the_same_times_by_hand():
+    # Days of five steps; the second step ahead is step 12, so its same times are the steps 7 and 2.
+    seen = seen_steps(input_length=11, horizon=6, season_length=5, recent=2, neighbours=1)
+    assert seen[1].tolist() == [6, 7, 8, 1, 2, 3, 9, 10, 4, 5, 0, 0]  # the last 0: before the history's start
+    assert seen[5].tolist()[:3] == [5, 6, 7]  # a day later: the same time as the first step's, as far back
+    flat = seen_steps(input_length=3, horizon=2, season_length=5, recent=2, neighbours=1)
+    assert flat.tolist() == [[1, 2]] * 2
+
+
+def test_the_seasonal_mlp_starts_as_the_mean_of_the_days():
+    network = SeasonalMLP(**{**SIZES, "season_length": 24}, neighbours=0).eval()
+    history = torch.randn(2, 48, 1)
+    forecast = network(history, torch.randn(2, 48, 4), torch.randn(2, 6, 4))[..., 0]
+    torch.testing.assert_close(forecast, (history[:, :6] + history[:, 24:30]) / 2)
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
         (partial(DLinear, kernel_size=4), "kernel_size"),
         (partial(MLP, hidden_size=0), "hidden_size"),
         (partial(MLP, dropout=1.0), "dropout"),
+        (partial(SeasonalMLP, neighbours=-1), "neighbours"),
+        (partial(SeasonalMLP, recent=0), "recent"),
         (partial(PatchTST, stride=0), "stride"),
         (partial(Recurrent, hidden_size=0), "hidden_size"),
         (partial(Recurrent, cell="rnn"), "cell"),

@@ -1,0 +1,106 @@
+"""One small network for every step ahead, told what was at the same time on the days before."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sliceoff.errors import InputError
+from sliceoff.predictor.layers import check_positive
+
+
+class SeasonalMLP(nn.Module):
+    """Forecasts every step from the same time on the days before, from the recent past, and from the calendar.
+
+    All steps and channels share one hidden layer, so few days suffice to train it. Beside it every step has a linear
+    map of its own, which starts as the mean over the days; what the hidden layer adds starts at zero.
+
+    Args:
+        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        recent: last steps seen, now and on the days before.
+        neighbours: steps seen on either side of the same time.
+        hidden_size: width of the hidden layer.
+        dropout: of the hidden layer.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    seen: Tensor
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_calendar: int,
+        input_length: int,
+        horizon: int,
+        n_outputs: int,
+        season_length: int,
+        *,
+        recent: int = 12,
+        neighbours: int = 3,
+        hidden_size: int = 64,
+        dropout: float = 0.2,
+    ):
+        super().__init__()
+        check_positive([("recent", recent), ("hidden_size", hidden_size)])
+        if neighbours < 0:
+            raise InputError(f"predictor.network.neighbours={neighbours} must be at least 0")
+        if not 0 <= dropout < 1:
+            raise InputError(f"predictor.network.dropout={dropout} must be at least 0 and below 1")
+        seen = seen_steps(input_length, horizon, season_length, recent, neighbours)
+        self.register_buffer("seen", seen, persistent=False)
+        n_seen, n_same_time = seen.shape[1], input_length // season_length * (2 * neighbours + 1)
+        self.skip = StepwiseLinear(horizon, n_seen, n_outputs)
+        nn.init.zeros_(self.skip.weight)
+        start = slice(n_same_time or recent)  # without a whole day, the mean of the recent past
+        nn.init.constant_(self.skip.weight[:, start], 1 / (n_same_time or recent))
+        self.history = nn.Linear(n_seen, hidden_size)
+        self.calendar = nn.Linear(n_calendar, hidden_size, bias=False)
+        self.step = nn.Embedding(horizon, hidden_size)
+        self.hidden = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
+        self.head = nn.Linear(hidden_size, n_outputs)
+        for weight in (self.step.weight, self.head.weight, self.head.bias):
+            nn.init.zeros_(weight)
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch input_length channels"],
+        history_calendar: Float[Tensor, "batch input_length calendar"],
+        future_calendar: Float[Tensor, "batch horizon calendar"],
+    ) -> Float[Tensor, "batch horizon channels outputs"]:
+        """Forecast, in scaled units."""
+        seen = history.transpose(1, 2)[..., self.seen]  # (batch, channels, horizon, seen)
+        place = (self.calendar(future_calendar) + self.step.weight).unsqueeze(1)
+        return (self.skip(seen) + self.head(self.hidden(self.history(seen) + place))).transpose(1, 2)
+
+
+class StepwiseLinear(nn.Module):
+    """A linear map without bias for every step ahead."""
+
+    def __init__(self, horizon: int, n_inputs: int, n_outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(horizon, n_inputs, n_outputs))
+
+    def forward(
+        self, inputs: Float[Tensor, "batch channels horizon inputs"]
+    ) -> Float[Tensor, "batch channels horizon outputs"]:
+        """Map."""
+        return torch.einsum("bchi,hio->bcho", inputs, self.weight)
+
+
+def seen_steps(
+    input_length: int, horizon: int, season_length: int, recent: int, neighbours: int
+) -> Int[Tensor, "horizon seen"]:
+    """Which steps of the history each step ahead is forecast from.
+
+    The same time on every day of the history with its neighbours, then the last `recent` steps now and on those days.
+    Steps outside the history are the nearest inside it.
+    """
+    days = torch.arange(input_length // season_length) * season_length
+    step = torch.arange(horizon)
+    same_time = input_length + step - season_length * (step // season_length + 1)
+    around = same_time[:, None, None] - days[:, None] + torch.arange(-neighbours, neighbours + 1)
+    now = torch.arange(input_length - recent, input_length)
+    before = now - season_length - days[:, None]
+    fixed = torch.cat([now, before.flatten()]).expand(horizon, -1)
+    return torch.cat([around.flatten(1), fixed], 1).clamp(0, input_length - 1)
