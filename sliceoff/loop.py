@@ -222,7 +222,7 @@ class Simulation:
         if len(state["batches"]) != len(self._batches):
             raise InputError(
                 f"the simulation to resume ran its regions in {len(state['batches'])} batches, this one in "
-                f"{len(self._batches)}; set job.regions_per_batch as it was"
+                f"{len(self._batches)}; set job.regions_per_batch and job.workers as they were"
             )
         self.period, self._rows, self.seconds = state["period"], list(state["rows"]), dict(state["seconds"])
         self._statistics = TaskStatistics(**state["statistics"])

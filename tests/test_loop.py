@@ -137,8 +137,8 @@ def test_a_long_slot_counts_the_users_it_has(windows):
 def test_results_are_identical_whatever_the_batch_of_regions(windows, slicer):
     made = slicer(**RULE) if slicer is Cheapest else slicer(OFFERS, SCENARIO, slots=8)
     whole = run(windows, made, Greedy())
-    for regions in (1, 3):
-        assert whole.equals(run(windows, made, Greedy(), regions_per_batch=regions))
+    for parts in ({"regions_per_batch": 1}, {"regions_per_batch": 3}, {"workers": 2}):
+        assert whole.equals(run(windows, made, Greedy(), **parts))
 
 
 @pytest.mark.parametrize("stop", [1, 3])

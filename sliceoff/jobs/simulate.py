@@ -35,7 +35,8 @@ class Simulate:
     Args:
         periods: long slots to simulate from the start of the held-out end; None: all of it.
         slots_per_period: short slots simulated per long slot.
-        regions_per_batch: regions whose short slots are served together; None: all.
+        regions_per_batch: regions whose short slots are served together; None: all, or each worker's part.
+        workers: threads that serve batches of regions side by side.
         bound: whether to compute the clairvoyant bound.
         checkpoint_s: wall seconds between two checkpoints of a simulation.
     """
@@ -44,11 +45,12 @@ class Simulate:
     periods: int | None
     slots_per_period: int
     regions_per_batch: int | None = None
+    workers: int = 1
     bound: bool = True
     checkpoint_s: float = 20.0
 
     def __post_init__(self) -> None:
-        for key in ("periods", "slots_per_period", "regions_per_batch"):
+        for key in ("periods", "slots_per_period", "regions_per_batch", "workers"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise InputError(f"job.{key}={value} must be at least 1; set job.{key}=N")
@@ -119,6 +121,7 @@ class Simulate:
             parts.scenario,
             **arguments,
             regions_per_batch=self.regions_per_batch,
+            workers=self.workers,
             on_period=on_period,
             resume_from=saved,
         )
