@@ -197,6 +197,15 @@ def test_bound_with_nothing_to_earn():
     assert upper_bound(scenario, [region.reset()]).tolist() == [0.0, 0.0]
 
 
+def test_bound_where_nobody_ever_asks():
+    scenario = Scenario(short_slot_s=0.1, max_users=12, max_vms=8)
+    region = RegionEnvironment(scenario, [0.0, 6.0], 2, 0, bandwidth_hz=5e6, n_vms=1)
+    states = [region.step(Greedy().allocate(scenario, region.state))[0] for _ in range(20)]
+    asleep, busy = upper_bound(scenario, states).tolist()
+    assert asleep == 0
+    assert busy > 0
+
+
 def test_vms_that_come_and_go():
     """The second slot rents one VM more than the first, or one less, which still finishes what it has."""
     scenario, _, (first, second) = instance(users=5, vms=3, slots=2, seed=2, bandwidth_hz=2e6)
