@@ -1,10 +1,11 @@
 """What learning to allocate is worth: ours and its ablations, Stable-Baselines3's agents, the rules, and the bound.
 
-    python benchmarks/allocator.py [--seeds 5] [--minutes 15] [--traffic TRACE.csv] [--part rules agents steps sb3]
+    python benchmarks/allocator.py [--seeds 5] [--minutes 15] [--traffic TRACE.csv] [--parts rules agents ablations sb3]
 
 Ours is trained on the trace's training part, with traffic, rentals and loads drawn at random, once per seed and length
-of the short slot; one policy then serves every region below. SB3's agents train, as many environment steps as
-ours at the same point, in one region each, the one they are judged in. Judged is on the held-out end of the trace.
+of the short slot; one policy then serves every region below. SB3's agents train in one region each, the one they are
+judged in, as many environment steps as ours had seen at its first evaluation, at which it is judged too. Judged is on
+the held-out end of the trace.
 
 Each cell (who, slot, seed) is kept under `runs/benchmarks/allocator`; the benchmark goes on where it stopped, and stops
 after `--minutes`. The table says over how many seeds each row is.
@@ -19,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,9 +57,9 @@ HELD_OUT = 0.2
 SLOTS_S = (0.1, 0.25, 0.5)
 # Rented over needed: bandwidth that uploads the mean traffic in one deadline, VMs that execute it in one slot.
 LOADS = {"light": (3.0, 1.5), "matched": (2.0, 1.0), "over": (2.0, 0.6), "far over": (3.0, 0.4), "radio": (1.0, 1.0)}
-USERS = (10.0, 20.0, 40.0)
+USERS = (10.0, 25.0, 50.0)
+MOST_USERS = 80  # padding: busy hours, and Poisson's luck
 COPIES, PERIODS, PERIOD = 3, 3, 20
-SB3_STEPS = 5_000
 RULES: dict[str, Callable[[], Allocator]] = {
     "equal": Equal,
     "proportional": Proportional,
@@ -74,9 +76,16 @@ OURS = {
     "dual, no twin": ("dual", "allocator.n_critics=1"),
     "dual, per-user worths": ("dual", "allocator/decoder=packing"),
     "paper's form (mlp, Eq. 21)": ("paper_dual",),
+    "its mlp, our decoder": ("paper_dual", "allocator/decoder=prices", "allocator.reward=above_rest"),
+    "its Eq. 21, our sets: dual": ("dual", "allocator/decoder=paper"),
+    "its Eq. 21, our sets: single": ("td3", "allocator/decoder=paper"),
 }
+# Dual and single, of which one is to learn faster.
+PAIRS = (("dual", "single (TD3)"), ("its Eq. 21, our sets: dual", "its Eq. 21, our sets: single"))
+# Trained no further than SB3's agents.
+EARLY = "dual, at SB3's steps"
 SB3 = {"SB3 TD3": TD3, "SB3 SAC": SAC, "SB3 PPO": PPO}
-SB3_LOAD, SB3_USERS = "over", 20.0
+SB3_LOAD, SB3_USERS = "over", 25.0
 
 
 class Regions(NamedTuple):
@@ -99,8 +108,10 @@ class Bench:
         self.epochs = epochs
 
     def scenario(self, slot_s: float) -> Scenario:
-        """The default one with another short slot."""
-        return replace(Scenario(), short_slot_s=slot_s)
+        """The default one with another short slot, and room for every user and VM that is asked for here."""
+        tasks = RegionEnvironment(Scenario(), 0.0, 64, seed=0).state.tasks
+        vms = execution_work(Scenario(), tasks).mean() / slot_s * max(USERS) * max(vms for _, vms in LOADS.values())
+        return replace(Scenario(), short_slot_s=slot_s, max_users=MOST_USERS, max_vms=ceil(vms))
 
     def regions(self, slot_s: float, seed: int, loads: dict[str, tuple[float, float]], users: tuple) -> Regions:
         """Held-out traffic, rentals that fit its mean."""
@@ -116,6 +127,7 @@ class Bench:
         rows = torch.randint(len(held) - PERIODS, (len(labels),), generator=draw)
         column = torch.randint(held.shape[1], (len(labels),), generator=draw)
         traffic = torch.stack([held[rows + period, column] * level for period in range(PERIODS)])
+        traffic = traffic.clamp(max=scenario.max_users)
         environment = RegionEnvironment(
             scenario,
             traffic[0],
@@ -124,7 +136,7 @@ class Bench:
             bandwidth_hz=bandwidth * hertz,
             n_vms=(count * vms).round().long().clamp(1, scenario.max_vms),
         )
-        return Regions(environment, traffic.clamp(max=scenario.max_users), labels)
+        return Regions(environment, traffic, labels)
 
     def judge(self, regions: Regions, allocate: Callable[[RegionState], Allocation]) -> dict[str, float]:
         """Revenue by region."""
@@ -164,12 +176,16 @@ class Bench:
         pl.seed_everything(seed, verbose=False)
         allocator = instantiate(cfg.allocator, _partial_=True, _convert_="all")(
             scenario=scenario,
-            # every traffic level from 8 to 50 users
-            mean_users=(self.relative[: self.split] * torch.tensor([10.0, 20.0, 40.0]).view(-1, 1, 1)).flatten(0, 1),
+            mean_users=(self.relative[: self.split] * torch.tensor(USERS).view(-1, 1, 1)).flatten(0, 1),
             bandwidth_options_hz=offers.bandwidth_hz[0].tolist(),
-            vm_options=offers.n_vms[0].tolist(),
+            vm_options=list(range(1, scenario.max_vms + 1)),
         )
-        untrained = self.judge(self.regions(slot_s, seed, LOADS, USERS), partial(allocator.allocate, scenario))
+
+        def judged(weights: dict[str, torch.Tensor]) -> dict[str, float]:
+            allocator.load_state_dict(weights)
+            return self.judge(self.regions(slot_s, seed, LOADS, USERS), partial(allocator.allocate, scenario))
+
+        untrained = judged(allocator.state_dict())
         curve = Curve()
         started = time.perf_counter()
         pl.Trainer(
@@ -182,11 +198,10 @@ class Bench:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         ).fit(allocator)
-        allocator.load_state_dict(curve.best)
-        earned = self.judge(self.regions(slot_s, seed, LOADS, USERS), partial(allocator.allocate, scenario))
         return {
-            "earned": earned,
+            "earned": judged(curve.best),
             "untrained": untrained,
+            "early": judged(curve.first),
             "steps": curve.steps,
             "above_greedy": curve.above_greedy,
             "seconds": time.perf_counter() - started,
@@ -204,15 +219,16 @@ class Bench:
             bandwidth_hz=float(environment.state.bandwidth_hz[0]),
             n_vms=int(environment.state.n_vms[0]),
         )
+        steps = next(iter(json.loads(self.cell("agent", "dual", slot_s, seed).read_text())["steps"]))
         started = time.perf_counter()
-        agent = SB3[name]("MlpPolicy", task, gamma=0.9, seed=seed, device="cpu").learn(SB3_STEPS)
+        agent = SB3[name]("MlpPolicy", task, gamma=0.9, seed=seed, device="cpu").learn(int(steps))
 
         def allocate(state: RegionState) -> Allocation:
             action, _ = agent.predict(flatten(scenario, state).numpy(), deterministic=True)
             return decode(state, torch.as_tensor(action))
 
         earned = self.judge(regions, allocate)
-        return {"earned": earned, "steps": [SB3_STEPS], "seconds": time.perf_counter() - started}
+        return {"earned": earned, "steps": [steps], "seconds": time.perf_counter() - started}
 
     def cell(self, kind: str, name: str, slot_s: float, seed: int) -> Path:
         """Where a cell is kept."""
@@ -229,14 +245,17 @@ class Curve(pl.Callback):
     def __init__(self) -> None:
         self.steps: list[float] = []
         self.above_greedy: list[float] = []
+        self.first: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note both."""
         self.steps.append(float(trainer.callback_metrics["train/env_steps"]))
         self.above_greedy.append(float(trainer.callback_metrics["val/above_greedy"]))
+        weights = copy.deepcopy(pl_module.state_dict())
+        self.first = self.first or weights
         if self.above_greedy[-1] == max(self.above_greedy):
-            self.best = copy.deepcopy(pl_module.state_dict())
+            self.best = weights
 
 
 def _by_label(labels: list[tuple[str, float]], values: torch.Tensor) -> dict[str, float]:
@@ -250,16 +269,16 @@ def _by_label(labels: list[tuple[str, float]], values: torch.Tensor) -> dict[str
 
 def wanted(parts: list[str], seeds: int) -> Iterator[tuple[str, str, float, int]]:
     """All cells, the most telling first."""
-    every = range(seeds)
+    every, short = range(seeds), SLOTS_S[0]
     if "rules" in parts:
         yield from (("rule", name, slot, seed) for seed in every for slot in SLOTS_S for name in (*RULES, "bound"))
     if "agents" in parts:
-        yield from (("agent", name, SLOTS_S[0], seed) for seed in every for name in ("dual", "single (TD3)"))
-    if "sb3" in parts:
-        yield from (("sb3", name, SLOTS_S[0], seed) for seed in every for name in SB3)
+        yield from (("agent", name, short, seed) for seed in every for pair in PAIRS for name in pair)
     if "ablations" in parts:
-        yield from (("agent", name, SLOTS_S[0], seed) for seed in every for name in OURS)
+        yield from (("agent", name, short, seed) for seed in every for name in OURS)
         yield from (("agent", "dual", slot, seed) for seed in every for slot in SLOTS_S[1:])
+    if "sb3" in parts:
+        yield from (("sb3", name, short, seed) for seed in every for name in SB3)
 
 
 def report(bench: Bench, seeds: int) -> dict[str, float]:
@@ -276,9 +295,10 @@ def report(bench: Bench, seeds: int) -> dict[str, float]:
         rows = []
         for kind, name in who:
             cells = read(kind, name, slot_s)
-            for label, key in ((name, "earned"), (f"{name}, untrained", "untrained")):
+            shown = {name: "earned", f"{name}, untrained": "untrained"} | ({EARLY: "early"} if name == "dual" else {})
+            for label, key in shown.items():
                 earned = {seed: cell[key] for seed, cell in cells.items() if key in cell and seed in bound}
-                if not earned or (key == "untrained" and name not in ("dual", "dual, per-user worths")):
+                if not earned:
                     continue
                 row: dict[str, object] = {"allocator": label, "seeds": len(earned)}
                 for load in LOADS:
@@ -301,26 +321,39 @@ def report(bench: Bench, seeds: int) -> dict[str, float]:
                         for row in rows
                     ],
                 )
-    return results | steps_to(read("agent", "dual", SLOTS_S[0]), read("agent", "single (TD3)", SLOTS_S[0]))
+    for dual, single in PAIRS:
+        results |= steps_to(dual, read("agent", dual, SLOTS_S[0]), read("agent", single, SLOTS_S[0]))
+    return results
 
 
-def steps_to(dual: dict[int, dict], single: dict[int, dict]) -> dict[str, float]:
-    """Part of its steps after which dual stays at single's final return or above; 1 where it never gets there."""
-    shares = []
+def steps_to(name: str, dual: dict[int, dict], single: dict[int, dict]) -> dict[str, float]:
+    """Part of the single agent's steps after which dual stays at its final return or above; 1 if that is not before.
+
+    Counted twice: by the steps that each agent makes, and by those of all agents together, of which dual makes twice
+    as many.
+    """
+    shares: dict[str, list[float]] = {"each": [], "all": []}
     for seed in dual.keys() & single.keys():
         final = sum(single[seed]["above_greedy"][-3:]) / 3
         below = [i for i, value in enumerate(dual[seed]["above_greedy"]) if value < final]
         reached = below[-1] + 1 if below else 0
         steps = dual[seed]["steps"]
-        shares.append(steps[min(reached, len(steps) - 1)] / steps[-1])
-    if not shares:
+        part = steps[reached] / single[seed]["steps"][-1] if reached < len(steps) else 2.0
+        shares["each"].append(min(part / 2, 1.0))
+        shares["all"].append(min(part, 1.0))
+    if not shares["all"]:
         return {}
-    mean, half = interval(shares)
+    means = {count: interval(values) for count, values in shares.items()}
     table(
-        "Dual: part of its steps until single's final return (last three evaluations)",
-        [{"seeds": len(shares), "mean": mean, "95 % +-": half, "aim": 2 / 3}],
+        f"{name}: steps until the single agent's final return (its last three evaluations), in its steps",
+        [
+            {"steps of": count, "seeds": len(shares[count]), "mean": mean, "95 % +-": half, "aim": 2 / 3}
+            for count, (mean, half) in means.items()
+        ],
     )
-    return {"dual_share_of_steps_to_single_final": mean, "dual_share_of_steps_half_interval": half}
+    return {f"{name}/share_of_steps_of_{count}": mean for count, (mean, _) in means.items()} | {
+        f"{name}/share_of_steps_of_{count}_half_interval": half for count, (_, half) in means.items()
+    }
 
 
 def _ratio(earned: dict[str, float], base: dict[str, float], load: str) -> float | None:
@@ -333,7 +366,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--traffic", default=str(TRACE) if TRACE.is_file() else None)
     parser.add_argument("--parts", nargs="*", default=["rules", "agents", "ablations", "sb3"])
     options = parser.parse_args()
