@@ -113,26 +113,28 @@ class Packing(Decoder):
 class Prices(Decoder):
     """Two prices per region instead of two numbers per user: far less to learn.
 
-    What fills the queues now costs the slots to come. The first action is the price of execution that a task must be
-    worth to be wanted: `price` times the `bid_price` at 0, `price_range` more or less at the bounds. Just above the bid
-    price VMs fall idle. The second is the price of what is left in the queues: half the bid price at 0, none at -1, all
-    at 1. Every packing that `packings` finds for the wanted tasks is served in thought, and the one chosen that earns
-    most less the price of the backlog it leaves, gaps between late uploads included.
+    What fills the queues now costs the slots to come. The first action sets the price of execution that a task must be
+    worth to be wanted: the `bid_price` for so many slots' VM time, `room` at 0, `room_range` times more or less at the
+    bounds. More room means a lower price, and none where there is room for all; less than a slot leaves VMs idle. The
+    second is the price of what is left in the queues, for one slot's bid price and a mean priority per deadline: that
+    at 0, nothing at -1, twice that at 1. Every packing that `packings` finds for the wanted tasks is served in thought,
+    and the one chosen that earns most less the price of the backlog it leaves, gaps between late uploads included.
 
     Args:
         stride: of the search; 1 is best and slowest.
-        price, price_range: of execution, in bid prices.
+        room: VM time that the bid price counts on, in slots.
+        room_range: largest factor on it.
     """
 
-    def __init__(self, stride: int = 6, price: float | int = 0.9, price_range: float | int = 0.1):
+    def __init__(self, stride: int = 6, room: float | int = 1.3, room_range: float | int = 1.6):
         super().__init__()
         if stride < 1:
             raise InputError(f"decoder.stride={stride} is not above zero")
-        if not 0 <= price_range <= price:
-            raise InputError(f"decoder.price_range={price_range} must lie between zero and decoder.price={price}")
+        if room <= 0 or room_range < 1:
+            raise InputError(f"decoder.room={room} must be above zero, decoder.room_range={room_range} at least one")
         self.stride = stride
-        self.price = price
-        self.price_range = price_range
+        self.room = room
+        self.room_range = room_range
 
     def action_shape(self, n_users: int) -> tuple[int, int]:
         """Two per region."""
@@ -141,28 +143,30 @@ class Prices(Decoder):
     def forward(self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch one actions"]) -> Allocation:
         """Decode."""
         execution, waiting = action.detach().squeeze(-2).unbind(-1)
-        bid = bid_price(scenario, state)
-        price = ((self.price + self.price_range * execution) * bid).unsqueeze(-1)
-        worth = state.tasks.priority - price * execution_work(scenario, state.tasks)
+        room = self.room * (-log(self.room_range) * execution).exp()
+        worth = state.tasks.priority - bid_price(scenario, state, room).unsqueeze(-1) * execution_work(
+            scenario, state.tasks
+        )
         plans = packings(scenario, state, worth, worth / sum(demands(scenario, state)), self.stride)
         after = serve(scenario, repeated(state, plans.share.shape[1]), plans)
         earned = after.revenue.sum(-1) / max(scenario.price, _LEAST_PRICE)
-        return chosen(plans, earned - ((1 + waiting) / 2 * bid).unsqueeze(-1) * after.backlog_s.sum(-1))
+        left = bid_price(scenario, state, torch.ones_like(room)) + mean(scenario.priorities) / scenario.deadline_s
+        return chosen(plans, earned - ((1 + waiting) * left).unsqueeze(-1) * after.backlog_s.sum(-1))
 
 
-def bid_price(scenario: Scenario, state: RegionState) -> Float[Tensor, " batch"]:
+def bid_price(scenario: Scenario, state: RegionState, room: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """Priority that a second of VM time is worth, were every slot like this one; zero where there is enough of it.
 
     The dual prices of one slot's fractional knapsack over bandwidth and VM time, found in turn: each is the worth per
     size of the first task, by falling worth per size, that the resource has no room for, where worth is what the price
-    of the other resource leaves of the priority. A slot has `short_slot_s` of every VM (queued work only moves what a
-    slot does into the next one), and bandwidth for the part of the deadline that uploads last on average.
+    of the other resource leaves of the priority. There is `room` slots' time of every VM (1 where queues stay as they
+    are), and bandwidth for the part of the deadline that uploads last on average.
     """
     tasks = state.tasks
     bandwidth_s = bandwidth_work(scenario, tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
     execution_s = execution_work(scenario, tasks)
     airtime = torch.full_like(state.bandwidth_hz, _UPLOADING * scenario.deadline_s)
-    vm_time = state.n_vms * scenario.short_slot_s
+    vm_time = state.n_vms * scenario.short_slot_s * room
     price = torch.zeros_like(airtime)
     for _ in range(_ROUNDS):
         left = tasks.priority - price.unsqueeze(-1) * execution_s

@@ -31,9 +31,7 @@ raw = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1, width=32))
 @settings(deadline=None, max_examples=100)
 @given(
     data=st.data(),
-    decoder=st.sampled_from(
-        [Paper(), Packing(stride=2, worth_range=3.0), Prices(stride=1, price=2.0, price_range=2.0)]
-    ),
+    decoder=st.sampled_from([Paper(), Packing(stride=2, worth_range=3.0), Prices(stride=1, room=1.0, room_range=4.0)]),
 )
 def test_every_action_meets_c4_and_c5(data, decoder):
     users = SCENARIO.max_users
@@ -128,32 +126,35 @@ def test_worthless_tasks_are_left_out_and_worthier_ones_come_first():
 
 
 def test_bid_price_is_zero_where_there_is_room_for_all():
-    assert bid_price(SCENARIO, state_of([[True] * 9], 6, bandwidth_hz=80e6)).item() == 0
+    assert bid_price(SCENARIO, state_of([[True] * 9], 6, bandwidth_hz=80e6), torch.ones(1)).item() == 0
 
 
 def test_at_the_bid_price_just_the_densest_tasks_that_a_slot_can_execute_are_worth_it():
     state = state_of([[True] * 9], 1, bandwidth_hz=80e6)
     execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
-    price = bid_price(SCENARIO, state)
-    kept = state.tasks.priority / execution_s > price
-    assert 0 < execution_s[kept].sum() <= SCENARIO.short_slot_s
-    assert execution_s[state.tasks.priority / execution_s >= price].sum() > SCENARIO.short_slot_s
+    for room in (1.0, 1.5):
+        price = bid_price(SCENARIO, state, torch.tensor([room]))
+        kept = state.tasks.priority / execution_s > price
+        assert 0 < execution_s[kept].sum() <= room * SCENARIO.short_slot_s
+        assert execution_s[state.tasks.priority / execution_s >= price].sum() > room * SCENARIO.short_slot_s
 
 
 def test_vm_time_is_cheaper_where_bandwidth_is_short_too():
-    plenty, short = (bid_price(SCENARIO, state_of([[True] * 9], 1, bandwidth_hz=b)) for b in (80e6, 1e6))
+    plenty, short = (
+        bid_price(SCENARIO, state_of([[True] * 9], 1, bandwidth_hz=hertz), torch.ones(1)) for hertz in (80e6, 1e6)
+    )
     assert 0 <= short < plenty
 
 
 def test_a_price_leaves_out_what_is_not_worth_it():
     state = state_of([[True] * 9], 2, bandwidth_hz=80e6)
     execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
-    prices = Prices(stride=1, price=0.75, price_range=0.75)
-    share, _ = prices(SCENARIO, state, torch.tensor([[[1.0, -1.0]]]))
-    worth = state.tasks.priority - 1.5 * bid_price(SCENARIO, state) * execution_s
-    assert torch.equal(share > 0, worth > 0)
-    free, _ = prices(SCENARIO, state, torch.tensor([[[-1.0, -1.0]]]))
-    assert (free > 0).sum() > (share > 0).sum()
+    prices = Prices(stride=1, room=1.0, room_range=2.0)
+    dear, _ = prices(SCENARIO, state, torch.tensor([[[1.0, -1.0]]]))
+    worth = state.tasks.priority - bid_price(SCENARIO, state, torch.tensor([0.5])) * execution_s
+    assert torch.equal(dear > 0, worth > 0)
+    cheap, _ = prices(SCENARIO, state, torch.tensor([[[-1.0, -1.0]]]))
+    assert (cheap > 0).sum() > (dear > 0).sum()
 
 
 def test_a_price_of_backlog_leaves_less_of_it_and_never_nothing_done():
@@ -182,7 +183,7 @@ def test_wrong_options_are_named(wrong):
         Packing(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"stride": 0}, {"price_range": -1.0}, {"price_range": 2.0}])
+@pytest.mark.parametrize("wrong", [{"stride": 0}, {"room": 0.0}, {"room_range": 0.5}])
 def test_wrong_prices_are_named(wrong):
     with pytest.raises(InputError, match=f"decoder.{next(iter(wrong))}"):
         Prices(**wrong)
