@@ -51,7 +51,7 @@ ETT = {
         "predictor.learning_rate=5e-4",
         "trainer.predictor.max_epochs=4",
         "+trainer.predictor.limit_val_batches=1.0",
-        "trainer.predictor.limit_train_batches=150",
+        "trainer.predictor.limit_train_batches=100",
     ],
 }
 LTE = {

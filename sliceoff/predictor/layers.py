@@ -53,7 +53,9 @@ class EncoderDecoder(nn.Module):
         self.label_length = min(label_length, input_length)
         self.embed_history = Embedding(n_channels, n_calendar, d_model, dropout)
         self.embed_decoder = Embedding(n_channels, n_calendar, d_model, dropout)
-        self.encoder, self.decoder = nn.Sequential(*encoder), nn.ModuleList(decoder)
+        # Layers norm what they read, not what they add up to: without a last norm a running sum reaches the head.
+        self.encoder, self.decoder = nn.Sequential(*encoder, nn.LayerNorm(d_model)), nn.ModuleList(decoder)
+        self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, n_channels * n_outputs)
 
     def forward(
@@ -69,7 +71,7 @@ class EncoderDecoder(nn.Module):
         state = self.embed_decoder(start, torch.cat([history_calendar[:, label], future_calendar], dim=1))
         for layer in self.decoder:
             state = layer(state, memory)
-        return self.head(state[:, -self.horizon :]).unflatten(-1, (-1, self.n_outputs))
+        return self.head(self.norm(state[:, -self.horizon :])).unflatten(-1, (-1, self.n_outputs))
 
 
 class Embedding(nn.Module):
