@@ -1,27 +1,31 @@
-"""How fast the region environment is: user-decisions per second, beside mobile-env, and its cost per user.
+"""How fast the region environment is: user-decisions per second, beside mobile-env; cost per user; memory.
 
-    python benchmarks/region.py [--seconds 5] [--memory-steps 100000]
+    python benchmarks/region.py [speed] [peer] [users] [memory] [--seconds 5] [--memory-steps 1000000]
 
 A user-decision is one present user in one slot of one copy: allocated by a rule, served, and the next slot drawn. One
 process per core, one thread each. Rates are given per wall second and per second of CPU time actually had, which differ
-when other programs use the cores too.
+when other programs use the cores too; intervals are 95 %, over five windows.
 """
 
 import argparse
 import multiprocessing
 import os
-import resource
 import time
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from harness import finish, table
+from harness import finish, interval, table
 
 from sliceoff.region import Allocator, Equal, Greedy, LookaheadGreedy, Random, RegionEnvironment, Scenario
 
 CORES = min(2, os.cpu_count() or 1)
+WINDOWS = 5
 # What Eq. 17 asks per user (kappa 0.5, z 2): see configs/region/default.yaml.
 HERTZ_PER_USER, VMS_PER_USER = 21.7e6 / 20, 12 / 20
+
+Rates = list[tuple[float, float]]  # per wall and per CPU second, a pair per window
 
 
 def region(users: int, copies: int, first_copy: int = 0) -> RegionEnvironment:
@@ -39,29 +43,34 @@ def region(users: int, copies: int, first_copy: int = 0) -> RegionEnvironment:
     )
 
 
-def rate(rule: Allocator, users: int, copies: int, seconds: float, first_copy: int = 0) -> tuple[float, float]:
-    """User-decisions per second of wall and of CPU time, in this process."""
+def measured(step: Callable[[], int], seconds: float) -> Rates:
+    """What `step` counts, per second, in windows that last `seconds` together."""
+    for _ in range(3):
+        step()
+    rates = []
+    for _ in range(WINDOWS):
+        count, wall, cpu = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - wall < seconds / WINDOWS:
+            count += step()
+        rates.append((count / (time.perf_counter() - wall), count / (time.process_time() - cpu)))
+    return rates
+
+
+def our_rates(rule: Allocator, users: int, copies: int, seconds: float, first_copy: int = 0) -> Rates:
+    """User-decisions per second in this process."""
     torch.set_num_threads(1)
     environment = region(users, copies, first_copy)
-    for _ in range(3):
-        environment.step(rule.allocate(environment.scenario, environment.state))
-    decisions, wall, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
+
+    def step() -> int:
         state = environment.state
         environment.step(rule.allocate(environment.scenario, state))
-        decisions += int(state.tasks.present.sum())
-    return decisions / (time.perf_counter() - wall), decisions / (time.process_time() - cpu)
+        return int(state.tasks.present.sum())
+
+    return measured(step, seconds)
 
 
-def rate_on_all_cores(rule: Allocator, users: int, copies: int, seconds: float) -> tuple[float, float]:
-    """The same, summed over one process per core."""
-    with multiprocessing.get_context("spawn").Pool(CORES) as pool:
-        parts = pool.starmap(rate, [(rule, users, copies, seconds, core * copies) for core in range(CORES)])
-    return sum(wall for wall, _ in parts), sum(cpu for _, cpu in parts)
-
-
-def mobile_env_rate(name: str, seconds: float) -> tuple[int, float, float]:
-    """Users, and user-steps per second of wall and CPU time, of one of mobile-env's scenarios under random actions."""
+def mobile_env_rates(name: str, seconds: float) -> tuple[int, Rates]:
+    """Users, and user-steps per second, of one of mobile-env's scenarios under random actions."""
     import gymnasium
     import mobile_env  # noqa: F401  (registers its environments)
 
@@ -70,67 +79,113 @@ def mobile_env_rate(name: str, seconds: float) -> tuple[int, float, float]:
     env.reset(seed=0)
     env.action_space.seed(0)
     users = len(env.unwrapped.users)
-    steps, wall, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
+
+    def step() -> int:
         _, _, terminated, truncated, _ = env.step(env.action_space.sample())
         if terminated or truncated:
             env.reset()
-        steps += 1
-    return users, steps * users / (time.perf_counter() - wall), steps * users / (time.process_time() - cpu)
+        return users
+
+    return users, measured(step, seconds)
 
 
-def memory_growth_mib(steps: int) -> float:
-    """How much the process's peak memory grows over `steps` slots, after the first thousand."""
+def resident_mib(steps: int) -> dict[int, float]:
+    """This process's resident memory after 1000, 10 000, ... and after `steps` slots."""
     environment, rule = region(users=10, copies=1), Random()
-    for step in range(steps):
+    found = {}
+    for step in range(1, steps + 1):
         environment.step(rule.allocate(environment.scenario, environment.state))
-        if step == min(1000, steps // 10):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        if step == steps or step in (10**power for power in range(3, 9)):
+            status = Path("/proc/self/status").read_text()
+            found[step] = int(status.partition("VmRSS:")[2].split()[0]) / 1024
+    return found
+
+
+def speed(arguments: argparse.Namespace) -> dict[str, float]:
+    """Every rule on all cores."""
+    rows, results = [], {}
+    for rule in (Equal(), Random(), Greedy(), LookaheadGreedy()):
+        with multiprocessing.get_context("spawn").Pool(CORES) as pool:
+            parts = pool.starmap(our_rates, [(rule, 50, 1024, arguments.seconds, core * 1024) for core in range(CORES)])
+        wall, cpu = (
+            interval([sum(rate[kind] for rate in rates) for rates in zip(*parts, strict=True)]) for kind in (0, 1)
+        )
+        name = type(rule).__name__.lower()
+        rows.append({"rule": name, "million/s (wall)": _with_interval(wall), "million/s (CPU)": _with_interval(cpu)})
+        results |= {f"{name}_per_second": wall[0], f"{name}_per_second_95": wall[1]}
+        results |= {f"{name}_per_cpu_second_times_cores": cpu[0], f"{name}_per_cpu_second_times_cores_95": cpu[1]}
+    table(f"user-decisions per second, {CORES} processes of 1024 copies of up to 50 users", rows)
+    return results
+
+
+def _with_interval(rate: tuple[float, float]) -> str:
+    return f"{rate[0] / 1e6:.2f} ± {rate[1] / 1e6:.2f}"
+
+
+def peer(arguments: argparse.Namespace) -> dict[str, float]:
+    """Ours beside mobile-env, one process each."""
+    rows, results = [], {}
+    for name in ("mobile-small-central-v0", "mobile-large-central-v0"):
+        users, theirs = mobile_env_rates(name, arguments.seconds)
+        ours = our_rates(Equal(), round(users / 0.8), 1024, arguments.seconds)
+        (their_wall, their_cpu), (wall, cpu) = (
+            [sum(rate[kind] for rate in rates) / WINDOWS for kind in (0, 1)] for rates in (theirs, ours)
+        )
+        rows.append(
+            {
+                "users": users,
+                "mobile-env /s": their_wall,
+                "ours /s": wall,
+                "ratio": wall / their_wall,
+                "ratio (CPU)": cpu / their_cpu,
+            }
+        )
+        results |= {f"mobile_env_{users}_users": their_wall, f"ours_{users}_users": wall}
+        results |= {f"ratio_{users}_users": wall / their_wall, f"cpu_ratio_{users}_users": cpu / their_cpu}
+    table("beside mobile-env (its package), one process each", rows)
+    return results
+
+
+def users(arguments: argparse.Namespace) -> dict[str, float]:
+    """Cost per user from 10 to 10 000 users per region; VMs grow along, three for every five users."""
+    rows, results = [], {}
+    for count in (10, 100, 1000, 10_000):
+        copies = max(1, 50_000 // count)
+        row: dict[str, float] = {"users per region": count, "copies": copies}
+        for rule in (Equal(), Greedy()):
+            rates = our_rates(rule, count, copies, arguments.seconds)
+            name = type(rule).__name__.lower()
+            row[f"{name}: ns per user (CPU)"] = 1e9 * WINDOWS / sum(cpu for _, cpu in rates)
+            results[f"{name}_ns_per_user_{count}"] = row[f"{name}: ns per user (CPU)"]
+        rows.append(row)
+    table("cost per user", rows)
+    return results
+
+
+def memory(arguments: argparse.Namespace) -> dict[str, float]:
+    """Resident memory over many steps, in a process that has done nothing else."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(resident_mib, (arguments.memory_steps,))
+    table("memory", [{"steps": step, "resident MiB": mib} for step, mib in found.items()])
+    growth = found[arguments.memory_steps] - found[min(found)]
+    return {"memory_steps": arguments.memory_steps, "memory_growth_mib": growth}
+
+
+PARTS = {"speed": speed, "peer": peer, "users": users, "memory": memory}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--memory-steps", type=int, default=100_000)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="part", help=", ".join(PARTS))
+    parser.add_argument("--seconds", type=float, default=5.0, help="for every rate")
+    parser.add_argument("--memory-steps", type=int, default=1_000_000)
     arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"no part {', '.join(unknown)}; choose from {', '.join(PARTS)}")
     torch.set_num_threads(1)
     results: dict[str, float] = {"cores": CORES}
-
-    rows = []
-    for rule in (Equal(), Random(), Greedy(), LookaheadGreedy()):
-        wall, cpu = rate_on_all_cores(rule, users=50, copies=1024, seconds=arguments.seconds)
-        name = type(rule).__name__.lower()
-        rows.append({"rule": name, "million/s (wall)": wall / 1e6, "million/s (CPU)": cpu / 1e6})
-        results |= {f"{name}_decisions_per_second": wall, f"{name}_decisions_per_cpu_second_times_cores": cpu}
-    table(f"user-decisions per second, {CORES} processes of 1024 copies of up to 50 users", rows)
-
-    rows = []
-    for name in ("mobile-small-central-v0", "mobile-large-central-v0"):
-        users, wall, cpu = mobile_env_rate(name, arguments.seconds)
-        ours, ours_cpu = rate(Equal(), round(users / 0.8), 1024, arguments.seconds)
-        rows.append(
-            {
-                "users": users,
-                "mobile-env /s": wall,
-                "ours /s": ours,
-                "ratio": ours / wall,
-                "ratio (CPU)": ours_cpu / cpu,
-            }
-        )
-        results |= {f"mobile_env_{users}_users": wall, f"ours_{users}_users": ours, f"ratio_{users}_users": ours / wall}
-    table("beside mobile-env (its package), one process each", rows)
-
-    rows = []
-    for users in (10, 100, 1000, 10_000):
-        copies = max(1, 50_000 // users)
-        _, cpu = rate(Equal(), users, copies, arguments.seconds / 2)
-        rows.append({"users per region": users, "copies": copies, "ns per user (CPU)": 1e9 / cpu})
-        results[f"ns_per_user_{users}"] = 1e9 / cpu
-    table("cost per user: at most log-linear", rows)
-
-    results["memory_growth_mib"] = memory_growth_mib(arguments.memory_steps)
-    results["memory_steps"] = arguments.memory_steps
+    for part in arguments.parts:
+        results |= PARTS[part](arguments)
     finish(results)
 
 
