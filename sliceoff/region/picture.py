@@ -130,7 +130,17 @@ def _draw_queues(
             alpha=0.9,
         )
         middle = start[number] + users["execution"][number] / 2
-        axes.text(middle, users["vm"][number], str(number), ha="center", va="center", size=7, color="white")
+        narrow = users["execution"][number] < 0.05 * scenario.deadline_s
+        axes.text(
+            middle,
+            users["vm"][number],
+            str(number),
+            ha="center",
+            va="center",
+            size=6 if narrow else 7,
+            rotation=90 if narrow else 0,
+            color="white",
+        )
     _mark_times(axes, scenario)
     axes.set(title="VMs\n(a bar per task, where it ran)", ylabel="VM", ylim=(-0.6, max(len(backlog_s), 1) - 0.4))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
