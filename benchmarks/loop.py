@@ -2,8 +2,8 @@
 
 A hundred regions with about twenty users each over one week of hours, with the default slicer; the forecast repeats the
 last hour, so that nothing has to be fitted (aims on 2 cores: 30 s with the greedy rule, 120 s with the learned policy).
-The policy's weights are as they were drawn: how long it takes to decide does not depend on what it has learned. `CPU` is
-what all threads computed; on a machine that does nothing else the wall seconds are about half of it.
+The policy has the weights it was drawn with: how long it takes to decide does not depend on what it has learned. `CPU`
+is what all threads computed; on a machine that does nothing else the wall seconds are about half of it.
 """
 
 import argparse
