@@ -32,16 +32,15 @@ TRACES = {
     # Four cell-weeks; short: training sees five days.
     "week_users": ["data=wide_csv", f"data.path={LTE}/week_users.csv"],
 }
-REFERENCE = ("last_value", "reactive", "greedy")  # the best purely rule-based stack
-OURS = ("linear", "profit", "greedy")
+REFERENCE = ("last_value", "reactive", "greedy")  # rules alone
 PAPER = ("informer", "lp_rounding", "paper_dual")
 PREDICTORS = ("last_value", "seasonal_naive", "linear", "gru", "informer")
 FORECAST = ("cheapest", "lp_rounding", "exact", "newsvendor", "profit")  # slicers that look at the forecast
 BLIND = ("reactive", "fixed", "peak", "oracle", "oracle_profit")  # and those that do not
 GROUPS = {
-    "rules": [("last_value", slicer, "greedy") for slicer in BLIND],
+    "rules": [*(("last_value", slicer, "greedy") for slicer in BLIND), ("last_value", "reactive", "lookahead")],
     "forecasts": [(predictor, "profit", "greedy") for predictor in PREDICTORS],
-    "slicers": [("linear", slicer, "greedy") for slicer in FORECAST],
+    "slicers": [*(("linear", slicer, "greedy") for slicer in FORECAST), ("linear", "profit", "lookahead")],
     "all": [(predictor, slicer, "greedy") for predictor in PREDICTORS for slicer in FORECAST],
     "ours": [("linear", "profit", "dual"), ("linear", "lp_rounding", "dual"), ("last_value", "reactive", "dual")],
     "ablations": [("linear", "profit", "td3"), PAPER],
