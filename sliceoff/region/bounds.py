@@ -11,7 +11,7 @@ whatever the prices; n(t) counts the VMs that are free of the first slot's backl
 `resolution` cells per slot, the least cost over s is found exactly, and the prices by subgradient descent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -55,24 +55,14 @@ def upper_bound(
     """
     horizon = _relax(scenario, states, resolution)
     everything = horizon.revenue.sum((-2, -1))
-    # Prices are in units of a slot's revenue; all of it would buy all bandwidth or all VM time at price 1.
-    unit = torch.where(everything > 0, everything / len(states), 1).unsqueeze(-1)  # 1 where nobody ever asks
+    unit = _slot_worth(everything, len(states))
+    # All bandwidth, or all VM time, has a price of so many slots' worth.
     supply = horizon.free.mean(-1, keepdim=True).clamp_min(1e-6) * resolution
-    price = torch.full((everything.shape[0], len(states)), 0.1, device=unit.device, dtype=unit.dtype)
-    rate = torch.full_like(horizon.free, 0.1)
-    best = everything
-    for aim in torch.logspace(-1, -3, iterations, device="cpu").tolist():
-        price.requires_grad_()
-        rate.requires_grad_()
-        value = _dual(horizon, price * unit, rate * unit / supply) / unit.squeeze(-1)
-        down = torch.autograd.grad(value.sum(), (price, rate))
-        value = value.detach()
-        best = torch.minimum(best, value * unit.squeeze(-1))
-        # Polyak's step, row by row, towards a value a little below the best so far.
-        gap = value - (1 - aim) * best / unit.squeeze(-1)
-        steepness = (down[0] ** 2).sum(-1) + (down[1] ** 2).sum(-1)
-        step = (gap / steepness.clamp_min(1e-12)).unsqueeze(-1)
-        price, rate = ((x.detach() - step * part).clamp_min(0) for x, part in zip((price, rate), down, strict=True))
+
+    def bound(price: Tensor, rate: Tensor) -> Tensor:
+        return _dual(horizon, price * unit, rate * unit / supply) / unit.squeeze(-1)
+
+    best = unit.squeeze(-1) * _descend(bound, everything / unit.squeeze(-1), len(states), horizon, iterations)
     return torch.minimum(best * (1 + _ROUNDING), everything)
 
 
@@ -106,33 +96,55 @@ def slice_bounds(
     one = torch.ones_like(states[0].n_vms)
     horizon = _relax(scenario, [RegionState(state.tasks, empty, most, one) for state in states], resolution)
     everything = horizon.revenue.sum((-2, -1))
-    unit = torch.where(everything > 0, everything / len(states), 1).unsqueeze(-1)  # 1 where nobody ever asks
+    unit = _slot_worth(everything, len(states))
     sizes = bandwidth_hz / most.unsqueeze(-1)
-    best = everything[:, None, None].expand_as(cost).clone()
+    best = everything[:, None, None].expand_as(cost)
     for _ in range(rounds):
         pair = (best - cost).flatten(1).argmax(-1, keepdim=True)
         size, count = sizes.gather(-1, pair // cost.shape[2]), n_vms.gather(-1, pair % cost.shape[2])
-        # All bandwidth, or all VM time, of this pair has a price of so many slots' revenue.
-        price = torch.full((len(unit), len(states)), 0.1, device=unit.device, dtype=unit.dtype)
-        rate = torch.full_like(horizon.free, 0.1)
-        low = best.flatten(1).gather(-1, pair).squeeze(-1)
-        for aim in torch.logspace(-1, -3, iterations, device="cpu").tolist():
-            price.requires_grad_()
-            rate.requires_grad_()
-            prices, rates = price * unit / size, rate * unit / (count * resolution)
-            surplus = _surplus(horizon, prices, rates)
-            bandwidth, machine = prices.sum(-1, keepdim=True), (horizon.free * rates).sum(-1, keepdim=True)
-            value = ((size * bandwidth + count * machine).squeeze(-1) + surplus) / unit.squeeze(-1)
-            down = torch.autograd.grad(value.sum(), (price, rate))
-            with torch.no_grad():
-                every = sizes.unsqueeze(2) * bandwidth.unsqueeze(2) + (n_vms * machine).unsqueeze(1)
-                best = torch.minimum(best, every + surplus[:, None, None])
-                low = torch.minimum(low, value * unit.squeeze(-1))
-                gap = value - (1 - aim) * low / unit.squeeze(-1)
-                steepness = (down[0] ** 2).sum(-1) + (down[1] ** 2).sum(-1)
-                step = (gap / steepness.clamp_min(1e-12)).unsqueeze(-1)
-                price, rate = ((x.detach() - step * to).clamp_min(0) for x, to in zip((price, rate), down, strict=True))
+
+        def bound(price: Tensor, rate: Tensor, size: Tensor = size, count: Tensor = count) -> Tensor:
+            """Of the pair aimed at, of which all bandwidth or all VM time has a price of so many slots' worth."""
+            nonlocal best
+            price, rate = price * unit / size, rate * unit / (count * resolution)
+            surplus = _surplus(horizon, price, rate)
+            bandwidth, machine = price.sum(-1, keepdim=True), (horizon.free * rate).sum(-1, keepdim=True)
+            every = sizes.unsqueeze(2) * bandwidth.unsqueeze(2) + (n_vms * machine).unsqueeze(1)
+            best = torch.minimum(best, (every + surplus[:, None, None]).detach())
+            return ((size * bandwidth + count * machine).squeeze(-1) + surplus) / unit.squeeze(-1)
+
+        low = (best.flatten(1).gather(-1, pair) / unit).squeeze(-1)
+        _descend(bound, low, len(states), horizon, iterations)
     return torch.minimum(best * (1 + _ROUNDING), everything[:, None, None])
+
+
+def _slot_worth(everything: Float[Tensor, " batch"], slots: int) -> Float[Tensor, "batch 1"]:
+    """All revenue that is asked for per slot, the unit of prices; 1 where nobody ever asks."""
+    return torch.where(everything > 0, everything / slots, 1).unsqueeze(-1)
+
+
+def _descend(
+    bound: Callable[[Tensor, Tensor], Tensor],
+    lowest: Float[Tensor, " batch"],
+    slots: int,
+    horizon: _Horizon,
+    iterations: int,
+) -> Float[Tensor, " batch"]:
+    """Lower `bound(price, rate)` by Polyak's steps, row by row; returns its least value, at most `lowest`."""
+    price = torch.full((len(lowest), slots), 0.1, device=lowest.device, dtype=lowest.dtype)
+    rate = torch.full_like(horizon.free, 0.1)
+    for aim in torch.logspace(-1, -3, iterations, device="cpu").tolist():
+        price.requires_grad_()
+        rate.requires_grad_()
+        value = bound(price, rate)
+        down = torch.autograd.grad(value.sum(), (price, rate))
+        value = value.detach()
+        lowest = torch.minimum(lowest, value)
+        gap = value - (1 - aim) * lowest  # to a value a little below the least so far
+        steepness = (down[0] ** 2).sum(-1) + (down[1] ** 2).sum(-1)
+        step = (gap / steepness.clamp_min(1e-12)).unsqueeze(-1)
+        price, rate = ((x.detach() - step * part).clamp_min(0) for x, part in zip((price, rate), down, strict=True))
+    return lowest
 
 
 def _relax(scenario: Scenario, states: Sequence[RegionState], resolution: int) -> _Horizon:

@@ -71,40 +71,41 @@ def best_single_slot(scenario, state):
     return max(sum(values[j] for j in range(n) if s >> j & 1) for s in range(1 << n) if total[s] <= 1)
 
 
-def best_two_slots_one_vm(scenario, first, second):
-    """Every ordered choice of tasks in both slots; the first slot ends as late as the second one's work allows."""
+def best_of_one_vm(scenario, states):
+    """Every ordered choice of tasks in every slot, the last one up to its deadline, each one before it as late as the
+    work of those after it allows."""
     deadline, slot = scenario.deadline_s, scenario.short_slot_s
-    backlog = first.backlog_s.item()
+    earliest = [max(0.0, states[0].backlog_s.item() - place * slot) for place in range(len(states))]
 
-    def choices(state, end_of):
+    def choices(state):
         works, executions, values = numbers(scenario, state)
         for size in range(len(works) + 1):
             for order in permutations(range(len(works)), size):
-                yield end_of, [works[j] for j in order], [executions[j] for j in order], sum(values[j] for j in order)
+                yield [works[j] for j in order], [executions[j] for j in order], sum(values[j] for j in order)
 
-    def feasible(works, executions, end, earliest):
-        if not works:
-            return True
-        start, need = end, 0.0
+    def start(works, executions, end):
+        """When the first task starts, if the bandwidth is enough for all uploads to end in time."""
+        begin, need = end, 0.0
         for work, execution in zip(reversed(works), reversed(executions), strict=True):
-            start -= execution
-            if start <= 0:
-                return False
-            need += work / start
-        return need <= 1 and start >= earliest
+            begin -= execution
+            if begin <= 0:
+                return -1.0
+            need += work / begin
+        return begin if need <= 1 else -1.0
 
-    best = 0.0
-    seconds = [
-        (sum(executions), value)
-        for _, works, executions, value in choices(second, deadline)
-        if feasible(works, executions, deadline, max(0.0, backlog - slot))
-    ]
-    for _, works, executions, value in choices(first, deadline):
-        for used, more in seconds:
-            latest = min(deadline, slot + deadline - used if used else deadline)
-            if value + more > best and feasible(works, executions, latest, backlog):
-                best = value + more
-    return best
+    def best(place, latest):
+        """What slots `0..place` earn if the VM must be free by `latest`, from the start of slot `place` on."""
+        if place < 0:
+            return 0.0
+        values = [best(place - 1, latest + slot)]
+        for works, executions, value in choices(states[place]):
+            if works:
+                begin = start(works, executions, min(latest, deadline))
+                if begin >= earliest[place]:
+                    values.append(value + best(place - 1, begin + slot))
+        return max(values)
+
+    return best(len(states) - 1, deadline)
 
 
 @pytest.mark.parametrize("solver", [mip.HIGHS, mip.CBC])
@@ -117,12 +118,13 @@ def test_single_slot_optimum(seed, solver):
     assert found.revenue == pytest.approx(best_single_slot(scenario, states[0]), abs=1e-9)
 
 
+@pytest.mark.parametrize(("slots", "users"), [(2, 4), (3, 3)])
 @pytest.mark.parametrize("seed", range(5))
-def test_two_slot_optimum_of_one_vm(seed):
-    scenario, _, states = instance(users=4, vms=1, slots=2, seed=seed, bandwidth_hz=1.5e6, vm_hz=2.5e9)
+def test_optimum_of_one_vm_over_slots(slots, users, seed):
+    scenario, _, states = instance(users=users, vms=1, slots=slots, seed=seed, bandwidth_hz=1.5e6, vm_hz=2.5e9)
     found = optimum(scenario, states)
     assert found.proven
-    assert found.revenue == pytest.approx(best_two_slots_one_vm(scenario, *states), abs=1e-9)
+    assert found.revenue == pytest.approx(best_of_one_vm(scenario, states), abs=1e-9)
 
 
 @pytest.mark.parametrize(("slots", "users", "vms"), [(1, 8, 3), (2, 6, 2), (3, 5, 2)])
