@@ -1,6 +1,6 @@
 """What learning to allocate is worth: ours and its ablations, Stable-Baselines3's agents, the rules, and the bound.
 
-    python benchmarks/allocator.py [--seeds 5] [--minutes 15] [--traffic TRACE.csv] [--parts rules agents ablations sb3]
+    python benchmarks/allocator.py [--seeds 5] [--minutes 15] [--traffic TRACE.csv] [--parts rules agents sb3 ablations]
 
 Ours is trained on the trace's training part, with traffic, rentals and loads drawn at random, once per seed and length
 of the short slot; one policy then serves every region below. SB3's agents train in one region each, the one they are
@@ -274,11 +274,11 @@ def wanted(parts: list[str], seeds: int) -> Iterator[tuple[str, str, float, int]
         yield from (("rule", name, slot, seed) for seed in every for slot in SLOTS_S for name in (*RULES, "bound"))
     if "agents" in parts:
         yield from (("agent", name, short, seed) for seed in every for pair in PAIRS for name in pair)
-    if "ablations" in parts:
-        yield from (("agent", name, short, seed) for seed in every for name in OURS)
-        yield from (("agent", "dual", slot, seed) for seed in every for slot in SLOTS_S[1:])
     if "sb3" in parts:
         yield from (("sb3", name, short, seed) for seed in every for name in SB3)
+    if "ablations" in parts:
+        yield from (("agent", "dual", slot, seed) for seed in every for slot in SLOTS_S[1:])
+        yield from (("agent", name, short, seed) for seed in every for name in OURS)
 
 
 def report(bench: Bench, seeds: int) -> dict[str, float]:
@@ -368,7 +368,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--traffic", default=str(TRACE) if TRACE.is_file() else None)
-    parser.add_argument("--parts", nargs="*", default=["rules", "agents", "ablations", "sb3"])
+    parser.add_argument("--parts", nargs="*", default=["rules", "agents", "sb3", "ablations"])
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

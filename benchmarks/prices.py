@@ -1,0 +1,149 @@
+"""What learning can add to the decoder `prices`: constant actions in many kinds of regions, with greedy and the bound,
+and how far one action stands out from luck.
+
+    python benchmarks/prices.py [--slot 0.1] [--users 20]
+
+No training, constant traffic, no trace: nothing here is tuned on what `allocator.py` judges. A policy that knew the
+best constant of every kind of region would earn the row `best of these`, a little flattered by hindsight.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+import torch
+from harness import finish, table
+
+from sliceoff.allocator import Prices
+from sliceoff.region import (
+    Allocation,
+    Greedy,
+    RegionEnvironment,
+    RegionState,
+    Scenario,
+    bandwidth_work,
+    execution_work,
+    upper_bound,
+)
+
+# Rented over needed, as in `allocator.py`.
+BANDWIDTHS, VMS = (1.0, 1.4, 2.0, 4.0), (0.4, 0.6, 0.8, 1.0, 1.3)
+KINDS = list(product(BANDWIDTHS, VMS))
+ROOMS = (1.0, 1.2, 1.35, 1.5, 2.0)
+COPIES, SLOTS, STRIDE = 6, 60, 4
+SCARCE = (2.0, 0.6)
+GAMMAS, AHEAD = (0.9, 0.95, 0.99, 1.0), 20
+Allocate = Callable[[RegionState], Allocation]
+
+
+class Regions:
+    """Regions with constant traffic, `copies` of every kind."""
+
+    def __init__(self, scenario: Scenario, users: float, kinds: list[tuple[float, float]], copies: int):
+        tasks = RegionEnvironment(scenario, 0.0, 64, seed=0).state.tasks
+        hertz = bandwidth_work(scenario, tasks).mean() / scenario.deadline_s * users
+        vms = execution_work(scenario, tasks).mean() / scenario.short_slot_s * users
+        rented = torch.tensor(kinds).repeat_interleave(copies, 0)
+        self.scenario, self.copies = scenario, copies
+        self.environment = RegionEnvironment(
+            scenario,
+            users,
+            len(rented),
+            seed=5,
+            bandwidth_hz=rented[:, 0] * hertz,
+            n_vms=(rented[:, 1] * vms).round().long().clamp(1, scenario.max_vms),
+        )
+
+    def states(self, allocate: Allocate) -> tuple[list[RegionState], torch.Tensor]:
+        """Every slot's state, and what each kind of region earns over all slots."""
+        states, earned = [], torch.zeros(self.environment.n_copies)
+        self.environment.reset()
+        for _ in range(SLOTS):
+            states.append(self.environment.state)
+            earned += self.environment.step(allocate(states[-1]))[1].revenue.sum(-1)
+        return states, self.by_kind(earned)
+
+    def by_kind(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over copies."""
+        return values.view(-1, self.copies).sum(-1)
+
+
+def at_zero(scenario: Scenario, room: float) -> Allocate:
+    """`Prices` at action zero, with the room given."""
+    decoder = Prices(stride=STRIDE, room=room)
+    return lambda state: decoder(scenario, state, torch.zeros(len(state.n_vms), 1, 2))
+
+
+def headroom(scenario: Scenario, users: float) -> dict[str, float]:
+    """Constant rooms and the bound over greedy."""
+    regions = Regions(scenario, users, KINDS, COPIES)
+    states, greedy = regions.states(lambda state: Greedy().allocate(scenario, state))
+    above = {f"room {room}": regions.states(at_zero(scenario, room))[1] / greedy - 1 for room in ROOMS}
+    above["best of these"] = torch.stack(list(above.values())).amax(0)
+    above["bound"] = regions.by_kind(upper_bound(scenario, states)) / greedy - 1
+    table(
+        f"Revenue over greedy's in %, VMs {VMS}, slots of {scenario.short_slot_s} s",
+        [
+            {
+                "": name,
+                **{
+                    f"bandwidth {bandwidth}": " ".join(f"{100 * x:+.1f}" for x in row)
+                    for bandwidth, row in zip(BANDWIDTHS, part.view(len(BANDWIDTHS), -1).tolist(), strict=True)
+                },
+                "mean": f"{100 * part.mean():+.2f}",
+                "worst": f"{100 * part.min():+.2f}",
+            }
+            for name, part in above.items()
+        ],
+    )
+    return {f"{name}/mean_above_greedy_percent": 100 * float(part.mean()) for name, part in above.items()} | {
+        f"{name}/worst_above_greedy_percent": 100 * float(part.min()) for name, part in above.items()
+    }
+
+
+def signal(scenario: Scenario, users: float, copies: int = 96, slots: int = 120) -> dict[str, float]:
+    """What one unit of the first action changes in the discounted revenue of the next slots, by least squares.
+
+    Actions are evenly random; the revenue is that above the shadow's, which sees the same tasks and acts at zero.
+    """
+    ours, shadow = (Regions(scenario, users, [SCARCE], copies).environment for _ in range(2))
+    generator, decoder = torch.Generator().manual_seed(0), Prices()
+    actions, earned = [], []
+    for _ in range(slots):
+        action = 2 * torch.rand(copies, 1, 2, generator=generator) - 1
+        outcomes = [
+            regions.step(decoder(scenario, regions.state, taken))[1].revenue.sum(-1)
+            for regions, taken in ((ours, action), (shadow, torch.zeros_like(action)))
+        ]
+        actions.append(action.squeeze(1))
+        earned.append((outcomes[0] - outcomes[1]) / (scenario.price * 2))
+    moved, rewards = torch.stack(actions[:-AHEAD]), torch.stack(earned)
+    features = torch.stack((torch.ones_like(moved[..., 0]), *moved.unbind(-1), *moved.square().unbind(-1)), -1)
+    features = features.flatten(0, 1).double()
+    rows, results = [], {}
+    for gamma in GAMMAS:
+        future = sum(gamma**step * rewards[step : step + len(moved)] for step in range(AHEAD)).flatten().double()
+        weights = torch.linalg.lstsq(features, future.unsqueeze(-1)).solution.flatten()
+        left = (future - features @ weights).var()
+        half = 1.96 * float((left * torch.linalg.inv(features.T @ features)[1, 1]).sqrt())
+        rows.append(
+            {"gamma": gamma, "effect": float(weights[1]), "95 % +-": half, "luck (st. dev.)": float(future.std())}
+        )
+        results |= {f"effect_gamma_{gamma}": float(weights[1]), f"effect_gamma_{gamma}_half_interval": half}
+    table(f"A step of the price by one: mean tasks earned in the next {AHEAD} slots, {len(features)} slots", rows)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--slot", type=float, default=0.1)
+    parser.add_argument("--users", type=float, default=20.0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    scenario = replace(Scenario(), short_slot_s=options.slot)
+    finish(headroom(scenario, options.users) | signal(scenario, options.users))
+
+
+if __name__ == "__main__":
+    main()
