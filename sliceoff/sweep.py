@@ -87,9 +87,12 @@ def main() -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    table = Table(*rows[0])
+    # What all runs have in common tells nothing.
+    columns = [name for name in rows[0] if len(rows) == 1 or len({str(row[name]) for row in rows}) > 1]
+    table = Table(*columns)
     for row in rows:
-        table.add_row(*(f"{value:,.6g}" if isinstance(value, float) else str(value) for value in row.values()))
+        values = (row[name] for name in columns)
+        table.add_row(*(f"{value:,.6g}" if isinstance(value, float) else str(value) for value in values))
     Console().print(table)
 
 
