@@ -47,8 +47,9 @@ class Market:
 
     def __post_init__(self) -> None:
         for option, least in (("scenarios", 1), ("first", 0), ("simulated_tasks", 0)):
-            if getattr(self, option) < least:
-                raise InputError(f"job.{option}={getattr(self, option)} must be at least {least}")
+            value = getattr(self, option)
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"job.{option}={value} must be a whole number, at least {least}")
         if not self._chosen:
             raise InputError("job.mechanisms is empty; add one with +market@job.mechanisms.auction=auction")
         for name, mechanism in self._chosen.items():

@@ -12,6 +12,7 @@ from sliceoff.market.program import Dispatch, DispatchProgram
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.search import Composite, Negotiation, Search
 from sliceoff.market.servers import Followers, Rational, Servers
+from sliceoff.slicing.checks import count
 
 _DECIDED = ("dispatch", "hosted", "bought", "payments")
 
@@ -109,8 +110,7 @@ class Centralised:
     followers: Followers = field(default_factory=Rational)
 
     def __post_init__(self) -> None:
-        if self.evaluations < 1:
-            raise InputError(f"market evaluations={self.evaluations} must be at least 1")
+        count("market evaluations", self.evaluations)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the `evaluations`."""

@@ -8,6 +8,7 @@ from sliceoff.errors import InputError
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import accepts
+from sliceoff.slicing.checks import not_negative
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Greedy:
     share: float = 0.7
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
+        if not_negative("market share", self.share) > 1:
             raise InputError(f"market share={self.share} is the servers' share of the prepayment; give 0 to 1")
 
     def clear(self, scenario: MarketScenario) -> Outcome:

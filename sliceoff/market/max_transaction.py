@@ -11,6 +11,7 @@ from sliceoff.market.outcome import Outcome, nobody_hired
 from sliceoff.market.program import Contracts
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import cost
+from sliceoff.slicing.checks import count, not_negative, positive
 from sliceoff.slicing.solver import Solver
 
 
@@ -27,7 +28,7 @@ class MaxTransaction:
         time_limit_s: for the program.
 
     Raises:
-        InputError: theta outside 0 to 1.
+        InputError: theta outside 0 to 1, no segment, or no time.
     """
 
     theta: float = 0.5
@@ -35,8 +36,10 @@ class MaxTransaction:
     time_limit_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.theta <= 1:
+        if not_negative("market theta", self.theta) > 1:
             raise InputError(f"market theta={self.theta} is the platform's share of the surplus; give 0 to 1")
+        count("market max_transaction.segments", self.segments)
+        positive("market max_transaction.time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`."""

@@ -7,6 +7,7 @@ import numpy as np
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.program import Curve, Purchase, best_purchase
 from sliceoff.market.scenario import MarketScenario
+from sliceoff.slicing.checks import not_negative, positive
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,17 @@ class Optimum:
     Args:
         tolerance: relative distance of revenue and bound at which to stop; the bound is noted in any case.
         time_limit_s: for the whole program.
+
+    Raises:
+        InputError: a tolerance below 0, or no time.
     """
 
     tolerance: float = 1e-6
     time_limit_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        not_negative("market optimum.tolerance", self.tolerance)
+        positive("market optimum.time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the certified `bound`."""
@@ -39,10 +47,17 @@ class KnownSupply:
 
     Args:
         tolerance, time_limit_s: as in `Optimum`.
+
+    Raises:
+        InputError: a tolerance below 0, or no time.
     """
 
     tolerance: float = 1e-6
     time_limit_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        not_negative("market known_supply.tolerance", self.tolerance)
+        positive("market known_supply.time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the certified `bound`."""

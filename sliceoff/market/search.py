@@ -14,6 +14,7 @@ from torch.quasirandom import SobolEngine
 
 from sliceoff.market.program import Menus, best_choice
 from sliceoff.market.scenario import MarketScenario
+from sliceoff.slicing.checks import count, not_negative, positive
 
 Servers = Float[np.ndarray, " servers"]
 Answers = Float[np.ndarray, "evaluations servers"]
@@ -60,18 +61,21 @@ class Bayesian:
     Args:
         start: points of a scrambled Sobol sequence before the first model.
         seed: of the sequence and of the acquisition's restarts.
+
+    Raises:
+        InputError: no point to start from.
     """
 
     def __init__(self, start: int = 8, seed: int = 0):
-        self.start, self.seed = start, seed
+        self.start, self.seed = count("market search.start", start), seed
 
     def ask(self, past: Negotiation) -> Servers:
         """See `Search`."""
-        count, servers = past.asked.shape
-        if count < self.start:
-            return sobol(count, servers, self.seed)
+        told, servers = past.asked.shape
+        if told < self.start:
+            return sobol(told, servers, self.seed)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed * 1_000_003 + count)
+            torch.manual_seed(self.seed * 1_000_003 + told)
             # To ask for nothing earns nothing: known without asking.
             x = torch.as_tensor(np.vstack([np.zeros(servers), past.shares]))
             return _most_promising(x, torch.as_tensor(np.append(0.0, past.revenue))[:, None])
@@ -92,19 +96,24 @@ class Composite:
         steps: of a menu, from nothing to the whole capacity.
         time_limit_s: of choosing from the menus.
         seed: as in `Bayesian`.
+
+    Raises:
+        InputError: no point to start from, no step, optimism below 0, or no time.
     """
 
     def __init__(
         self, start: int = 5, optimism: float = 1.0, steps: int = 16, time_limit_s: float = 5.0, seed: int = 0
     ):
-        self.start, self.optimism, self.steps, self.time_limit_s, self.seed = start, optimism, steps, time_limit_s, seed
+        self.start, self.steps = count("market search.start", start), count("market search.steps", steps)
+        self.optimism = not_negative("market search.optimism", optimism)
+        self.time_limit_s, self.seed = positive("market search.time_limit_s", time_limit_s), seed
         self._elsewhere = Bayesian(start, seed)
 
     def ask(self, past: Negotiation) -> Servers:
         """See `Search`."""
-        count, servers = past.asked.shape
-        if count < self.start:
-            return sobol(count, servers, self.seed)
+        told, servers = past.asked.shape
+        if told < self.start:
+            return sobol(told, servers, self.seed)
         chosen = best_choice(past.scenario, self._menus(past), self.time_limit_s)
         share = np.divide(chosen, past.scenario.capacity, out=np.zeros(servers), where=past.scenario.capacity > 0)
         known = np.vstack([np.zeros(servers), past.shares])

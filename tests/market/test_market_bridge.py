@@ -60,7 +60,8 @@ def test_there_is_no_market_without_a_slice():
 
 def configured(tmp_path, *overrides):
     few = ["data.days=14", "data.n_regions=2", "job.slots_per_period=2", "job.market.scenarios=2"]
-    slow = ["job.market.mechanisms.centralised=null", "job.market.simulated_tasks=0"]
+    slow = [f"job.market.mechanisms.{name}=null" for name in ("centralised", "decentralised")]
+    slow += ["job.market.simulated_tasks=0"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose("main", ["experiment=market_bridge", *few, *slow, f"run_dir={tmp_path / 'run'}", *overrides])
 

@@ -291,6 +291,10 @@ def test_bad_facts_are_named(change, message):
         (lambda: Greedy(share=1.5), "share"),
         (lambda: MaxTransaction(theta=-0.1), "theta"),
         (lambda: Centralised(evaluations=0), "evaluations"),
+        (lambda: Composite(start=0), "start"),
+        (lambda: MaxTransaction(segments=0), "segments"),
+        (lambda: Optimum(time_limit_s=0), "time_limit_s"),
+        (lambda: KnownSupply(tolerance=-1.0), "tolerance"),
     ],
 )
 def test_wrong_options_are_named(options, message):

@@ -16,6 +16,7 @@ from sliceoff.market.decentralised.session import Session
 from sliceoff.market.family import Family
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.scenario import MarketScenario
+from sliceoff.slicing.checks import count, not_negative, positive
 
 _PAST = 10**6  # numbers of past markets begin here, so that none is met again
 
@@ -53,11 +54,14 @@ class Decentralised:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        leasts = {"past_markets": 1, "past_bargains": 1, "probes": 2, "rounds": 1, "bargains": 1, "supply_steps": 1}
-        for name, least in (leasts | {"sweeps": 1, "temperature": 0, "seed": 0}).items():
-            if not getattr(self, name) >= least:
-                raise InputError(f"market {name}={getattr(self, name)} must be at least {least}")
-        if not self.bands or min(self.bands) <= 0 or np.any(np.diff(self.bands) <= 0):
+        for name in ("past_markets", "past_bargains", "probes", "rounds", "bargains", "supply_steps", "sweeps"):
+            count(f"market {name}", getattr(self, name))
+        if self.probes < 2:
+            raise InputError(f"market probes={self.probes} must be at least 2")
+        for name in ("temperature", "seed"):
+            not_negative(f"market {name}", getattr(self, name))
+        edges = [positive("market bands", edge) for edge in self.bands]
+        if not edges or np.any(np.diff(edges) <= 0):
             raise InputError(f"market bands={list(self.bands)} must be prices above 0 that rise")
 
     def clear(self, scenario: MarketScenario) -> Outcome:
