@@ -163,10 +163,11 @@ def ett_cells(given: argparse.Namespace) -> list[Cell]:
             (f"experiment={experiment}", f"predictor={network}", f"windows.horizon={horizon}", REVIN, *overrides),
             given.cache,
         )
+        for seed in range(given.seeds)  # first, so that a study cut short has all tasks
         for network, overrides in ETT.items()
         for experiment in PUBLISHED
         for horizon in HORIZONS
-        for seed in range(1 if network in CLOSED else given.seeds)
+        if seed == 0 or network not in CLOSED
     ]
 
 
@@ -181,9 +182,10 @@ def lte_cells(given: argparse.Namespace) -> list[Cell]:
             (*LTE_WINDOWS, "windows.input_length=288", *budget, *where, f"predictor={network}", *overrides),
             given.cache,
         )
+        for seed in range(given.seeds)
         for network, overrides in LTE.items()
         for trace, where in TRACES.items()
-        for seed in range(1 if network in CLOSED else given.seeds)
+        if seed == 0 or network not in CLOSED
     ]
 
 

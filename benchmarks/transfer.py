@@ -1,9 +1,10 @@
 """Fine-tuning on real traces: pretrain on PobleSec, tune on the first days of LesCorts, five seeds.
 
-    python benchmarks/transfer.py [--seeds 5] [--cache runs/transfer_study] [--report]
+    python benchmarks/transfer.py [--predictor gru] [--seeds 5] [--cache runs/transfer_study] [--report]
 
-`main.py job=fit_predictor ...` then `main.py job=finetune ...`; a seed is run once and kept under the cache. Scaled
-errors are by each number of days' own statistics, so compare them within a number of days.
+`main.py job=fit_predictor ...` then `main.py job=finetune ...`; a seed is run once and kept under the cache. A day of
+history comes before the days to learn from. Scaled errors are by each number of days' own statistics, so compare them
+within a number of days.
 """
 
 import argparse
@@ -17,19 +18,20 @@ from sliceoff.run import CONFIGS, run
 
 LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
 TRACE = ["data=wide_csv", "data.columns=[rnti_count]", "data.resample_s=600"]
-WINDOWS = ["windows.input_length=144", "windows.horizon=24", "callbacks.predictor.progress=null"]
-PRETRAIN = ["job=fit_predictor", "predictor=informer", "predictor.instance_norm=true", "predictor.learning_rate=1e-3"]
+WINDOWS = ["windows.input_length=144", "windows.horizon=24"]
+QUIET = ["callbacks.predictor.progress=null", "+trainer.predictor.enable_progress_bar=false"]
+PRETRAIN = ["job=fit_predictor", "predictor.instance_norm=true"]
 DAYS = (1, 2, 4)
 
 
-def transferred(seed: int, cache: Path) -> polars.DataFrame:
+def transferred(predictor: str, seed: int, cache: Path) -> polars.DataFrame:
     """Everybody's errors for every number of days, with one seed."""
     file = cache / f"{seed}.parquet"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         first, second = cache / f"pretrained_{seed}", cache / f"tuned_{seed}"
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            common = [*TRACE, *WINDOWS, f"seed={seed}"]
+            common = [*TRACE, *WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
             before = compose("main", [*PRETRAIN, *common, f"data.path={LTE}/PobleSec.csv", f"run_dir={first}"])
             where = [f"data.path={LTE}/LesCorts.csv", f"run_dir={second}", f"job.days={list(DAYS)}"]
             pretrained = run(before).directory
@@ -40,12 +42,14 @@ def transferred(seed: int, cache: Path) -> polars.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--predictor", default="gru", help="the lowest validation error on PobleSec")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cache", type=Path, default=Path("runs/transfer_study"))
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
-    seeds = [s for s in range(given.seeds) if not given.report or (given.cache / f"{s}.parquet").is_file()]
-    found = [transferred(seed, given.cache) for seed in seeds]
+    cache = given.cache / given.predictor
+    seeds = [s for s in range(given.seeds) if not given.report or (cache / f"{s}.parquet").is_file()]
+    found = [transferred(given.predictor, seed, cache) for seed in seeds]
     windows = found[0]["training windows"].unique().sort()
     rows, results = [], {}
     for days, count in zip(DAYS, windows, strict=True):
@@ -57,7 +61,10 @@ def main() -> None:
             row[name] = f"{mean:.3f} ± {half:.3f}"
             results |= {f"{days}_days/{name}": mean, f"{days}_days/{name}_half_width": half}
         rows.append(row)
-    table(f"LesCorts, four hours ahead, test MSE (scaled), {len(seeds)} seeds, 95 % intervals", rows)
+    table(
+        f"{given.predictor}, PobleSec to LesCorts, four hours ahead: scaled MSE, {len(seeds)} seeds, 95 % intervals",
+        rows,
+    )
     finish(results)
 
 
