@@ -66,6 +66,9 @@ RULES: dict[str, Callable[[], Allocator]] = {
     "greedy": Greedy,
     "look-ahead": LookaheadGreedy,
 }
+# What goes with a decoder that starts well, and with one that does not.
+BESIDE_REST = ("allocator.reward=above_rest", "allocator.reward_scale=1.0", "allocator.actor_learning_rate=3e-5")
+FROM_NOTHING = ("allocator.reward=revenue", "allocator.reward_scale=0.02", "allocator.actor_learning_rate=3e-4")
 OURS = {
     "dual": ("dual",),
     "single (TD3)": ("td3",),
@@ -76,9 +79,9 @@ OURS = {
     "dual, no twin": ("dual", "allocator.n_critics=1"),
     "dual, per-user worths": ("dual", "allocator/decoder=packing"),
     "paper's form (mlp, Eq. 21)": ("paper_dual",),
-    "its mlp, our decoder": ("paper_dual", "allocator/decoder=prices", "allocator.reward=above_rest"),
-    "its Eq. 21, our sets: dual": ("dual", "allocator/decoder=paper"),
-    "its Eq. 21, our sets: single": ("td3", "allocator/decoder=paper"),
+    "its mlp, our decoder": ("paper_dual", "allocator/decoder=prices", *BESIDE_REST),
+    "its Eq. 21, our sets: dual": ("dual", "allocator/decoder=paper", *FROM_NOTHING),
+    "its Eq. 21, our sets: single": ("td3", "allocator/decoder=paper", *FROM_NOTHING),
 }
 # Dual and single, of which one is to learn faster.
 PAIRS = (("dual", "single (TD3)"), ("its Eq. 21, our sets: dual", "its Eq. 21, our sets: single"))
@@ -221,7 +224,7 @@ class Bench:
         )
         steps = next(iter(json.loads(self.cell("agent", "dual", slot_s, seed).read_text())["steps"]))
         started = time.perf_counter()
-        agent = SB3[name]("MlpPolicy", task, gamma=0.9, seed=seed, device="cpu").learn(int(steps))
+        agent = SB3[name]("MlpPolicy", task, seed=seed, device="cpu").learn(int(steps))
 
         def allocate(state: RegionState) -> Allocation:
             action, _ = agent.predict(flatten(scenario, state).numpy(), deterministic=True)
