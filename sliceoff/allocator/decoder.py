@@ -126,7 +126,7 @@ class Prices(Decoder):
         room_range: largest factor on it.
     """
 
-    def __init__(self, stride: int = 6, room: float | int = 1.3, room_range: float | int = 1.6):
+    def __init__(self, stride: int = 6, room: float | int = 1.35, room_range: float | int = 1.6):
         super().__init__()
         if stride < 1:
             raise InputError(f"decoder.stride={stride} is not above zero")
