@@ -139,9 +139,13 @@ class Simulate:
         about = (
             f"{table['period'].n_unique()} long slots of {parts.trace.step_s} s in {table['region'].n_unique()} "
             f"regions, {table['time'][0]} to {table['time'][-1]}; {self.slots_per_period} short slots simulated "
-            f"in each; seed {parts.seed}. {100 * summary['users_turned_away_share']:.1f} % of the users asked where "
-            f"region.max_users={parts.scenario.max_users} others already had, and were turned away."
+            f"in each; seed {parts.seed}."
         )
+        if (turned_away := 100 * summary["users_turned_away_share"]) >= 0.1:
+            about += (
+                f" {turned_away:.1f} % of the users asked where region.max_users={parts.scenario.max_users} others "
+                "already had, and were turned away."
+            )
         if bound is not None:
             bound.write_parquet(directory.path / "bound.parquet")
         figures = simulation_figures(table, bound, seconds)
