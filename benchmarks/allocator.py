@@ -32,6 +32,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from stable_baselines3 import PPO, SAC, TD3
 
+from sliceoff.allocator import Prices
 from sliceoff.data import read_wide_csv, synthetic_trace
 from sliceoff.region import (
     Allocation,
@@ -60,11 +61,22 @@ LOADS = {"light": (3.0, 1.5), "matched": (2.0, 1.0), "over": (2.0, 0.6), "far ov
 USERS = (10.0, 25.0, 50.0)
 MOST_USERS = 80  # padding: busy hours, and Poisson's luck
 COPIES, PERIODS, PERIOD = 3, 3, 20
+
+
+class Untrained:
+    """The decoder `prices` at action zero."""
+
+    def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
+        """Decode."""
+        return Prices()(scenario, state, state.bandwidth_hz.new_zeros(len(state.n_vms), 1, 2))
+
+
 RULES: dict[str, Callable[[], Allocator]] = {
     "equal": Equal,
     "proportional": Proportional,
     "greedy": Greedy,
     "look-ahead": LookaheadGreedy,
+    "prices, untrained": Untrained,
 }
 # What goes with a decoder that starts well, and with one that does not.
 BESIDE_REST = ("allocator.reward=above_rest", "allocator.reward_scale=1.0", "allocator.actor_learning_rate=3e-5")
@@ -188,7 +200,6 @@ class Bench:
             allocator.load_state_dict(weights)
             return self.judge(self.regions(slot_s, seed, LOADS, USERS), partial(allocator.allocate, scenario))
 
-        untrained = judged(allocator.state_dict())
         curve = Curve()
         started = time.perf_counter()
         pl.Trainer(
@@ -203,7 +214,6 @@ class Bench:
         ).fit(allocator)
         return {
             "earned": judged(curve.best),
-            "untrained": untrained,
             "early": judged(curve.first),
             "steps": curve.steps,
             "above_greedy": curve.above_greedy,
@@ -298,7 +308,7 @@ def report(bench: Bench, seeds: int) -> dict[str, float]:
         rows = []
         for kind, name in who:
             cells = read(kind, name, slot_s)
-            shown = {name: "earned", f"{name}, untrained": "untrained"} | ({EARLY: "early"} if name == "dual" else {})
+            shown = {name: "earned"} | ({EARLY: "early"} if name == "dual" else {})
             for label, key in shown.items():
                 earned = {seed: cell[key] for seed, cell in cells.items() if key in cell and seed in bound}
                 if not earned:
