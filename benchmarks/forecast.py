@@ -201,7 +201,7 @@ def finished(cells: list[Cell]) -> dict[tuple[str, str], list[dict[str, float]]]
 def shown(runs: list[dict[str, float]], name: str) -> str:
     """Mean and 95 % interval over seeds."""
     mean, half = interval([run[name] for run in runs])
-    return f"{mean:.4f}" + (f" ± {half:.4f}" if len(runs) > 1 else "")
+    return f"{mean:.4g}" + (f" ± {half:.1g}" if len(runs) > 1 else "")
 
 
 def mean(runs: list[dict[str, float]], name: str) -> float:
@@ -253,9 +253,9 @@ def report_lte(cells: list[Cell]) -> dict[str, float]:
         rows = [
             {
                 "network": network,
-                "over best simple, %": 100 * (mean(runs, "mse") / best - 1),
+                "vs simple, %": 100 * (mean(runs, "mse") / best - 1),
                 **{name: shown(runs, name) for name in ("mse", "mae", "wape", "pinball", "coverage", "peak_error")},
-                "validation MSE": mean(runs, "validation_mse"),
+                "val. MSE": mean(runs, "validation_mse"),
                 "seconds": mean(runs, "seconds"),
                 "seeds": len(runs),
             }
