@@ -35,12 +35,13 @@ PUBLISHED = {
 }
 L1 = "predictor/loss=mae"
 REVIN = "predictor.instance_norm=true"
-# Small sizes, for two cores. Those of no seed are the same every time.
+# Small sizes, for two cores; after a network's name, what tells two of it apart. Those of no seed are the same every time.
 CLOSED = ("last_value", "seasonal_naive", "linear")
 ETT = {
     "last_value": ["predictor.instance_norm=false"],
     "linear": [],
     "mlp": [L1],
+    "mlp mse": [],
     "dlinear": [L1],
     "patchtst": [L1, "trainer.predictor.max_epochs=3", "predictor.learning_rate=5e-4"],
     "informer": [  # all columns in one vector, as published; published d_model 512
@@ -160,7 +161,13 @@ def ett_cells(given: argparse.Namespace) -> list[Cell]:
             f"{experiment}-{horizon}",
             network,
             seed,
-            (f"experiment={experiment}", f"predictor={network}", f"windows.horizon={horizon}", REVIN, *overrides),
+            (
+                f"experiment={experiment}",
+                f"predictor={network.split()[0]}",
+                f"windows.horizon={horizon}",
+                REVIN,
+                *overrides,
+            ),
             given.cache,
         )
         for seed in range(given.seeds)  # first, so that a study cut short has all tasks
