@@ -35,7 +35,7 @@ PUBLISHED = {
 }
 L1 = "predictor/loss=mae"
 REVIN = "predictor.instance_norm=true"
-# Small sizes, for two cores; after a network's name, what tells two of it apart. Those of no seed are the same every time.
+# Small sizes, for two cores. The second word of a name tells two of a network apart. Those of no seed repeat themselves.
 CLOSED = ("last_value", "seasonal_naive", "linear")
 ETT = {
     "last_value": ["predictor.instance_norm=false"],
