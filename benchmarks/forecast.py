@@ -35,7 +35,7 @@ PUBLISHED = {
 }
 L1 = "predictor/loss=mae"
 REVIN = "predictor.instance_norm=true"
-# Small sizes, for two cores. The second word of a name tells two of a network apart. Those of no seed repeat themselves.
+# Small sizes, for two cores. The second word of a name tells two of a network apart. Those of no seed repeat exactly.
 CLOSED = ("last_value", "seasonal_naive", "linear")
 ETT = {
     "last_value": ["predictor.instance_norm=false"],
