@@ -289,6 +289,9 @@ def run(cfg: DictConfig) -> RunResult:
         KeyboardInterrupt: interrupted; trained modules have their `last.ckpt`.
     """
     started = time.perf_counter()
+    for key, least, most in (("seed", 0, 2**32 - 1), ("threads", 1, 1024)):
+        if not isinstance(value := cfg[key], int) or not least <= value <= most:
+            raise InputError(f"{key}={value!r} must be a whole number from {least} to {most}")
     directory = _directory(cfg)
     torch.set_num_threads(cfg.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products

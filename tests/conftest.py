@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 os.environ["WANDB_MODE"] = "offline"
+torch.set_num_threads(1)  # as `main.py` does: the tensors are small, and idle threads wait busily
 install_import_hook(["sliceoff", "callbacks"], "typecheck.checked")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

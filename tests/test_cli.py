@@ -94,6 +94,8 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["init.predictor=absent.ckpt"], "absent.ckpt"),
         (["job.periods=0"], "job.periods"),
         (["init=resume"], "no unfinished run"),
+        (["seed=-1"], "seed=-1"),
+        (["threads=0"], "threads=0"),
         (["predictor.learning_rate=-1"], "learning_rate"),
         (["region.deadline_s=0"], "deadline_s"),
         (["region.noise_dbm=1e9"], "region.noise_dbm"),
