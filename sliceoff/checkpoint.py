@@ -57,7 +57,24 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
     Raises:
         InputError: the class cannot be imported here or is not a torch module.
     """
-    return _locate(spec["class"])(**{name: _revive(value) for name, value in spec["arguments"].items()})
+    return revive(spec)()
+
+
+def revive(value: Any) -> Any:
+    """The inverse of what `describe` makes of one argument; a description becomes a `functools.partial` of its class.
+
+    Raises:
+        InputError: a class cannot be imported here or is not a torch module.
+    """
+    if isinstance(value, Mapping):
+        if set(value) == {"class", "arguments"}:
+            return functools.partial(
+                _locate(value["class"]), **{name: revive(item) for name, item in value["arguments"].items()}
+            )
+        return {key: revive(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [revive(item) for item in value]
+    return value
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -144,18 +161,6 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
     raise TypeError(f"argument {name} of type {type(value).__name__} cannot be kept in a checkpoint")
-
-
-def _revive(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if set(value) == {"class", "arguments"}:
-            return functools.partial(
-                _locate(value["class"]), **{name: _revive(item) for name, item in value["arguments"].items()}
-            )
-        return {key: _revive(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_revive(item) for item in value]
-    return value
 
 
 def _locate(path: str) -> type:

@@ -6,12 +6,14 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sliceoff import checkpoint
+from sliceoff.predictor import Sizes
 
 _CALENDAR, _SEASON = 4, 24
 
@@ -27,22 +29,16 @@ def check_predictor(network: Callable[..., nn.Module], **options: Any) -> None:
         AssertionError: it does not conform; the message says in what.
     """
     for n_channels, input_length, horizon, n_outputs in ((1, 48, 12, 1), (3, 48, 12, 3), (2, 30, 40, 1), (1, 7, 1, 1)):
-        sizes = {
-            "n_channels": n_channels,
-            "n_calendar": _CALENDAR,
-            "input_length": input_length,
-            "horizon": horizon,
-            "n_outputs": n_outputs,
-            "season_length": _SEASON,
-        }
-        where = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        sizes = Sizes(n_channels, _CALENDAR, input_length, horizon, n_outputs, _SEASON)
+        where = ", ".join(f"{name}={size}" for name, size in sizes._asdict().items())
         torch.manual_seed(0)
-        module = network(**sizes, **options)
+        made = partial(network, **options)
+        module = made(sizes)
         inputs = _inputs(5, n_channels, input_length, horizon)
         _check_shape(module, inputs, (5, horizon, n_channels, n_outputs), where)
         _check_eval(module, inputs, where)
         _check_gradients(module, inputs, where)
-        _check_checkpoint(network, module, {**sizes, **options}, inputs, where)
+        _check_checkpoint(made, module, sizes, inputs, where)
 
 
 def _inputs(batch: int, n_channels: int, input_length: int, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,19 +85,11 @@ def _check_gradients(module: nn.Module, inputs: tuple[Tensor, ...], where: str) 
     assert not broken, f"the gradient of {', '.join(broken)} is NaN or infinite ({where})"
 
 
-def _check_checkpoint(
-    network: Callable[..., nn.Module],
-    module: nn.Module,
-    arguments: dict[str, Any],
-    inputs: tuple[Tensor, ...],
-    where: str,
-) -> None:
-    partial = getattr(network, "keywords", {})
-    spec = checkpoint.describe(type(module), {**partial, **arguments})
+def _check_checkpoint(made: partial, module: nn.Module, sizes: Sizes, inputs: tuple[Tensor, ...], where: str) -> None:
     file = io.BytesIO()
-    torch.save({"spec": spec, "state_dict": module.state_dict()}, file)
+    torch.save({"spec": checkpoint.describe(type(module), made.keywords), "state_dict": module.state_dict()}, file)
     content = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
-    again = checkpoint.build(content["spec"])
+    again = checkpoint.revive(content["spec"])(sizes)
     again.load_state_dict(content["state_dict"])
     module.eval(), again.eval()
     with torch.no_grad():

@@ -16,6 +16,7 @@ from sliceoff.predictor.mlp import MLP as MLP
 from sliceoff.predictor.patchtst import PatchTST as PatchTST
 from sliceoff.predictor.recurrent import Recurrent as Recurrent
 from sliceoff.predictor.seasonal_mlp import SeasonalMLP as SeasonalMLP
+from sliceoff.predictor.sizes import Sizes as Sizes
 from sliceoff.predictor.transfer import Transferred as Transferred
 from sliceoff.predictor.transfer import transferred as transferred
 from sliceoff.predictor.transfer import untrained as untrained

@@ -4,15 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sliceoff.predictor.sizes import Sizes
+
 
 class LastValue(nn.Module):
-    """Repeats the last value seen. Arguments as for every network."""
+    """Repeats the last value seen. Its one argument is every network's first."""
 
-    def __init__(
-        self, n_channels: int, n_calendar: int, input_length: int, horizon: int, n_outputs: int, season_length: int
-    ):
+    def __init__(self, sizes: Sizes):
         super().__init__()
-        self.n_outputs = n_outputs
+        self.n_outputs = sizes.n_outputs
 
     def forward(
         self,
@@ -27,12 +27,10 @@ class LastValue(nn.Module):
 class SeasonalNaive(nn.Module):
     """Repeats the last day (`season_length` steps); the last value where the history is shorter than a day."""
 
-    def __init__(
-        self, n_channels: int, n_calendar: int, input_length: int, horizon: int, n_outputs: int, season_length: int
-    ):
+    def __init__(self, sizes: Sizes):
         super().__init__()
-        self.n_outputs = n_outputs
-        self.season_length = season_length if season_length <= input_length else 1
+        self.n_outputs = sizes.n_outputs
+        self.season_length = sizes.season_length if sizes.season_length <= sizes.input_length else 1
 
     def forward(
         self,

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.errors import InputError
+from sliceoff.predictor.sizes import Sizes
 
 
 class DLinear(nn.Module):
@@ -13,7 +14,7 @@ class DLinear(nn.Module):
     All channels share the two maps (Zeng et al., AAAI 2023). Both start as the mean of the history.
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        sizes: of the data.
         kernel_size: steps of the moving average, odd; the ends repeat.
 
     Raises:
@@ -22,22 +23,17 @@ class DLinear(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         kernel_size: int = 25,
     ):
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise InputError(f"predictor.network.kernel_size={kernel_size} must be an odd number of steps")
-        self.kernel_size, self.n_outputs = kernel_size, n_outputs
-        self.trend, self.rest = (nn.Linear(input_length, horizon * n_outputs) for _ in range(2))
+        self.kernel_size, self.n_outputs = kernel_size, sizes.n_outputs
+        self.trend, self.rest = (nn.Linear(sizes.input_length, sizes.horizon * sizes.n_outputs) for _ in range(2))
         for part in (self.trend, self.rest):
-            nn.init.constant_(part.weight, 1 / input_length)
+            nn.init.constant_(part.weight, 1 / sizes.input_length)
             nn.init.zeros_(part.bias)
 
     def forward(

@@ -15,14 +15,15 @@ from sliceoff import checkpoint
 from sliceoff.data import Scaler, Window
 from sliceoff.errors import InputError
 from sliceoff.predictor.losses import QuantileLoss
+from sliceoff.predictor.sizes import Sizes
 
 
 class Forecaster(pl.LightningModule):
     """Forecasts every region's traffic, in the trace's own units.
 
-    A network is made by `network(n_channels=, n_calendar=, input_length=, horizon=, n_outputs=, season_length=)` and
-    maps (history, history_calendar, future_calendar) to (batch, horizon, channels, outputs) in scaled units. One with
-    a `solve(train, validation)` method is fitted by that first, in closed form; what is left is trained by gradient.
+    A network is made by `network(sizes)` (`Sizes`) and maps (history, history_calendar, future_calendar) to (batch,
+    horizon, channels, outputs) in scaled units. One with a `solve(train, validation)` method is fitted by that first,
+    in closed form; what is left is trained by gradient.
 
     Args:
         network: makes the network.
@@ -41,7 +42,7 @@ class Forecaster(pl.LightningModule):
 
     def __init__(
         self,
-        network: Callable[..., nn.Module],
+        network: Callable[[Sizes], nn.Module],
         n_regions: int,
         n_calendar: int,
         input_length: int,
@@ -74,12 +75,14 @@ class Forecaster(pl.LightningModule):
         self.loss = loss()
         self.n_outputs = len(self.loss.levels) if isinstance(self.loss, QuantileLoss) else 1
         self.network = network(
-            n_channels=n_regions if channels == "joint" else 1,
-            n_calendar=n_calendar,
-            input_length=input_length,
-            horizon=horizon,
-            n_outputs=self.n_outputs,
-            season_length=season_length,
+            Sizes(
+                n_channels=n_regions if channels == "joint" else 1,
+                n_calendar=n_calendar,
+                input_length=input_length,
+                horizon=horizon,
+                n_outputs=self.n_outputs,
+                season_length=season_length,
+            )
         )
         self.scaler = Scaler(n_regions)
         self.val_metrics, self.test_metrics = Metrics("val"), Metrics("test")

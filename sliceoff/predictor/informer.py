@@ -13,13 +13,14 @@ from sliceoff.predictor.layers import (
     ProbSparseAttention,
     check_positive,
 )
+from sliceoff.predictor.sizes import Sizes
 
 
 class Informer(nn.Module):
     """Encoder-decoder over traffic windows with ProbSparse self-attention (Zhou et al., AAAI 2021).
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        sizes: of the data.
         label_length: steps of history that the decoder starts from.
         d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
         encoder_layers, decoder_layers: layers; between encoder layers the length is halved.
@@ -32,12 +33,7 @@ class Informer(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         label_length: int = 48,
         d_model: int = 64,
@@ -59,11 +55,7 @@ class Informer(nn.Module):
         for _ in range(encoder_layers - 1):
             pyramid += [Distil(d_model), EncoderLayer(sparse(), d_model, d_ff, dropout)]
         self.body = EncoderDecoder(
-            n_channels,
-            n_calendar,
-            input_length,
-            horizon,
-            n_outputs,
+            sizes,
             label_length=label_length,
             d_model=d_model,
             dropout=dropout,

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.predictor.layers import DenseAttention, EncoderLayer, check_positive
+from sliceoff.predictor.sizes import Sizes
 
 
 class ITransformer(nn.Module):
@@ -14,7 +15,7 @@ class ITransformer(nn.Module):
     channels a region attends to its calendar alone.
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        sizes: of the data.
         d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
         n_layers: encoder layers.
         dropout: everywhere.
@@ -25,12 +26,7 @@ class ITransformer(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         d_model: int = 128,
         n_heads: int = 4,
@@ -40,14 +36,14 @@ class ITransformer(nn.Module):
     ):
         super().__init__()
         check_positive([("d_ff", d_ff), ("n_layers", n_layers)])
-        self.n_outputs = n_outputs
-        self.embed = nn.Linear(input_length, d_model)
+        self.n_outputs = sizes.n_outputs
+        self.embed = nn.Linear(sizes.input_length, d_model)
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.Sequential(
             *(EncoderLayer(DenseAttention(d_model, n_heads, dropout), d_model, d_ff, dropout) for _ in range(n_layers)),
             nn.LayerNorm(d_model),
         )
-        self.head = nn.Linear(d_model, horizon * n_outputs)
+        self.head = nn.Linear(d_model, sizes.horizon * sizes.n_outputs)
 
     def forward(
         self,

@@ -20,6 +20,7 @@ from sliceoff.predictor.attention import (
     sparse_count,
     spread_keys,
 )
+from sliceoff.predictor.sizes import Sizes
 
 
 class EncoderDecoder(nn.Module):
@@ -28,7 +29,7 @@ class EncoderDecoder(nn.Module):
     The decoder reads the last `label_length` steps of history, then zeros for the horizon.
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs: of the data, as for every network.
+        sizes: of the data.
         label_length: steps of history that the decoder starts from; a shorter history gives all it has.
         encoder: maps the embedded history to the memory, one module after the other.
         decoder: layers that take (state, memory).
@@ -36,11 +37,7 @@ class EncoderDecoder(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
+        sizes: Sizes,
         *,
         label_length: int,
         d_model: int,
@@ -49,14 +46,14 @@ class EncoderDecoder(nn.Module):
         decoder: Sequence[nn.Module],
     ):
         super().__init__()
-        self.horizon, self.n_outputs = horizon, n_outputs
-        self.label_length = min(label_length, input_length)
-        self.embed_history = Embedding(n_channels, n_calendar, d_model, dropout)
-        self.embed_decoder = Embedding(n_channels, n_calendar, d_model, dropout)
+        self.horizon, self.n_outputs = sizes.horizon, sizes.n_outputs
+        self.label_length = min(label_length, sizes.input_length)
+        self.embed_history = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
+        self.embed_decoder = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
         # Layers norm what they read, not what they add up to: without a last norm a running sum reaches the head.
         self.encoder, self.decoder = nn.Sequential(*encoder, nn.LayerNorm(d_model)), nn.ModuleList(decoder)
         self.norm = nn.LayerNorm(d_model)
-        self.head = nn.Linear(d_model, n_channels * n_outputs)
+        self.head = nn.Linear(d_model, sizes.n_channels * sizes.n_outputs)
 
     def forward(
         self,

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.errors import InputError
+from sliceoff.predictor.sizes import Sizes
 
 
 class Linear(nn.Module):
@@ -22,12 +23,7 @@ class Linear(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         penalties: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
     ):
@@ -35,9 +31,10 @@ class Linear(nn.Module):
         if not penalties or min(penalties) <= 0:
             raise InputError(f"predictor.network.penalties={list(penalties)} must be numbers above zero")
         self.penalties = tuple(penalties)
-        self.n_channels, self.n_outputs, self.horizon = n_channels, n_outputs, horizon
-        self.register_buffer("weight", torch.zeros(input_length * n_channels, horizon * n_channels))
-        self.register_buffer("bias", torch.zeros(horizon * n_channels))
+        self.n_channels, self.n_outputs, self.horizon = sizes.n_channels, sizes.n_outputs, sizes.horizon
+        n_inputs, n_targets = sizes.input_length * sizes.n_channels, sizes.horizon * sizes.n_channels
+        self.register_buffer("weight", torch.zeros(n_inputs, n_targets))
+        self.register_buffer("bias", torch.zeros(n_targets))
 
     def forward(
         self,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sliceoff.errors import InputError
 from sliceoff.predictor.linear import Linear
+from sliceoff.predictor.sizes import Sizes
 
 
 class MLP(nn.Module):
@@ -16,7 +17,7 @@ class MLP(nn.Module):
     step of the forecast (a linear skip and covariates as in TiDE, Das et al., TMLR 2023, with one hidden layer).
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        sizes: of the data.
         hidden_size: width of the hidden layer.
         dropout: of the hidden layer.
 
@@ -26,12 +27,7 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         hidden_size: int = 256,
         dropout: float = 0.3,
@@ -41,12 +37,12 @@ class MLP(nn.Module):
             raise InputError(f"predictor.network.hidden_size={hidden_size} must be above zero")
         if not 0 <= dropout < 1:
             raise InputError(f"predictor.network.dropout={dropout} must be at least 0 and below 1")
-        self.shape = (horizon, n_channels, n_outputs)
-        self.skip = Linear(n_channels, n_calendar, input_length, horizon, n_outputs, season_length)
-        self.history = nn.Linear(input_length * n_channels, hidden_size)
-        self.calendar = nn.Linear(n_calendar, hidden_size, bias=False)  # apart: else few columns drown in many
+        self.shape = (sizes.horizon, sizes.n_channels, sizes.n_outputs)
+        self.skip = Linear(sizes)
+        self.history = nn.Linear(sizes.input_length * sizes.n_channels, hidden_size)
+        self.calendar = nn.Linear(sizes.n_calendar, hidden_size, bias=False)  # apart: else few columns drown in many
         self.hidden = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
-        self.head = nn.Linear(hidden_size, horizon * n_channels * n_outputs)
+        self.head = nn.Linear(hidden_size, sizes.horizon * sizes.n_channels * sizes.n_outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 

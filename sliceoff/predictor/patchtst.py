@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.predictor.layers import DenseAttention, EncoderLayer, check_positive, sinusoids
+from sliceoff.predictor.sizes import Sizes
 
 
 class PatchTST(nn.Module):
@@ -13,7 +14,7 @@ class PatchTST(nn.Module):
     Channels share the weights and do not see each other (Nie et al., ICLR 2023). The calendar is not used.
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        sizes: of the data.
         patch_length, stride: of the patches; the last value is repeated to fill the last one.
         d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
         n_layers: encoder layers.
@@ -26,12 +27,7 @@ class PatchTST(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         patch_length: int = 16,
         stride: int = 8,
@@ -44,9 +40,9 @@ class PatchTST(nn.Module):
     ):
         super().__init__()
         check_positive([("patch_length", patch_length), ("stride", stride), ("d_ff", d_ff), ("n_layers", n_layers)])
-        self.patch_length, self.stride, self.n_outputs = patch_length, stride, n_outputs
-        n_patches = 1 + max(0, -(-(input_length - patch_length) // stride))
-        self.padding = (n_patches - 1) * stride + patch_length - input_length
+        self.patch_length, self.stride, self.n_outputs = patch_length, stride, sizes.n_outputs
+        n_patches = 1 + max(0, -(-(sizes.input_length - patch_length) // stride))
+        self.padding = (n_patches - 1) * stride + patch_length - sizes.input_length
         self.embed = nn.Linear(patch_length, d_model)
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.Sequential(
@@ -54,7 +50,7 @@ class PatchTST(nn.Module):
             nn.LayerNorm(d_model),
         )
         self.head = nn.Sequential(
-            nn.Flatten(-2), nn.Dropout(head_dropout), nn.Linear(n_patches * d_model, horizon * n_outputs)
+            nn.Flatten(-2), nn.Dropout(head_dropout), nn.Linear(n_patches * d_model, sizes.horizon * sizes.n_outputs)
         )
 
     def forward(

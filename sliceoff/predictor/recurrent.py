@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sliceoff.errors import InputError
 from sliceoff.predictor.layers import check_positive
+from sliceoff.predictor.sizes import Sizes
 
 
 class Recurrent(nn.Module):
@@ -14,7 +15,7 @@ class Recurrent(nn.Module):
     The decoder is never fed its own forecasts, so errors do not pile up along the horizon.
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        sizes: of the data.
         cell: `gru` or `lstm`.
         hidden_size, n_layers: of the encoder and of the decoder.
         dropout: between layers.
@@ -25,12 +26,7 @@ class Recurrent(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         cell: str = "gru",
         hidden_size: int = 64,
@@ -41,12 +37,12 @@ class Recurrent(nn.Module):
         if cell not in (cells := {"gru": nn.GRU, "lstm": nn.LSTM}):
             raise InputError(f"predictor.network.cell={cell!r} is neither gru nor lstm")
         check_positive([("hidden_size", hidden_size), ("n_layers", n_layers)])
-        self.n_outputs = n_outputs
+        self.n_outputs = sizes.n_outputs
         self.encoder, self.decoder = (
             cells[cell](n_inputs, hidden_size, n_layers, batch_first=True, dropout=dropout)
-            for n_inputs in (n_channels + n_calendar, n_calendar)
+            for n_inputs in (sizes.n_channels + sizes.n_calendar, sizes.n_calendar)
         )
-        self.head = nn.Linear(hidden_size, n_channels * n_outputs)
+        self.head = nn.Linear(hidden_size, sizes.n_channels * sizes.n_outputs)
 
     def forward(
         self,

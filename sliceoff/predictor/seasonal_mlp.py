@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sliceoff.errors import InputError
 from sliceoff.predictor.layers import check_positive
+from sliceoff.predictor.sizes import Sizes
 
 
 class SeasonalMLP(nn.Module):
@@ -15,7 +16,7 @@ class SeasonalMLP(nn.Module):
     map of its own, which starts as the mean over the days; what the hidden layer adds starts at zero.
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        sizes: of the data.
         recent: last steps seen, now and on the days before.
         neighbours: steps seen on either side of the same time.
         hidden_size: width of the hidden layer.
@@ -29,12 +30,7 @@ class SeasonalMLP(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         recent: int = 12,
         neighbours: int = 3,
@@ -47,18 +43,18 @@ class SeasonalMLP(nn.Module):
             raise InputError(f"predictor.network.neighbours={neighbours} must be at least 0")
         if not 0 <= dropout < 1:
             raise InputError(f"predictor.network.dropout={dropout} must be at least 0 and below 1")
-        seen = seen_steps(input_length, horizon, season_length, recent, neighbours)
+        seen = seen_steps(sizes.input_length, sizes.horizon, sizes.season_length, recent, neighbours)
         self.register_buffer("seen", seen, persistent=False)
-        n_seen, n_same_time = seen.shape[1], input_length // season_length * (2 * neighbours + 1)
-        self.skip = StepwiseLinear(horizon, n_seen, n_outputs)
+        n_seen, n_same_time = seen.shape[1], sizes.input_length // sizes.season_length * (2 * neighbours + 1)
+        self.skip = StepwiseLinear(sizes.horizon, n_seen, sizes.n_outputs)
         nn.init.zeros_(self.skip.weight)
         start = slice(n_same_time or recent)  # without a whole day, the mean of the recent past
         nn.init.constant_(self.skip.weight[:, start], 1 / (n_same_time or recent))
         self.history = nn.Linear(n_seen, hidden_size)
-        self.calendar = nn.Linear(n_calendar, hidden_size, bias=False)
-        self.step = nn.Embedding(horizon, hidden_size)
+        self.calendar = nn.Linear(sizes.n_calendar, hidden_size, bias=False)
+        self.step = nn.Embedding(sizes.horizon, hidden_size)
         self.hidden = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
-        self.head = nn.Linear(hidden_size, n_outputs)
+        self.head = nn.Linear(hidden_size, sizes.n_outputs)
         for weight in (self.step.weight, self.head.weight, self.head.bias):
             nn.init.zeros_(weight)
 

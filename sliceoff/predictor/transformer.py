@@ -4,13 +4,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.predictor.layers import DecoderLayer, DenseAttention, EncoderDecoder, EncoderLayer, check_positive
+from sliceoff.predictor.sizes import Sizes
 
 
 class Transformer(nn.Module):
     """Encoder-decoder over traffic windows, every query on every key; forecasts the whole horizon in one pass.
 
     Args:
-        n_channels, n_calendar, input_length, horizon, n_outputs, season_length: of the data, as for every network.
+        sizes: of the data.
         label_length: steps of history that the decoder starts from.
         d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
         encoder_layers, decoder_layers: layers.
@@ -22,12 +23,7 @@ class Transformer(nn.Module):
 
     def __init__(
         self,
-        n_channels: int,
-        n_calendar: int,
-        input_length: int,
-        horizon: int,
-        n_outputs: int,
-        season_length: int,
+        sizes: Sizes,
         *,
         label_length: int = 48,
         d_model: int = 64,
@@ -40,11 +36,7 @@ class Transformer(nn.Module):
         super().__init__()
         check_positive([("d_ff", d_ff), ("encoder_layers", encoder_layers), ("decoder_layers", decoder_layers)])
         self.body = EncoderDecoder(
-            n_channels,
-            n_calendar,
-            input_length,
-            horizon,
-            n_outputs,
+            sizes,
             label_length=label_length,
             d_model=d_model,
             dropout=dropout,

@@ -18,12 +18,13 @@ from sliceoff.predictor import (
     Recurrent,
     SeasonalMLP,
     SeasonalNaive,
+    Sizes,
     Transformer,
 )
 from sliceoff.predictor.seasonal_mlp import seen_steps
 from sliceoff.testing import check_predictor
 
-SIZES = {"n_channels": 1, "n_calendar": 4, "input_length": 48, "horizon": 6, "n_outputs": 1, "season_length": 24}
+SIZES = Sizes(n_channels=1, n_calendar=4, input_length=48, horizon=6, n_outputs=1, season_length=24)
 
 
 @pytest.mark.parametrize(
@@ -52,9 +53,9 @@ def test_conforms(network):
 class Broken(nn.Module):
     """Forecasts zeros, and whatever `fault` names wrongly."""
 
-    def __init__(self, n_channels, n_calendar, input_length, horizon, n_outputs, season_length, *, fault):
+    def __init__(self, sizes, *, fault):
         super().__init__()
-        self.n_outputs, self.fault = n_outputs, fault
+        self.n_outputs, self.fault = sizes.n_outputs, fault
         self.scale = nn.Parameter(torch.ones(()))
         self.unused = nn.Parameter(torch.ones(())) if fault == "unused" else None
         self.secret = torch.rand(())
@@ -101,16 +102,16 @@ def test_channels_do_not_mix_where_they_must_not():
     changed[..., 2] += 5
     calendars = torch.randn(2, 48, 4), torch.randn(2, 6, 4)
     for network in (DLinear, PatchTST):
-        module = network(**{**SIZES, "n_channels": 3}).eval()
+        module = network(SIZES._replace(n_channels=3)).eval()
         before, after = module(history, *calendars), module(changed, *calendars)
         torch.testing.assert_close(before[:, :, :2], after[:, :, :2])
         assert not torch.allclose(before[:, :, 2], after[:, :, 2])
-    mixing = ITransformer(**{**SIZES, "n_channels": 3}).eval()
+    mixing = ITransformer(SIZES._replace(n_channels=3)).eval()
     assert not torch.allclose(mixing(history, *calendars)[:, :, 0], mixing(changed, *calendars)[:, :, 0])
 
 
 def test_patches_cover_the_whole_history():
-    network = PatchTST(**SIZES, patch_length=10, stride=7).eval()
+    network = PatchTST(SIZES, patch_length=10, stride=7).eval()
     history = torch.randn(1, 48, 1, requires_grad=True)
     network(history, torch.zeros(1, 48, 4), torch.zeros(1, 6, 4)).sum().backward()
     assert (history.grad != 0).all()
@@ -126,7 +127,7 @@ def test_the_same_times_by_hand():
 
 
 def test_the_seasonal_mlp_starts_as_the_mean_of_the_days():
-    network = SeasonalMLP(**{**SIZES, "season_length": 24}, neighbours=0).eval()
+    network = SeasonalMLP(SIZES, neighbours=0).eval()
     history = torch.randn(2, 48, 1)
     forecast = network(history, torch.randn(2, 48, 4), torch.randn(2, 6, 4))[..., 0]
     torch.testing.assert_close(forecast, (history[:, :6] + history[:, 24:30]) / 2)
@@ -150,4 +151,4 @@ def test_the_seasonal_mlp_starts_as_the_mean_of_the_days():
 )
 def test_wrong_options_are_named(network, message):
     with pytest.raises(InputError, match=message):
-        network(**SIZES)
+        network(SIZES)
