@@ -28,7 +28,6 @@ import gymnasium
 import lightning.pytorch as pl
 import torch
 from harness import finish, interval, table
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from stable_baselines3 import PPO, SAC, TD3
 
@@ -49,6 +48,7 @@ from sliceoff.region import (
     upper_bound,
 )
 from sliceoff.region.gym import decode, flatten
+from sliceoff.run import configure
 
 ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "runs" / "benchmarks" / "allocator"
@@ -185,8 +185,7 @@ class Bench:
         """One of ours: train, judge before and after; the curve is of its own evaluations."""
         scenario = self.scenario(slot_s)
         config, *overrides = OURS[name]
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            cfg = compose("main", overrides=[f"allocator={config}", *overrides, f"seed={seed}"])
+        cfg = configure(f"allocator={config}", *overrides, f"seed={seed}")
         offers = instantiate(cfg.offers, _convert_="all", n_regions=1, long_slot_s=3600)
         pl.seed_everything(seed, verbose=False)
         allocator = instantiate(cfg.allocator, _partial_=True, _convert_="all")(

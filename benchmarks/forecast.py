@@ -18,11 +18,10 @@ from pathlib import Path
 
 import torch
 from harness import finish, interval, table
-from hydra import compose, initialize_config_dir
 
 from sliceoff.predictor import Forecaster
 from sliceoff.predictor.intervals import error_quantiles
-from sliceoff.run import CONFIGS, Parts
+from sliceoff.run import Parts, configure
 from sliceoff.run_directory import RunDirectory
 
 HORIZONS = (24, 48, 168, 336, 720)
@@ -96,8 +95,7 @@ class Cell:
         return kept(self.file, self._measured)
 
     def _measured(self) -> dict[str, float]:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("main", [*self.overrides, f"seed={self.seed}", *QUIET])
+        cfg = configure(*self.overrides, f"seed={self.seed}", *QUIET)
         torch.set_num_threads(cfg.threads)
         torch.manual_seed(self.seed)
         parts = Parts(cfg)
@@ -304,8 +302,7 @@ class Peer:
         from neuralforecast import NeuralForecast
         from neuralforecast.models import Informer
 
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("main", [f"experiment={self.experiment}", f"windows.horizon={self.horizon}"])
+        cfg = configure(f"experiment={self.experiment}", f"windows.horizon={self.horizon}")
         torch.set_num_threads(cfg.threads)
         data = Parts(cfg).datamodule
         train = data.train_values.double()

@@ -11,17 +11,15 @@ import time
 
 import torch
 from harness import finish, table
-from hydra import compose, initialize_config_dir
 
 from sliceoff.loop import Simulation
-from sliceoff.run import CONFIGS, Parts
+from sliceoff.run import Parts, configure
 
 
 def measured(allocator: str, given: argparse.Namespace) -> dict[str, float]:
     """Wall seconds of a simulation by part, and its CPU seconds."""
     overrides = ["predictor=last_value", "rivals=none", f"allocator={allocator}", f"data.n_regions={given.regions}"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        parts = Parts(compose("main", overrides))
+    parts = Parts(configure(*overrides))
     windows = parts.datamodule
     parts.forecaster.scaler.fit(windows.train_values)
     if isinstance(parts.allocator, torch.nn.Module):

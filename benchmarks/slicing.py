@@ -16,11 +16,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from harness import finish, table
-from hydra import compose, initialize_config_dir
 from system import TRACES
 
 from sliceoff.region import Greedy, Scenario
-from sliceoff.run import CONFIGS, Parts
+from sliceoff.run import Parts, configure
 from sliceoff.run_directory import RunDirectory
 from sliceoff.slicing import (
     Exact,
@@ -217,8 +216,7 @@ def risk() -> dict[str, float]:
     """
     results, rows = {}, []
     for trace in ("PobleSec", "week_users"):
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            parts = Parts(compose("main", [*TRACES[trace], "predictor=linear", "rivals=none"]))
+        parts = Parts(configure(*TRACES[trace], "predictor=linear", "rivals=none"))
         windows, users = parts.datamodule, torch.from_numpy(parts.trace.values)
         first, start = len(windows.train_values), windows.heldout_start
         with TemporaryDirectory() as folder:

@@ -16,12 +16,11 @@ import numpy as np
 import polars
 import torch
 from harness import finish, interval, table
-from hydra import compose, initialize_config_dir
 
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.jobs.fit_allocator import is_trained
 from sliceoff.loop import simulate
-from sliceoff.run import CONFIGS, Parts
+from sliceoff.run import Parts, configure
 from sliceoff.run_directory import RunDirectory
 
 LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
@@ -69,8 +68,7 @@ class Setting:
         chosen = [f"{group}={option}" for group, option in cell._asdict().items()]
         fitted = {group: self.checkpoint(group, option) for group, option in cell._asdict().items()}
         chosen += [f"init.{group}={path}" for group, path in fitted.items() if group != "slicer" and path.is_file()]
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("main", ["experiment=sliceoff_study", f"seed={self.seed}", *TRACES[self.trace], *chosen])
+        cfg = configure("experiment=sliceoff_study", f"seed={self.seed}", *TRACES[self.trace], *chosen)
         torch.set_num_threads(cfg.threads)
         torch.manual_seed(self.seed)
         return Parts(cfg)

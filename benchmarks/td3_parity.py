@@ -26,7 +26,6 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from harness import finish, interval, table
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from plain_td3 import PlainTD3
 from stable_baselines3 import TD3
@@ -34,6 +33,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 
 from sliceoff.allocator import Agents, MLPNetwork, Ring, Transition, td3
 from sliceoff.region import Observation, Scenario
+from sliceoff.run import configure
 
 # Small networks, so that ten runs a task take minutes; speed is measured at the published ones.
 HIDDEN, SPEED_HIDDEN = (64, 64), (400, 300)
@@ -267,8 +267,7 @@ def compare_loop(turns: int = 15) -> dict[str, float]:
     results: dict[str, float] = {}
     rows = []
     for name in ("paper_dual", "dual"):
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            cfg = compose("main", overrides=[f"allocator={name}", "allocator.batch_size=256"])
+        cfg = configure(f"allocator={name}", "allocator.batch_size=256")
         allocator = instantiate(cfg.allocator, _partial_=True, _convert_="all")(
             scenario=Scenario(),
             mean_users=torch.full((1, 1), 20.0),

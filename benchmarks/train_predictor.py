@@ -21,13 +21,12 @@ import lightning.pytorch as pl
 import torch
 from attention import published
 from harness import finish, table
-from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader, Dataset
 from windows import RowByRow
 
 from sliceoff.data.calendar import calendar_features
 from sliceoff.predictor import Forecaster, layers
-from sliceoff.run import CONFIGS, Parts
+from sliceoff.run import Parts, configure
 
 INPUT, HORIZON, BATCH, WARM_UP = 48, 24, 32, 10
 SIZE = [
@@ -148,8 +147,7 @@ def neuralforecast(parts: Parts, steps: int) -> float:
 def measure(side: str, steps: int, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        parts = Parts(compose("main", SIZE))
+    parts = Parts(configure(*SIZE))
     _ = parts.forecaster
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sides = {"published": plain_published, "neuralforecast": neuralforecast}

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import polars
 from harness import finish, interval, table
-from hydra import compose, initialize_config_dir
 
-from sliceoff.run import CONFIGS, run
+from sliceoff.run import configure, run
 
 LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
 TRACE = ["data=wide_csv", "data.columns=[rnti_count]", "data.resample_s=600"]
@@ -30,12 +29,11 @@ def transferred(predictor: str, seed: int, cache: Path) -> polars.DataFrame:
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         first, second = cache / f"pretrained_{seed}", cache / f"tuned_{seed}"
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            common = [*TRACE, *WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
-            before = compose("main", [*PRETRAIN, *common, f"data.path={LTE}/PobleSec.csv", f"run_dir={first}"])
-            where = [f"data.path={LTE}/LesCorts.csv", f"run_dir={second}", f"job.days={list(DAYS)}"]
-            pretrained = run(before).directory
-            after = compose("main", ["job=finetune", *common, *where, f"init.checkpoint={pretrained}"])
+        common = [*TRACE, *WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
+        before = configure(*PRETRAIN, *common, f"data.path={LTE}/PobleSec.csv", f"run_dir={first}")
+        where = [f"data.path={LTE}/LesCorts.csv", f"run_dir={second}", f"job.days={list(DAYS)}"]
+        pretrained = run(before).directory
+        after = configure("job=finetune", *common, *where, f"init.checkpoint={pretrained}")
         run(after).table.write_parquet(file)
     return polars.read_parquet(file)
 

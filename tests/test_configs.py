@@ -3,9 +3,8 @@
 import numpy as np
 import polars
 import pytest
-from hydra import compose, initialize_config_dir
 
-from sliceoff.run import CONFIGS, Parts
+from sliceoff.run import CONFIGS, Parts, configure
 
 OPTIONS = [
     (group, file.stem)
@@ -40,11 +39,6 @@ def files(tmp_path):
     }
 
 
-def composed(*overrides: str):
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose("main", overrides=list(overrides))
-
-
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
 def test_every_option_builds(group, option, files, tmp_path):
     overrides = [f"{group}={option}"]
@@ -52,7 +46,7 @@ def test_every_option_builds(group, option, files, tmp_path):
         overrides += [f"data.path={files[option]}"]
     if (group, option) == ("windows", "ett"):
         overrides += ["data.days=800", "data.n_regions=1"]
-    parts = Parts(composed(*overrides))
+    parts = Parts(configure(*overrides))
     assert len(parts.trace.regions) >= 1
     assert parts.datamodule.train_values.shape[0] > 0
     assert parts.stacks[0].name == "main"
@@ -62,13 +56,13 @@ def test_every_option_builds(group, option, files, tmp_path):
 @pytest.mark.parametrize("job", sorted(file.stem for file in (CONFIGS / "job").glob("*.yaml")))
 def test_every_job_builds(job):
     needed = {"report": ["job.runs=[somewhere]"]}.get(job, [])
-    assert Parts(composed(f"job={job}", *needed))._build("job").name == job
+    assert Parts(configure(f"job={job}", *needed))._build("job").name == job
 
 
 @pytest.mark.parametrize("group", ["init", "trainer", "callbacks", "debug", "experiment"])
 def test_every_other_option_composes(group):
     for file in (CONFIGS / group).glob("*.yaml"):
-        assert composed(f"{group}={file.stem}")
+        assert configure(f"{group}={file.stem}")
 
 
 def test_a_class_of_the_users_own_package_needs_no_edit_here(tmp_path, monkeypatch):
@@ -81,7 +75,7 @@ def test_a_class_of_the_users_own_package_needs_no_edit_here(tmp_path, monkeypat
     )
     monkeypatch.syspath_prepend(tmp_path)
     parts = Parts(
-        composed(
+        configure(
             "slicer=cheapest",
             "slicer._target_=generous_slicer.Generous",
             "~slicer.kappa",

@@ -169,8 +169,8 @@ def test_a_resumed_simulation_ends_with_the_same_table(windows, tmp_path, stop):
 class Certain(SeasonalNaive):
     """As if trained: repeats one number at every level."""
 
-    def __init__(self, **sizes):
-        super().__init__(**sizes)
+    def __init__(self, sizes):
+        super().__init__(sizes)
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from sliceoff import checkpoint
 from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, Prices, SetNetwork
 from sliceoff.errors import InputError
 from sliceoff.region import Equal, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation
+from sliceoff.run import configure
 
 SCENARIO = Scenario(max_users=12, max_vms=8)
 SMALL = {
@@ -191,8 +191,7 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "allocator"
 
 @pytest.mark.parametrize("name", ["dual", "td3", "ddpg", "paper_dual"])
 def test_configs_build(name):
-    with initialize_config_dir(str(CONFIGS.parent), version_base="1.3"):
-        cfg = compose("main", overrides=[f"allocator={name}"])
+    cfg = configure(f"allocator={name}")
     allocator = instantiate(
         cfg.allocator,
         _convert_="all",

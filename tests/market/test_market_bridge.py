@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
-from hydra import compose, initialize_config_dir
 
 from sliceoff.errors import InputError
 from sliceoff.market.bridge import RegionMarket
 from sliceoff.region import Scenario
-from sliceoff.run import CONFIGS, run
+from sliceoff.run import configure, run
 from sliceoff.slicing import Offers
 
 PRICES: dict[str, Any] = {
@@ -62,8 +61,7 @@ def configured(tmp_path, *overrides):
     few = ["data.days=14", "data.n_regions=2", "job.slots_per_period=2", "job.market.scenarios=2"]
     slow = [f"job.market.mechanisms.{name}=null" for name in ("centralised", "decentralised")]
     slow += ["job.market.simulated_tasks=0"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose("main", ["experiment=market_bridge", *few, *slow, f"run_dir={tmp_path / 'run'}", *overrides])
+    return configure("experiment=market_bridge", *few, *slow, f"run_dir={tmp_path / 'run'}", *overrides)
 
 
 def test_one_config_slices_and_clears(tmp_path):

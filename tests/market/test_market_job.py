@@ -4,11 +4,10 @@ import json
 
 import polars
 import pytest
-from hydra import compose, initialize_config_dir
 
 from sliceoff.errors import InputError
 from sliceoff.market import Family
-from sliceoff.run import CONFIGS, run
+from sliceoff.run import configure, run
 
 FEW = [
     "job=market",
@@ -22,8 +21,7 @@ FEW += [f"job.mechanisms.decentralised.{name}={value}" for name, value in LITTLE
 
 
 def configured(tmp_path, *overrides):
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose("main", [*FEW, f"run_dir={tmp_path / 'run'}", *overrides])
+    return configure(*FEW, f"run_dir={tmp_path / 'run'}", *overrides)
 
 
 def test_all_mechanisms_clear_the_same_markets_and_a_report_is_left(tmp_path):

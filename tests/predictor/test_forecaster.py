@@ -6,7 +6,6 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from callbacks import RandomState
@@ -15,7 +14,7 @@ from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
 from sliceoff.errors import InputError
 from sliceoff.predictor import MLP, Forecaster, Informer, LastValue, Linear, QuantileLoss, SeasonalNaive
 from sliceoff.predictor.layers import Distil, Heads, ProbSparseAttention
-from sliceoff.run import CONFIGS, Parts
+from sliceoff.run import Parts, configure
 
 NETWORKS = {
     "informer": partial(Informer, d_model=8, n_heads=2, d_ff=8, label_length=6, factor=1.0),
@@ -142,8 +141,7 @@ def test_quantiles_never_cross_and_the_pinball_loss_is_right_by_hand(windows):
     ("loss", "value"), [("mse", 4.0), ("mae", 2.0), ("huber", 1.5), ("quantiles", (0.1 + 0.5 + 0.9) * 2 / 3)]
 )
 def test_every_loss_is_one_word_of_the_config(loss, value):
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        forecaster = Parts(compose("main", [f"predictor/loss={loss}"])).forecaster
+    forecaster = Parts(configure(f"predictor/loss={loss}")).forecaster
     two_too_low = torch.zeros(1, 6, 4, forecaster.n_outputs), torch.full((1, 6, 4, 1), 2.0)
     assert forecaster.loss(*two_too_low).item() == pytest.approx(value)
 
