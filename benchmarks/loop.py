@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=60)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    torch.set_num_threads(1)  # the workers are the threads
+    torch.set_num_threads(1)
     rows = [{"allocator": name, **measured(name, given)} for name in given.allocators]
     table(f"{given.regions} regions x {given.periods} long slots x {given.slots} short slots, seconds", rows)
     finish({f"{row['allocator']}/{part}": value for row in rows for part, value in row.items() if part != "allocator"})

@@ -6,9 +6,11 @@ that revenue, rent and profit are all money per long slot.
 """
 
 import dataclasses
+import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -90,7 +92,8 @@ class Simulation:
         start: the first long slot, an index into the trace.
         slots_per_period: short slots simulated in each.
         regions_per_batch: regions whose slots are served together; None: all, or each worker's part.
-        workers: threads that serve batches of regions side by side. Neither changes the results, both the time taken.
+        workers: processes, forked at the first step, that serve batches of regions side by side; 1: this one. Neither
+            changes the results, both the time taken.
 
     Attributes:
         period: the long slot that comes next.
@@ -124,7 +127,7 @@ class Simulation:
             RegionEnvironment(scenario, 0.0, len(part), seed, copy_ids=part)
             for part in ids.split(regions_per_batch or ceil(len(ids) / workers))
         ]
-        self._pool = ThreadPoolExecutor(workers)
+        self._workers = _forked(stack.allocator, workers) if workers > 1 else None
 
     def step(self) -> None:
         """Run one long slot."""
@@ -143,9 +146,17 @@ class Simulation:
             )
         )
         sliced = time.perf_counter()
-        served = list(self._pool.map(partial(self._serve, users, rental), self._batches))
-        tally = Tally(*(torch.cat(parts) for parts in zip(*(_values(tally) for tally, _ in served), strict=True)))
-        self._statistics = self._statistics.updated(self._scenario, _together([tasks for _, tasks in served]))
+        for environment in self._batches:
+            part = environment.copy_ids
+            environment.mean_users = users[part]
+            environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
+        if self._workers is None:
+            served = [_serve(self.stack.allocator, self._slots, environment) for environment in self._batches]
+        else:
+            served = list(self._workers.map(partial(_serve, None, self._slots), self._batches))
+        self._batches = [environment for environment, _, _ in served]
+        tally = Tally(*(torch.cat(parts) for parts in zip(*(_values(tally) for _, tally, _ in served), strict=True)))
+        self._statistics = self._statistics.updated(self._scenario, _together([tasks for _, _, tasks in served]))
         revenue = tally.revenue * revenue_scale(self._windows.trace.step_s, self._slots, self._scenario.short_slot_s)
         spread = self._errors.scenarios(forecast, _SCENARIOS) if scenarios is None else scenarios
         low, high = torch.quantile(spread, torch.tensor([0.1, 0.9], dtype=spread.dtype), dim=-1).float()
@@ -172,7 +183,7 @@ class Simulation:
                 "dropped": tally.dropped,
                 "bandwidth_utilisation": tally.bandwidth_utilisation / self._slots,
                 "vm_utilisation": tally.vm_utilisation / self._slots,
-                "backlog_s": torch.cat([environment.state.backlog_s.sum(-1) for environment in self._batches]),
+                "backlog_s": torch.cat([environment.backlog_s.sum(-1) for environment in self._batches]),
                 "status": rental.status,
                 "fallback": "; ".join(filter(None, (instead, rental.fallback))),
             }
@@ -244,19 +255,6 @@ class Simulation:
         levels = cast(Tensor, forecaster.loss.levels).tolist()
         return point, quantile_scenarios(outputs.double(), levels, _SCENARIOS), instead
 
-    def _serve(
-        self, users: Float[Tensor, " regions"], rental: Rental, environment: RegionEnvironment
-    ) -> tuple[Tally, Tasks]:
-        """All short slots of one batch of regions: what came of them, and their tasks (batch, slots * users)."""
-        part = environment.copy_ids
-        environment.mean_users = users[part]
-        environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
-        tally, tasks = Tally.empty(len(part)), []
-        for states, outcomes in environment.run(self.stack.allocator, self._slots):
-            tally.add(self._scenario, states, outcomes)
-            tasks += [Tasks(*slot) for slot in zip(*states.tasks, strict=True)]
-        return tally, Tasks(*(torch.cat(parts, -1) for parts in zip(*tasks, strict=True)))
-
 
 def simulate(
     stack: Stack,
@@ -303,6 +301,35 @@ def simulate(
         simulation.step()
         on_period(simulation)
     return simulation.table()
+
+
+_adopted: Allocator | None = None  # a worker's, forked with it: it need not survive pickling
+
+
+def _forked(allocator: Allocator, workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _adopt, (allocator,))
+
+
+def _adopt(allocator: Allocator) -> None:
+    global _adopted
+    _adopted = allocator
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then wants no more
+    torch.set_num_threads(1)
+
+
+def _serve(
+    allocator: Allocator | None, slots: int, environment: RegionEnvironment
+) -> tuple[RegionEnvironment, Tally, Tasks]:
+    """The next short slots of a batch of regions, by the worker's own allocator if none is given.
+
+    Returns:
+        The regions after them, what came of them, and their tasks (batch, slots * users).
+    """
+    tally, tasks = Tally.empty(environment.n_copies), []
+    for states, outcomes in environment.run(cast(Allocator, _adopted) if allocator is None else allocator, slots):
+        tally.add(environment.scenario, states, outcomes)
+        tasks += [Tasks(*slot) for slot in zip(*states.tasks, strict=True)]
+    return environment, tally, Tasks(*(torch.cat(parts, -1) for parts in zip(*tasks, strict=True)))
 
 
 def _values(tally: Tally) -> list[Tensor]:

@@ -5,6 +5,7 @@ A decoder is part of the environment as far as learning is concerned: no gradien
 
 from collections.abc import Sequence
 from math import log
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -107,7 +108,7 @@ class Packing(Decoder):
         worth = state.tasks.priority + self.worth_range * mean(scenario.priorities) * shift
         rank = worth * (log(self.tilt_range) * tilt).exp() / sum(demands(scenario, state))
         plans = packings(scenario, state, worth, rank, self.stride)
-        return chosen(plans, torch.where(plans.share > 0, worth.unsqueeze(1), 0).sum(-1))
+        return plans.best(torch.where(plans.allocation.share > 0, worth[plans.row], 0).sum(-1))
 
 
 class Prices(Decoder):
@@ -144,17 +145,18 @@ class Prices(Decoder):
         """Decode."""
         execution, waiting = action.detach().squeeze(-2).unbind(-1)
         room = self.room * (-log(self.room_range) * execution).exp()
-        worth = state.tasks.priority - bid_price(scenario, state, room).unsqueeze(-1) * execution_work(
-            scenario, state.tasks
-        )
+        prices = bid_price(scenario, state, torch.stack((room, torch.ones_like(room)), -1))
+        worth = state.tasks.priority - prices[:, :1] * execution_work(scenario, state.tasks)
         plans = packings(scenario, state, worth, worth / sum(demands(scenario, state)), self.stride)
-        after = serve(scenario, repeated(state, plans.share.shape[1]), plans)
+        after = serve(scenario, rows_of(state, plans.row), plans.allocation)
         earned = after.revenue.sum(-1) / max(scenario.price, _LEAST_PRICE)
-        left = bid_price(scenario, state, torch.ones_like(room)) + mean(scenario.priorities) / scenario.deadline_s
-        return chosen(plans, earned - ((1 + waiting) * left).unsqueeze(-1) * after.backlog_s.sum(-1))
+        left = (1 + waiting) * (prices[:, 1] + mean(scenario.priorities) / scenario.deadline_s)
+        return plans.best(earned - left[plans.row] * after.backlog_s.sum(-1))
 
 
-def bid_price(scenario: Scenario, state: RegionState, room: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+def bid_price(
+    scenario: Scenario, state: RegionState, room: Float[Tensor, "batch rooms"]
+) -> Float[Tensor, "batch rooms"]:
     """Priority that a second of VM time is worth, were every slot like this one; zero where there is enough of it.
 
     The dual prices of one slot's fractional knapsack over bandwidth and VM time, found in turn: each is the worth per
@@ -163,29 +165,28 @@ def bid_price(scenario: Scenario, state: RegionState, room: Float[Tensor, " batc
     are), and bandwidth for the part of the deadline that uploads last on average.
     """
     tasks = state.tasks
-    bandwidth_s = bandwidth_work(scenario, tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
-    execution_s = execution_work(scenario, tasks)
-    airtime = torch.full_like(state.bandwidth_hz, _UPLOADING * scenario.deadline_s)
-    vm_time = state.n_vms * scenario.short_slot_s * room
-    price = torch.zeros_like(airtime)
+    priority, present = tasks.priority.unsqueeze(1), tasks.present.unsqueeze(1)
+    bandwidth_s = (bandwidth_work(scenario, tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)).unsqueeze(1)
+    execution_s = execution_work(scenario, tasks).unsqueeze(1)
+    airtime = torch.full_like(room, _UPLOADING * scenario.deadline_s)
+    vm_time = state.n_vms.unsqueeze(-1) * scenario.short_slot_s * room
+    price = torch.zeros_like(room)
     for _ in range(_ROUNDS):
-        left = tasks.priority - price.unsqueeze(-1) * execution_s
-        airtime_price = marginal_density(left, bandwidth_s, tasks.present, airtime)
-        left = tasks.priority - airtime_price.unsqueeze(-1) * bandwidth_s
-        price = marginal_density(left, execution_s, tasks.present, vm_time)
+        airtime_price = marginal_density(priority - price.unsqueeze(-1) * execution_s, bandwidth_s, present, airtime)
+        price = marginal_density(priority - airtime_price.unsqueeze(-1) * bandwidth_s, execution_s, present, vm_time)
     return price
 
 
 def marginal_density(
-    worth: Float[Tensor, "batch users"],
-    size: Float[Tensor, "batch users"],
-    present: Bool[Tensor, "batch users"],
-    room: Float[Tensor, " batch"],
-) -> Float[Tensor, " batch"]:
+    worth: Float[Tensor, "batch rooms users"],
+    size: Float[Tensor, "batch 1 users"],
+    present: Bool[Tensor, "batch 1 users"],
+    room: Float[Tensor, "batch rooms"],
+) -> Float[Tensor, "batch rooms"]:
     """Worth per size of the first task, by falling worth per size, that there is no room for; zero if all fit."""
     density = torch.where(present & (worth > 0), worth / size, 0)
     ranked, order = density.sort(-1, descending=True)
-    filled = torch.where(ranked > 0, size.gather(-1, order), 0).cumsum(-1)
+    filled = torch.where(ranked > 0, size.expand_as(order).gather(-1, order), 0).cumsum(-1)
     return torch.where(filled > room.unsqueeze(-1), ranked, 0).amax(-1)
 
 
@@ -202,58 +203,56 @@ def demands(
     return bandwidth_s, execution_work(scenario, state.tasks) / state.n_vms.unsqueeze(-1)
 
 
+class Plans(NamedTuple):
+    """Several allocations for every region of a batch, one below the other."""
+
+    allocation: Allocation  # (plans, users)
+    row: Int[Tensor, " plans"]  # the region that each is for, rising
+    place: Int[Tensor, " plans"]  # among the region's plans
+
+    def best(self, score: Float[Tensor, " plans"]) -> Allocation:
+        """Every region's plan of the highest score, the first of equals; (batch, users)."""
+        first = (self.place == 0).nonzero().squeeze(-1)
+        scores = score.new_full((len(first), int(self.place.max()) + 1), -torch.inf)
+        scores[self.row, self.place] = score
+        best = first + scores.argmax(-1)
+        return Allocation(*(x[best] for x in self.allocation))
+
+
 def packings(
     scenario: Scenario,
     state: RegionState,
     worth: Float[Tensor, "batch users"],
     rank: Float[Tensor, "batch users"],
     stride: int,
-) -> Allocation:
+) -> Plans:
     """Pack the tasks that are worth something, the first n by rank before the others, for n = 0, stride, 2 stride, ...
 
-    Returns:
-        One plan per n, (batch, plans, users).
+    Every region has one plan per n up to all of its tasks.
     """
     bandwidth_s, _ = demands(scenario, state)
     execution_s = execution_work(scenario, state.tasks)
     wanted = state.tasks.present & (worth > 0)
-    users = max(int(wanted.sum(-1).max()) if wanted.numel() else 0, 1)
     by_rank, by_place = _position(rank, wanted), _position(placement(bandwidth_s, execution_s), wanted)
-    # Up to all of them, so that every region has the plans that it would have alone.
-    favoured = torch.arange(0, users + stride, stride, device=worth.device)
-    key = torch.where(
-        by_rank.unsqueeze(1) < favoured.view(-1, 1), by_place.unsqueeze(1), wanted.shape[-1] + by_rank.unsqueeze(1)
-    )
-    order = key.argsort(-1)[..., :users]  # (batch, plans, users wanted)
-
-    def ordered(x: Tensor) -> Tensor:
-        return x.unsqueeze(1).expand(-1, len(favoured), -1).gather(-1, order)
-
+    count = wanted.sum(-1)
+    n_plans = (count + (stride - 1)) // stride + 1
+    row = torch.arange(len(count), device=count.device).repeat_interleave(n_plans)
+    place = torch.arange(len(row), device=count.device) - (n_plans.cumsum(0) - n_plans)[row]
+    key = torch.where(by_rank[row] < (place * stride).unsqueeze(-1), by_place[row], wanted.shape[-1] + by_rank[row])
+    order = key.argsort(-1)[:, : max(int(count.max()), 1)]  # (plans, users wanted)
     share, vm = pack(
-        ordered(bandwidth_s),
-        ordered(execution_s),
-        ordered(wanted),
-        free_from(state).unsqueeze(1).expand(-1, len(favoured), -1),
+        *(x[row].gather(-1, order) for x in (bandwidth_s, execution_s, wanted)),
+        free_from(state)[row],
         scenario.deadline_s * (1 - _SLACK),
     )
     nothing = share.new_zeros(*key.shape)
-    return Allocation(normalise(nothing.scatter(-1, order, share)), nothing.long().scatter(-1, order, vm))
+    packed = Allocation(normalise(nothing.scatter(-1, order, share)), nothing.long().scatter(-1, order, vm))
+    return Plans(packed, row, place)
 
 
-def repeated(state: RegionState, times: int) -> RegionState:
-    """The state once per plan, (batch, times, ...), without a copy."""
-
-    def once_per_plan(x: Tensor) -> Tensor:
-        return x.unsqueeze(1).expand(-1, times, *x.shape[1:])
-
-    return RegionState(Tasks(*map(once_per_plan, state.tasks)), *map(once_per_plan, state[1:]))
-
-
-def chosen(plans: Allocation, score: Float[Tensor, "batch plans"]) -> Allocation:
-    """The plan of the highest score; the first of equals."""
-    best = score.argmax(-1)
-    row = torch.arange(len(best), device=best.device)
-    return Allocation(plans.share[row, best], plans.vm[row, best])
+def rows_of(state: RegionState, row: Int[Tensor, " rows"]) -> RegionState:
+    """The states of some regions, some of them several times."""
+    return RegionState(Tasks(*(x[row] for x in state.tasks)), *(x[row] for x in state[1:]))
 
 
 def placement(

@@ -36,7 +36,7 @@ class Simulate:
         periods: long slots to simulate from the start of the held-out end; None: all of it.
         slots_per_period: short slots simulated per long slot.
         regions_per_batch: regions whose short slots are served together; None: all, or each worker's part.
-        workers: threads that serve batches of regions side by side.
+        workers: processes that serve batches of regions side by side.
         bound: whether to compute the clairvoyant bound.
         checkpoint_s: wall seconds between two checkpoints of a simulation.
     """

@@ -110,6 +110,11 @@ class RegionEnvironment:
         return self._step
 
     @property
+    def backlog_s(self) -> Float[Tensor, "copies max_vms"]:
+        """Time until each VM is free of earlier slots' work."""
+        return self._backlog_s
+
+    @property
     def state(self) -> RegionState:
         """The regions at the start of the present slot."""
         if not self._drawn:

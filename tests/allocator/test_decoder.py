@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sliceoff.allocator import Packing, Paper, Prices
-from sliceoff.allocator.decoder import bid_price, chosen, placement
+from sliceoff.allocator.decoder import Plans, bid_price, placement
 from sliceoff.errors import InputError
 from sliceoff.region import Allocation, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation, serve
 from sliceoff.region.packing import pack
@@ -126,14 +126,14 @@ def test_worthless_tasks_are_left_out_and_worthier_ones_come_first():
 
 
 def test_bid_price_is_zero_where_there_is_room_for_all():
-    assert bid_price(SCENARIO, state_of([[True] * 9], 6, bandwidth_hz=80e6), torch.ones(1)).item() == 0
+    assert bid_price(SCENARIO, state_of([[True] * 9], 6, bandwidth_hz=80e6), torch.ones(1, 1)).item() == 0
 
 
 def test_at_the_bid_price_just_the_densest_tasks_that_a_slot_can_execute_are_worth_it():
     state = state_of([[True] * 9], 1, bandwidth_hz=80e6)
     execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
     for room in (1.0, 1.5):
-        price = bid_price(SCENARIO, state, torch.tensor([room]))
+        price = bid_price(SCENARIO, state, torch.tensor([[room]]))
         kept = state.tasks.priority / execution_s > price
         assert 0 < execution_s[kept].sum() <= room * SCENARIO.short_slot_s
         assert execution_s[state.tasks.priority / execution_s >= price].sum() > room * SCENARIO.short_slot_s
@@ -141,7 +141,7 @@ def test_at_the_bid_price_just_the_densest_tasks_that_a_slot_can_execute_are_wor
 
 def test_vm_time_is_cheaper_where_bandwidth_is_short_too():
     plenty, short = (
-        bid_price(SCENARIO, state_of([[True] * 9], 1, bandwidth_hz=hertz), torch.ones(1)) for hertz in (80e6, 1e6)
+        bid_price(SCENARIO, state_of([[True] * 9], 1, bandwidth_hz=hertz), torch.ones(1, 1)) for hertz in (80e6, 1e6)
     )
     assert 0 <= short < plenty
 
@@ -151,7 +151,7 @@ def test_a_price_leaves_out_what_is_not_worth_it():
     execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
     prices = Prices(stride=1, room=1.0, room_range=2.0)
     dear, _ = prices(SCENARIO, state, torch.tensor([[[1.0, -1.0]]]))
-    worth = state.tasks.priority - bid_price(SCENARIO, state, torch.tensor([0.5])) * execution_s
+    worth = state.tasks.priority - bid_price(SCENARIO, state, torch.tensor([[0.5]])) * execution_s
     assert torch.equal(dear > 0, worth > 0)
     cheap, _ = prices(SCENARIO, state, torch.tensor([[[-1.0, -1.0]]]))
     assert (cheap > 0).sum() > (dear > 0).sum()
@@ -170,11 +170,15 @@ def test_a_price_of_backlog_leaves_less_of_it_and_never_nothing_done():
     assert 0 < earned[1] <= earned[0]
 
 
-def test_the_plan_of_the_highest_score_is_chosen():
-    plans = Allocation(torch.rand(2, 3, 4), torch.randint(5, (2, 3, 4)))
-    picked = chosen(plans, torch.tensor([[0.0, 2.0, 1.0], [3.0, 3.0, 1.0]]))
-    assert torch.equal(picked.share, torch.stack((plans.share[0, 1], plans.share[1, 0])))
-    assert torch.equal(picked.vm, torch.stack((plans.vm[0, 1], plans.vm[1, 0])))
+def test_every_region_gets_its_plan_of_the_highest_score():
+    plans = Plans(
+        Allocation(torch.rand(5, 4), torch.randint(5, (5, 4))),
+        row=torch.tensor([0, 0, 0, 1, 1]),
+        place=torch.tensor([0, 1, 2, 0, 1]),
+    )
+    best = plans.best(torch.tensor([0.0, 2.0, 1.0, 3.0, 3.0]))
+    for field, picked in zip(plans.allocation, best, strict=True):
+        assert torch.equal(picked, field[[1, 3]])  # the first of equals
 
 
 @pytest.mark.parametrize("wrong", [{"stride": 0}, {"worth_range": -1.0}, {"tilt_range": 0.5}])
