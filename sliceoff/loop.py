@@ -147,9 +147,9 @@ class Simulation:
         )
         sliced = time.perf_counter()
         for environment in self._batches:
-            part = environment.copy_ids
-            environment.mean_users = users[part]
-            environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
+            regions = environment.copy_ids
+            environment.mean_users = users[regions]
+            environment.rent(rental.bandwidth_hz[regions], rental.n_vms[regions])
         if self._workers is None:
             served = [_serve(self.stack.allocator, self._slots, environment) for environment in self._batches]
         else:

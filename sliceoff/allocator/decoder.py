@@ -240,11 +240,8 @@ def packings(
     place = torch.arange(len(row), device=count.device) - (n_plans.cumsum(0) - n_plans)[row]
     key = torch.where(by_rank[row] < (place * stride).unsqueeze(-1), by_place[row], wanted.shape[-1] + by_rank[row])
     order = key.argsort(-1)[:, : max(int(count.max()), 1)]  # (plans, users wanted)
-    share, vm = pack(
-        *(x[row].gather(-1, order) for x in (bandwidth_s, execution_s, wanted)),
-        free_from(state)[row],
-        scenario.deadline_s * (1 - _SLACK),
-    )
+    bandwidth_s, execution_s, wanted = (x[row].gather(-1, order) for x in (bandwidth_s, execution_s, wanted))
+    share, vm = pack(bandwidth_s, execution_s, wanted, free_from(state)[row], scenario.deadline_s * (1 - _SLACK))
     nothing = share.new_zeros(*key.shape)
     packed = Allocation(normalise(nothing.scatter(-1, order, share)), nothing.long().scatter(-1, order, vm))
     return Plans(packed, row, place)

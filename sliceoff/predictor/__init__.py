@@ -17,6 +17,7 @@ from sliceoff.predictor.patchtst import PatchTST as PatchTST
 from sliceoff.predictor.recurrent import Recurrent as Recurrent
 from sliceoff.predictor.seasonal_mlp import SeasonalMLP as SeasonalMLP
 from sliceoff.predictor.sizes import Sizes as Sizes
+from sliceoff.predictor.sparse_tsf import SparseTSF as SparseTSF
 from sliceoff.predictor.transfer import Transferred as Transferred
 from sliceoff.predictor.transfer import transferred as transferred
 from sliceoff.predictor.transfer import untrained as untrained
