@@ -9,6 +9,7 @@ import argparse
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,9 +41,9 @@ GROUPS = {
     "rules": [*(("last_value", slicer, "greedy") for slicer in BLIND), ("last_value", "reactive", "lookahead")],
     "forecasts": [(predictor, "profit", "greedy") for predictor in PREDICTORS],
     "slicers": [*(("linear", slicer, "greedy") for slicer in FORECAST), ("linear", "profit", "lookahead")],
-    "all": [(predictor, slicer, "greedy") for predictor in PREDICTORS for slicer in FORECAST],
     "ours": [("linear", "profit", "dual"), ("linear", "lp_rounding", "dual"), ("last_value", "reactive", "dual")],
     "ablations": [("linear", "profit", "td3"), PAPER],
+    "all": [cell for allocator in ("greedy", "dual") for cell in product(PREDICTORS, FORECAST, (allocator,))],
 }
 
 

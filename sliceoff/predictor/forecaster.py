@@ -181,7 +181,7 @@ class Forecaster(pl.LightningModule):
         if not self.by_gradient:
             return []
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]  # not those a callback froze
-        return [torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)]
+        return [torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient's norm. Here, not in the trainer, which refuses to clip for closed forms."""

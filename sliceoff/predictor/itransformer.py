@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.predictor.layers import DenseAttention, EncoderLayer, check_positive
+from sliceoff.predictor.layers import DenseAttention, Dropout, EncoderLayer, check_positive
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -38,7 +38,7 @@ class ITransformer(nn.Module):
         check_positive([("d_ff", d_ff), ("n_layers", n_layers)])
         self.n_outputs = sizes.n_outputs
         self.embed = nn.Linear(sizes.input_length, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.encoder = nn.Sequential(
             *(EncoderLayer(DenseAttention(d_model, n_heads, dropout), d_model, d_ff, dropout) for _ in range(n_layers)),
             nn.LayerNorm(d_model),

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.errors import InputError
+from sliceoff.predictor.layers import Dropout
 from sliceoff.predictor.linear import Linear
 from sliceoff.predictor.sizes import Sizes
 
@@ -41,7 +42,7 @@ class MLP(nn.Module):
         self.skip = Linear(sizes)
         self.history = nn.Linear(sizes.input_length * sizes.n_channels, hidden_size)
         self.calendar = nn.Linear(sizes.n_calendar, hidden_size, bias=False)  # apart: else few columns drown in many
-        self.hidden = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
+        self.hidden = nn.Sequential(nn.GELU(), Dropout(dropout))
         self.head = nn.Linear(hidden_size, sizes.horizon * sizes.n_channels * sizes.n_outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

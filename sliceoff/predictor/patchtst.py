@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.predictor.layers import DenseAttention, EncoderLayer, check_positive, sinusoids
+from sliceoff.predictor.layers import DenseAttention, Dropout, EncoderLayer, check_positive, sinusoids
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -44,13 +44,13 @@ class PatchTST(nn.Module):
         n_patches = 1 + max(0, -(-(sizes.input_length - patch_length) // stride))
         self.padding = (n_patches - 1) * stride + patch_length - sizes.input_length
         self.embed = nn.Linear(patch_length, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.encoder = nn.Sequential(
             *(EncoderLayer(DenseAttention(d_model, n_heads, dropout), d_model, d_ff, dropout) for _ in range(n_layers)),
             nn.LayerNorm(d_model),
         )
         self.head = nn.Sequential(
-            nn.Flatten(-2), nn.Dropout(head_dropout), nn.Linear(n_patches * d_model, sizes.horizon * sizes.n_outputs)
+            nn.Flatten(-2), Dropout(head_dropout), nn.Linear(n_patches * d_model, sizes.horizon * sizes.n_outputs)
         )
 
     def forward(

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sliceoff.errors import InputError
-from sliceoff.predictor.layers import check_positive
+from sliceoff.predictor.layers import Dropout, check_positive
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -53,7 +53,7 @@ class SeasonalMLP(nn.Module):
         self.history = nn.Linear(n_seen, hidden_size)
         self.calendar = nn.Linear(sizes.n_calendar, hidden_size, bias=False)
         self.step = nn.Embedding(sizes.horizon, hidden_size)
-        self.hidden = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
+        self.hidden = nn.Sequential(nn.GELU(), Dropout(dropout))
         self.head = nn.Linear(hidden_size, sizes.n_outputs)
         for weight in (self.step.weight, self.head.weight, self.head.bias):
             nn.init.zeros_(weight)

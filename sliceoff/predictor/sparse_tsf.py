@@ -1,0 +1,63 @@
+"""SparseTSF: one small map from days to days, shared by all times of day, plus what the last hours say."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sliceoff.errors import InputError
+from sliceoff.predictor.sizes import Sizes
+
+
+class SparseTSF(nn.Module):
+    """Forecasts every time of day from the same time on the days before, all times by one linear map.
+
+    A convolution over a day first lets each time see its neighbours (Lin et al., ICML 2024); channels share all
+    weights. Beside that, the last `recent` steps enter by how far they lie from their time's mean over the days, in a
+    linear map of their own, which starts at zero; 0 is the published network. It starts as the mean over the days. The
+    paper takes off every window's mean: `predictor.instance_norm=true`.
+
+    Args:
+        sizes: of the data; of the history the last whole days are seen.
+        recent: last steps that enter beside the days.
+
+    Raises:
+        InputError: the history has no whole day, or `recent` is not among its steps.
+    """
+
+    def __init__(self, sizes: Sizes, *, recent: int = 24):
+        super().__init__()
+        self.day, self.horizon, self.n_outputs = sizes.season_length, sizes.horizon, sizes.n_outputs
+        self.n_days = sizes.input_length // self.day
+        if not self.n_days:
+            raise InputError(
+                f"windows.input_length={sizes.input_length} is less than the day of {self.day} steps that "
+                "SparseTSF compares; give it several days"
+            )
+        if not 0 <= recent <= self.n_days * self.day:
+            raise InputError(f"predictor.network.recent={recent} must be from 0 to {self.n_days * self.day} steps")
+        self.recent = recent
+        self.around = nn.Conv1d(1, 1, self.day // 2 * 2 + 1, padding=self.day // 2, bias=False)
+        self.days = nn.Linear(self.n_days, -(-self.horizon // self.day) * self.n_outputs, bias=False)
+        self.last = nn.Linear(recent, self.horizon * self.n_outputs, bias=False) if recent else None
+        nn.init.zeros_(self.around.weight)
+        nn.init.constant_(self.days.weight, 1 / self.n_days)
+        if self.last is not None:
+            nn.init.zeros_(self.last.weight)
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch input_length channels"],
+        history_calendar: Float[Tensor, "batch input_length calendar"],
+        future_calendar: Float[Tensor, "batch horizon calendar"],
+    ) -> Float[Tensor, "batch horizon channels outputs"]:
+        """Forecast, in scaled units."""
+        batch, _, channels = history.shape
+        series = history.transpose(1, 2).reshape(batch * channels, -1)[:, -self.n_days * self.day :]
+        smooth = series + self.around(series.unsqueeze(1)).squeeze(1)
+        times = smooth.unflatten(-1, (self.n_days, self.day)).transpose(1, 2)  # (series, times of day, days)
+        ahead = self.days(times).unflatten(-1, (-1, self.n_outputs))  # (series, times of day, days ahead, outputs)
+        forecast = ahead.transpose(1, 2).flatten(1, 2)[:, : self.horizon]
+        if self.last is not None:
+            usual = series.unflatten(-1, (self.n_days, self.day)).mean(1).repeat(1, self.n_days)
+            surprise = (series - usual)[:, -self.recent :]
+            forecast = forecast + self.last(surprise).unflatten(-1, (self.horizon, self.n_outputs))
+        return forecast.unflatten(0, (batch, channels)).transpose(1, 2)

@@ -1,0 +1,29 @@
+"""Dropout keeps what torch's keeps: the share, the mean, nothing in evaluation."""
+
+import pytest
+import torch
+
+from sliceoff.predictor.layers import Dropout
+
+
+@pytest.mark.parametrize("p", [0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_its_share_and_keeps_the_mean(p, dtype):
+    ones = torch.ones(211, 977, dtype=dtype, requires_grad=True)  # no whole number of fours
+    dropped = Dropout(p)(ones)
+    assert (dropped == 0).float().mean().item() == pytest.approx(p, abs=0.005)
+    kept = dropped[dropped != 0].float()
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p) if p < 1 else 0), atol=0, rtol=0.005)
+    dropped.sum().backward()
+    assert torch.equal(ones.grad, dropped.detach())  # the gradient is the mask
+
+
+def test_dropout_is_drawn_anew_for_every_element_and_repeats_under_a_seed():
+    ones, layer = torch.ones(64, 4096), Dropout(0.5)
+    torch.manual_seed(0)
+    first, second = layer(ones), layer(ones)
+    torch.manual_seed(0)
+    assert torch.equal(layer(ones), first)
+    for other in (second, first.roll(1, 1), first.roll(2, 1), first.roll(1, 0)):
+        assert ((first == 0) == (other == 0)).float().mean().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(layer.eval()(ones), ones)
