@@ -2,8 +2,7 @@
 
 A hundred regions with about twenty users each over one week of hours, with the default slicer; the forecast repeats the
 last hour, so that nothing has to be fitted (aims on 2 cores: 30 s with the greedy rule, 120 s with the learned policy).
-The policy has the weights it was drawn with: how long it takes to decide does not depend on what it has learned. `CPU`
-is what all threads computed; on a machine that does nothing else the wall seconds are about half of it.
+The policy has the weights it was drawn with: how long it takes to decide does not depend on what it has learned.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from sliceoff.run import Parts, configure
 
 
 def measured(allocator: str, given: argparse.Namespace) -> dict[str, float]:
-    """Wall seconds of a simulation by part, and its CPU seconds."""
+    """Wall seconds of a simulation by part."""
     overrides = ["predictor=last_value", "rivals=none", f"allocator={allocator}", f"data.n_regions={given.regions}"]
     parts = Parts(configure(*overrides))
     windows = parts.datamodule
@@ -25,7 +24,7 @@ def measured(allocator: str, given: argparse.Namespace) -> dict[str, float]:
     if isinstance(parts.allocator, torch.nn.Module):
         parts.allocator.eval()
     stack = parts.stacks[0]
-    begun, cpu_begun = time.perf_counter(), time.process_time()
+    begun = time.perf_counter()
     simulation = Simulation(
         stack,
         windows,
@@ -38,9 +37,9 @@ def measured(allocator: str, given: argparse.Namespace) -> dict[str, float]:
     )
     for _ in range(given.periods):
         simulation.step()
-    seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu_begun
+    seconds = time.perf_counter() - begun
     users = simulation.table()["users"].mean()
-    return {"users per slot": float(users), **simulation.seconds, "in all": seconds, "CPU": cpu_seconds}
+    return {"users per slot": float(users), **simulation.seconds, "in all": seconds}
 
 
 def main() -> None:
