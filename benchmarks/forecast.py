@@ -41,6 +41,7 @@ ETT = {
     "linear": [],
     "mlp": [L1],
     "mlp mse": [],
+    "sparse_tsf": ["windows.input_length=720"],
     "dlinear": [L1],
     "patchtst": [L1, "trainer.predictor.max_epochs=3", "predictor.learning_rate=5e-4"],
     "informer": [  # all columns in one vector, as published; published d_model 512
@@ -60,6 +61,7 @@ LTE = {
     "linear": [],
     "mlp": [L1],
     "seasonal_mlp": [],
+    "sparse_tsf": [],
     "dlinear": [REVIN],
     "gru": [REVIN],
     "informer": [REVIN],

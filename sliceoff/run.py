@@ -296,6 +296,7 @@ def run(cfg: DictConfig) -> RunResult:
     torch.set_num_threads(cfg.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning 2.6 with torch 2.13
+    warnings.filterwarnings("ignore", ".*exists and is not empty")  # a resumed run's checkpoints are to be there
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = Parts(cfg)
     try:

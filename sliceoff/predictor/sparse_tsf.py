@@ -16,25 +16,21 @@ class SparseTSF(nn.Module):
     paper takes off every window's mean: `predictor.instance_norm=true`.
 
     Args:
-        sizes: of the data; of the history the last whole days are seen.
-        recent: last steps that enter beside the days.
+        sizes: of the data; of the history the last whole days are seen, or all of it if it has none.
+        recent: last steps that enter beside the days, at most those seen.
 
     Raises:
-        InputError: the history has no whole day, or `recent` is not among its steps.
+        InputError: `recent` is below zero.
     """
 
     def __init__(self, sizes: Sizes, *, recent: int = 24):
         super().__init__()
-        self.day, self.horizon, self.n_outputs = sizes.season_length, sizes.horizon, sizes.n_outputs
+        if recent < 0:
+            raise InputError(f"predictor.network.recent={recent} must be at least 0")
+        self.horizon, self.n_outputs = sizes.horizon, sizes.n_outputs
+        self.day = min(sizes.season_length, sizes.input_length)
         self.n_days = sizes.input_length // self.day
-        if not self.n_days:
-            raise InputError(
-                f"windows.input_length={sizes.input_length} is less than the day of {self.day} steps that "
-                "SparseTSF compares; give it several days"
-            )
-        if not 0 <= recent <= self.n_days * self.day:
-            raise InputError(f"predictor.network.recent={recent} must be from 0 to {self.n_days * self.day} steps")
-        self.recent = recent
+        self.recent = recent = min(recent, self.n_days * self.day)
         self.around = nn.Conv1d(1, 1, self.day // 2 * 2 + 1, padding=self.day // 2, bias=False)
         self.days = nn.Linear(self.n_days, -(-self.horizon // self.day) * self.n_outputs, bias=False)
         self.last = nn.Linear(recent, self.horizon * self.n_outputs, bias=False) if recent else None

@@ -19,6 +19,7 @@ from sliceoff.predictor import (
     SeasonalMLP,
     SeasonalNaive,
     Sizes,
+    SparseTSF,
     Transformer,
 )
 from sliceoff.predictor.seasonal_mlp import seen_steps
@@ -40,6 +41,8 @@ SIZES = Sizes(n_channels=1, n_calendar=4, input_length=48, horizon=6, n_outputs=
         partial(PatchTST, d_model=8, n_heads=2, d_ff=8),
         partial(ITransformer, d_model=8, n_heads=2, d_ff=8),
         SeasonalMLP,
+        SparseTSF,
+        partial(SparseTSF, recent=0),
         Linear,
         SeasonalNaive,
         LastValue,
@@ -101,7 +104,7 @@ def test_channels_do_not_mix_where_they_must_not():
     changed = history.clone()
     changed[..., 2] += 5
     calendars = torch.randn(2, 48, 4), torch.randn(2, 6, 4)
-    for network in (DLinear, PatchTST):
+    for network in (DLinear, PatchTST, SparseTSF):
         module = network(SIZES._replace(n_channels=3)).eval()
         before, after = module(history, *calendars), module(changed, *calendars)
         torch.testing.assert_close(before[:, :, :2], after[:, :, :2])
@@ -133,6 +136,20 @@ def test_the_seasonal_mlp_starts_as_the_mean_of_the_days():
     torch.testing.assert_close(forecast, (history[:, :6] + history[:, 24:30]) / 2)
 
 
+def test_sparse_tsf_starts_as_the_mean_of_the_whole_days_and_maps_days_alike_at_every_time():
+    network = SparseTSF(SIZES._replace(input_length=50, horizon=30)).eval()  # two days and two steps
+    history, calendars = torch.randn(2, 50, 1), (torch.randn(2, 50, 4), torch.randn(2, 30, 4))
+    days = history[:, 2:].unflatten(1, (2, 24))
+    mean = days.mean(1)
+    torch.testing.assert_close(network(history, *calendars)[..., 0], torch.cat([mean, mean[:, :6]], 1))
+    with torch.no_grad():
+        network.days.weight[:] = torch.tensor([[0.25, 0.75], [0.0, 2.0]])
+        network.last.weight[26, -1] = 3.0
+    expected = torch.cat([0.25 * days[:, 0] + 0.75 * days[:, 1], 2 * days[:, 1, :6]], 1)
+    expected[:, 26] += 3 * (history[:, -1] - mean[:, -1])
+    torch.testing.assert_close(network(history, *calendars)[..., 0], expected)
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -141,6 +158,7 @@ def test_the_seasonal_mlp_starts_as_the_mean_of_the_days():
         (partial(MLP, dropout=1.0), "dropout"),
         (partial(SeasonalMLP, neighbours=-1), "neighbours"),
         (partial(SeasonalMLP, recent=0), "recent"),
+        (partial(SparseTSF, recent=-1), "recent"),
         (partial(PatchTST, stride=0), "stride"),
         (partial(Recurrent, hidden_size=0), "hidden_size"),
         (partial(Recurrent, cell="rnn"), "cell"),
