@@ -25,7 +25,7 @@ install: .venv/installed
 # torch first and pinned, so that nothing else chooses its version.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
 .venv/installed-test: .venv/installed

@@ -7,6 +7,7 @@ Hydra config: everything below gets plain arguments.
 import logging
 import os
 import platform
+import re
 import sys
 import time
 import warnings
@@ -44,6 +45,8 @@ _PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 INTERRUPTED, WRONG_INPUT, DIVERGED = 130, 2, 1
+# Packages that only an extra installs.
+EXTRAS = {"gymnasium": "region", "botorch": "market", "gpytorch": "market", "cryptography": "market"}
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,8 @@ class Parts:
             cause = error.__cause__
             if isinstance(cause, InputError):
                 raise cause from None
+            if missing := _missing_extra(str(error)):
+                raise InputError(f"{key}: {missing}") from error
             if isinstance(cause, TypeError | ImportError | AttributeError | None):
                 raise InputError(f"{key}: {' '.join(str(cause or error).split())}") from error
             raise cause from None
@@ -304,6 +309,11 @@ def run(cfg: DictConfig) -> RunResult:
         summary, table = job(parts, directory)
     except InputError:
         directory.discard()
+        raise
+    except ModuleNotFoundError as error:
+        if missing := _missing_extra(str(error)):
+            directory.discard()
+            raise InputError(missing) from error
         raise
     summary = {**summary, "seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
     directory.write(summary, table)
@@ -372,6 +382,14 @@ def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{key}.")
+
+
+def _missing_extra(error: str) -> str | None:
+    """What to install, where a package of an extra could not be imported."""
+    found = re.search(r"No module named '(\w+)", error)
+    if found is None or (extra := EXTRAS.get(found[1])) is None:
+        return None
+    return f"needs {found[1]}, which comes with an extra: pip install 'sliceoff[{extra}]'"
 
 
 def _directory(cfg: DictConfig) -> RunDirectory:

@@ -184,3 +184,32 @@ def test_a_killed_simulation_resumes_where_it_was_and_ends_with_the_same_table(t
         tables.append(polars.read_parquet(tmp_path / ended.stdout.strip().splitlines()[-1] / "results.parquet"))
     assert (files[0].parents[2] / "results.parquet").is_file()
     assert tables[0].equals(tables[1])
+
+
+WITHOUT_EXTRAS = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"botorch", "gpytorch", "cryptography"}:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+sys.meta_path.insert(0, Missing())
+from sliceoff.run import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("predictor=last_value", "allocator=greedy", "rivals=none", "job.bound=false", *FAST), 0, ""),
+        (("job=market", "job.scenarios=1"), 2, "pip install 'sliceoff[market]'"),
+    ],
+)
+def test_the_main_job_needs_no_extra_and_others_name_theirs(tmp_path, arguments, code, said):
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, *arguments]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert said in ended.stderr
+    assert len(ended.stderr.splitlines()) <= 1 or code == 0
