@@ -261,7 +261,7 @@ class Parts:
             cause = error.__cause__
             if isinstance(cause, InputError):
                 raise cause from None
-            if missing := _missing_extra(str(error)):
+            if missing := _missing_extra(str(cause or error)):
                 raise InputError(f"{key}: {missing}") from error
             if isinstance(cause, TypeError | ImportError | AttributeError | None):
                 raise InputError(f"{key}: {' '.join(str(cause or error).split())}") from error
