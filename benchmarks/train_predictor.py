@@ -29,6 +29,7 @@ from sliceoff.predictor import Forecaster, layers
 from sliceoff.run import Parts, configure
 
 INPUT, HORIZON, BATCH, WARM_UP = 48, 24, 32, 10
+RIVALS = ("published", "neuralforecast")
 SIZE = [
     "experiment=ett_h1_multivariate",
     f"windows.input_length={INPUT}",
@@ -194,14 +195,24 @@ def main() -> None:
         {
             "side": side,
             "samples/s": figures["samples_per_s"],
-            "ours / it": found["ours"]["samples_per_s"] / figures["samples_per_s"] if "ours" in found else float("nan"),
+            **{
+                f"times {rival}": figures["samples_per_s"] / found[rival]["samples_per_s"]
+                for rival in RIVALS
+                if rival in found
+            },
             "memory grown by [MiB]": figures["peak_mib"],
             f"held-out MSE after {given.steps} steps": figures.get("mse", float("nan")),
         }
         for side, figures in found.items()
     ]
     table(f"Informer {INPUT} -> {HORIZON}, d_model 512, batch {BATCH}, {given.threads} threads", rows)
-    finish({f"{side}/{name}": value for side, figures in found.items() for name, value in figures.items()})
+    ratios = {
+        f"{side}_times_{rival}": found[side]["samples_per_s"] / found[rival]["samples_per_s"]
+        for side in found
+        for rival in RIVALS
+        if rival in found and side not in RIVALS
+    }
+    finish({f"{side}/{name}": value for side, figures in found.items() for name, value in figures.items()} | ratios)
 
 
 if __name__ == "__main__":
