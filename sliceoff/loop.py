@@ -9,6 +9,7 @@ import dataclasses
 import multiprocessing
 import signal
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class Simulation:
         start: the first long slot, an index into the trace.
         slots_per_period: short slots simulated in each.
         regions_per_batch: regions whose slots are served together; None: all, or each worker's part.
-        workers: processes, forked at the first step, that serve batches of regions side by side; 1: this one. Neither
+        workers: processes, forked here, that serve batches of regions side by side; 1: this one. Neither
             changes the results, both the time taken.
 
     Attributes:
@@ -307,7 +308,12 @@ _adopted: Allocator | None = None  # a worker's, forked with it: it need not sur
 
 
 def _forked(allocator: Allocator, workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _adopt, (allocator,))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _adopt, (allocator,))
+    with warnings.catch_warnings():
+        # Since Python 3.12 a fork beside threads warns of what they may hold: nothing that a worker needs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pool.submit(int).result()  # the first call forks them all
+    return pool
 
 
 def _adopt(allocator: Allocator) -> None:
