@@ -9,7 +9,6 @@ import argparse
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +42,7 @@ GROUPS = {
     "slicers": [*(("linear", slicer, "greedy") for slicer in FORECAST), ("linear", "profit", "lookahead")],
     "ours": [("linear", "profit", "dual"), ("linear", "lp_rounding", "dual"), ("last_value", "reactive", "dual")],
     "ablations": [("linear", "profit", "td3"), PAPER],
-    "all": [cell for allocator in ("greedy", "dual") for cell in product(PREDICTORS, FORECAST, (allocator,))],
+    "all": [(predictor, slicer, a) for a in ("greedy", "dual") for predictor in PREDICTORS for slicer in FORECAST],
 }
 
 

@@ -191,28 +191,23 @@ def main() -> None:
         if child.returncode:
             sys.exit(f"{side} failed:\n{child.stderr[-2000:]}")
         found[side] = json.loads(child.stdout.splitlines()[-1])
+    times = {
+        side: {rival: figures["samples_per_s"] / found[rival]["samples_per_s"] for rival in RIVALS if rival in found}
+        for side, figures in found.items()
+    }
     rows = [
         {
             "side": side,
             "samples/s": figures["samples_per_s"],
-            **{
-                f"times {rival}": figures["samples_per_s"] / found[rival]["samples_per_s"]
-                for rival in RIVALS
-                if rival in found
-            },
+            **{f"times {rival}": ratio for rival, ratio in times[side].items()},
             "memory grown by [MiB]": figures["peak_mib"],
             f"held-out MSE after {given.steps} steps": figures.get("mse", float("nan")),
         }
         for side, figures in found.items()
     ]
     table(f"Informer {INPUT} -> {HORIZON}, d_model 512, batch {BATCH}, {given.threads} threads", rows)
-    ratios = {
-        f"{side}_times_{rival}": found[side]["samples_per_s"] / found[rival]["samples_per_s"]
-        for side in found
-        for rival in RIVALS
-        if rival in found and side not in RIVALS
-    }
-    finish({f"{side}/{name}": value for side, figures in found.items() for name, value in figures.items()} | ratios)
+    figures = {f"{side}/{name}": value for side, of_side in found.items() for name, value in of_side.items()}
+    finish(figures | {f"{side}_times_{rival}": x for side, ratios in times.items() for rival, x in ratios.items()})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import multiprocessing
 import signal
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -128,7 +128,11 @@ class Simulation:
             RegionEnvironment(scenario, 0.0, len(part), seed, copy_ids=part)
             for part in ids.split(regions_per_batch or ceil(len(ids) / workers))
         ]
-        self._workers = _forked(stack.allocator, workers) if workers > 1 else None
+        self._map: Callable[..., Iterable[Any]]
+        if workers == 1:
+            self._map, self._serve = map, partial(_serve, stack.allocator, slots_per_period)
+        else:
+            self._map, self._serve = _forked(stack.allocator, workers).map, partial(_serve_adopted, slots_per_period)
 
     def step(self) -> None:
         """Run one long slot."""
@@ -147,17 +151,10 @@ class Simulation:
             )
         )
         sliced = time.perf_counter()
-        for environment in self._batches:
-            regions = environment.copy_ids
-            environment.mean_users = users[regions]
-            environment.rent(rental.bandwidth_hz[regions], rental.n_vms[regions])
-        if self._workers is None:
-            served = [_serve(self.stack.allocator, self._slots, environment) for environment in self._batches]
-        else:
-            served = list(self._workers.map(partial(_serve, None, self._slots), self._batches))
-        self._batches = [environment for environment, _, _ in served]
-        tally = Tally(*(torch.cat(parts) for parts in zip(*(_values(tally) for _, tally, _ in served), strict=True)))
-        self._statistics = self._statistics.updated(self._scenario, _together([tasks for _, _, tasks in served]))
+        served = self._map(partial(self._serve, users, rental), self._batches)
+        self._batches, tallies, tasks = map(list, zip(*served, strict=True))
+        tally = Tally(*(torch.cat(parts) for parts in zip(*map(_values, tallies), strict=True)))
+        self._statistics = self._statistics.updated(self._scenario, _together(tasks))
         revenue = tally.revenue * revenue_scale(self._windows.trace.step_s, self._slots, self._scenario.short_slot_s)
         spread = self._errors.scenarios(forecast, _SCENARIOS) if scenarios is None else scenarios
         low, high = torch.quantile(spread, torch.tensor([0.1, 0.9], dtype=spread.dtype), dim=-1).float()
@@ -324,18 +321,27 @@ def _adopt(allocator: Allocator) -> None:
 
 
 def _serve(
-    allocator: Allocator | None, slots: int, environment: RegionEnvironment
+    allocator: Allocator, slots: int, users: Float[Tensor, " regions"], rental: Rental, environment: RegionEnvironment
 ) -> tuple[RegionEnvironment, Tally, Tasks]:
-    """The next short slots of a batch of regions, by the worker's own allocator if none is given.
+    """All short slots of one batch of regions.
 
     Returns:
-        The regions after them, what came of them, and their tasks (batch, slots * users).
+        The batch after them, what came of them, and their tasks (batch, slots * users).
     """
-    tally, tasks = Tally.empty(environment.n_copies), []
-    for states, outcomes in environment.run(cast(Allocator, _adopted) if allocator is None else allocator, slots):
+    part = environment.copy_ids
+    environment.mean_users = users[part]
+    environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
+    tally, tasks = Tally.empty(len(part)), []
+    for states, outcomes in environment.run(allocator, slots):
         tally.add(environment.scenario, states, outcomes)
         tasks += [Tasks(*slot) for slot in zip(*states.tasks, strict=True)]
     return environment, tally, Tasks(*(torch.cat(parts, -1) for parts in zip(*tasks, strict=True)))
+
+
+def _serve_adopted(*arguments: Any) -> tuple[RegionEnvironment, Tally, Tasks]:
+    """`_serve` in a worker, by the allocator that it was forked with."""
+    assert _adopted is not None, "not a worker"
+    return _serve(_adopted, *arguments)
 
 
 def _values(tally: Tally) -> list[Tensor]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sliceoff.predictor import Forecaster
+
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
 FILES = {text.split("\n", 1)[0].removeprefix("# "): text for language, text in BLOCKS if language != "sh"}
@@ -43,7 +45,18 @@ def test_commands_run(command, mine, cli):
     assert ended.code == 0, ended.err
 
 
-@pytest.mark.parametrize("name", ["mine/check.py", "mine/notebook.py"])
-def test_scripts_run(name, mine, monkeypatch):
+def test_the_check_passes_the_network_and_would_fail_a_broken_one(mine, monkeypatch):
     monkeypatch.chdir(mine)
-    runpy.run_path(str(mine / name))
+    assert runpy.run_path("mine/check.py")["LastDays"].__module__ == "mine.network"
+    broken = FILES["mine/network.py"].replace("return self.head(", "return history.mean() * self.head(")
+    assert broken != FILES["mine/network.py"]
+    exec(broken, sys.modules["mine.network"].__dict__)
+    with pytest.raises(AssertionError, match="depends on the others"):
+        runpy.run_path("mine/check.py")
+
+
+def test_the_notebook_leaves_a_run_and_a_forecaster(mine, monkeypatch):
+    monkeypatch.chdir(mine)
+    left = runpy.run_path("mine/notebook.py")
+    assert (left["result"].directory / "summary.json").is_file()
+    assert isinstance(left["forecaster"], Forecaster)

@@ -166,8 +166,7 @@ def bid_price(
     """
     tasks = state.tasks
     priority, present = tasks.priority.unsqueeze(1), tasks.present.unsqueeze(1)
-    bandwidth_s = (bandwidth_work(scenario, tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)).unsqueeze(1)
-    execution_s = execution_work(scenario, tasks).unsqueeze(1)
+    bandwidth_s, execution_s = demands(scenario, state)[0].unsqueeze(1), execution_work(scenario, tasks).unsqueeze(1)
     airtime = torch.full_like(room, _UPLOADING * scenario.deadline_s)
     vm_time = state.n_vms.unsqueeze(-1) * scenario.short_slot_s * room
     price = torch.zeros_like(room)
@@ -213,7 +212,7 @@ class Plans(NamedTuple):
     def best(self, score: Float[Tensor, " plans"]) -> Allocation:
         """Every region's plan of the highest score, the first of equals; (batch, users)."""
         first = (self.place == 0).nonzero().squeeze(-1)
-        scores = score.new_full((len(first), int(self.place.max()) + 1), -torch.inf)
+        scores = score.new_full((len(first), 1 + max(self.place.tolist(), default=0)), -torch.inf)
         scores[self.row, self.place] = score
         best = first + scores.argmax(-1)
         return Allocation(*(x[best] for x in self.allocation))
@@ -239,7 +238,7 @@ def packings(
     row = torch.arange(len(count), device=count.device).repeat_interleave(n_plans)
     place = torch.arange(len(row), device=count.device) - (n_plans.cumsum(0) - n_plans)[row]
     key = torch.where(by_rank[row] < (place * stride).unsqueeze(-1), by_place[row], wanted.shape[-1] + by_rank[row])
-    order = key.argsort(-1)[:, : max(int(count.max()), 1)]  # (plans, users wanted)
+    order = key.argsort(-1)[:, : max([1, *count.tolist()])]  # (plans, users wanted)
     bandwidth_s, execution_s, wanted = (x[row].gather(-1, order) for x in (bandwidth_s, execution_s, wanted))
     share, vm = pack(bandwidth_s, execution_s, wanted, free_from(state)[row], scenario.deadline_s * (1 - _SLACK))
     nothing = share.new_zeros(*key.shape)

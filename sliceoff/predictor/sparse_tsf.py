@@ -53,7 +53,7 @@ class SparseTSF(nn.Module):
         ahead = self.days(times).unflatten(-1, (-1, self.n_outputs))  # (series, times of day, days ahead, outputs)
         forecast = ahead.transpose(1, 2).flatten(1, 2)[:, : self.horizon]
         if self.last is not None:
-            usual = series.unflatten(-1, (self.n_days, self.day)).mean(1).repeat(1, self.n_days)
-            surprise = (series - usual)[:, -self.recent :]
+            days = series.unflatten(-1, (self.n_days, self.day))
+            surprise = (days - days.mean(1, keepdim=True)).flatten(1)[:, -self.recent :]
             forecast = forecast + self.last(surprise).unflatten(-1, (self.horizon, self.n_outputs))
         return forecast.unflatten(0, (batch, channels)).transpose(1, 2)

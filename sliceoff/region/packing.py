@@ -42,7 +42,7 @@ def pack(
     vm = torch.zeros_like(share, dtype=torch.int64)
     work = torch.where(wanted, bandwidth_s, _ENDLESS).clamp_max(_ENDLESS).view(len(row), users)[row].T.contiguous()
     own = execution_s.reshape(len(row), users)[row].T.contiguous()
-    room = (deadline_s - free_from_s).reshape(len(row), -1)[row].T.contiguous()  # not yet filled
+    room = (deadline_s - free_from_s).reshape(len(row), free_from_s.shape[-1])[row].T.contiguous()  # not yet filled
     start = torch.full_like(room, deadline_s)  # of the work placed so far
     free = torch.ones_like(share[:1])
     for these, rows in _shrinking((length.unsqueeze(-1) >= turns).sum(0).tolist(), len(row)):

@@ -78,7 +78,7 @@ def fifo(
     Returns:
         For a task turned away, `wait_s` is what it would have waited.
     """
-    if not vm.shape[-1]:
+    if not vm.numel():
         return Queued(torch.zeros_like(arrival_s), joins, backlog_s)
     n_vms = backlog_s.shape[-1]
     # Tasks that never reach theirs queue at one more VM, behind the real ones.

@@ -181,6 +181,14 @@ def test_every_region_gets_its_plan_of_the_highest_score():
         assert torch.equal(picked, field[[1, 3]])  # the first of equals
 
 
+@pytest.mark.parametrize("decoder", [Paper(), Packing(), Prices()])
+def test_no_region_gets_no_allocation(decoder):
+    state = state_of([[True] * 9], 2)
+    none = RegionState(Tasks(*(x[:0] for x in state.tasks)), *(x[:0] for x in state[1:]))
+    share, vm = decoder(SCENARIO, none, torch.zeros(0, *decoder.action_shape(9)))
+    assert share.shape == vm.shape == (0, 9)
+
+
 @pytest.mark.parametrize("wrong", [{"stride": 0}, {"worth_range": -1.0}, {"tilt_range": 0.5}])
 def test_wrong_options_are_named(wrong):
     with pytest.raises(InputError, match=f"decoder.{next(iter(wrong))}"):

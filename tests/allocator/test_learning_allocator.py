@@ -2,7 +2,6 @@
 
 import sys
 from functools import partial
-from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
@@ -184,9 +183,6 @@ def test_reward_above_rest_is_zero_at_action_zero():
 def test_wrong_options_are_named(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         build(**wrong)
-
-
-CONFIGS = Path(__file__).parents[2] / "configs" / "allocator"
 
 
 @pytest.mark.parametrize("name", ["dual", "td3", "ddpg", "paper_dual"])
