@@ -33,7 +33,11 @@ TRACES = {
 }
 REFERENCE = ("last_value", "reactive", "greedy")  # rules alone
 PAPER = ("informer", "lp_rounding", "paper_dual")
-PREDICTORS = ("last_value", "seasonal_naive", "linear", "gru", "informer")
+RULES = ("last_value", "seasonal_naive", "linear")
+RECURRENT = ("gru", "lstm")
+MAPS = ("dlinear", "sparse_tsf", "mlp", "seasonal_mlp")
+ATTENTION = ("informer", "transformer", "patchtst", "itransformer")
+PREDICTORS = (*RULES, *RECURRENT, *MAPS, *ATTENTION)
 FORECAST = ("cheapest", "lp_rounding", "exact", "newsvendor", "profit")  # slicers that look at the forecast
 BLIND = ("reactive", "fixed", "peak", "oracle", "oracle_profit")  # and those that do not
 GROUPS = {
@@ -42,7 +46,10 @@ GROUPS = {
     "slicers": [*(("linear", slicer, "greedy") for slicer in FORECAST), ("linear", "profit", "lookahead")],
     "ours": [("linear", "profit", "dual"), ("linear", "lp_rounding", "dual"), ("last_value", "reactive", "dual")],
     "ablations": [("linear", "profit", "td3"), PAPER],
-    "all": [(predictor, slicer, a) for a in ("greedy", "dual") for predictor in PREDICTORS for slicer in FORECAST],
+    "all": [
+        *((predictor, slicer, a) for a in ("greedy", "dual") for predictor in PREDICTORS for slicer in FORECAST),
+        *(("last_value", slicer, "dual") for slicer in BLIND),
+    ],
 }
 
 
