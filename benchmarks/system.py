@@ -20,7 +20,7 @@ from harness import finish, interval, table
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.jobs.fit_allocator import is_trained
 from sliceoff.loop import simulate
-from sliceoff.run import Parts, configure
+from sliceoff.run import CONFIGS, Parts, configure
 from sliceoff.run_directory import RunDirectory
 
 LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
@@ -33,11 +33,7 @@ TRACES = {
 }
 REFERENCE = ("last_value", "reactive", "greedy")  # rules alone
 PAPER = ("informer", "lp_rounding", "paper_dual")
-RULES = ("last_value", "seasonal_naive", "linear")
-RECURRENT = ("gru", "lstm")
-MAPS = ("dlinear", "sparse_tsf", "mlp", "seasonal_mlp")
-ATTENTION = ("informer", "transformer", "patchtst", "itransformer")
-PREDICTORS = (*RULES, *RECURRENT, *MAPS, *ATTENTION)
+PREDICTORS = tuple(sorted(option.stem for option in (CONFIGS / "predictor").glob("*.yaml")))
 FORECAST = ("cheapest", "lp_rounding", "exact", "newsvendor", "profit")  # slicers that look at the forecast
 BLIND = ("reactive", "fixed", "peak", "oracle", "oracle_profit")  # and those that do not
 GROUPS = {
