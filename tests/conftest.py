@@ -13,7 +13,7 @@ os.environ["WANDB_MODE"] = "offline"
 torch.set_num_threads(1)  # as `main.py` does: the tensors are small, and idle threads wait busily
 install_import_hook(["sliceoff", "callbacks"], "typecheck.checked")
 
-REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+REAL_DATA = Path(os.environ.get("SLICEOFF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
 @pytest.fixture

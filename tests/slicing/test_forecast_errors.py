@@ -1,6 +1,5 @@
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import polars
@@ -10,8 +9,6 @@ import torch
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
 from sliceoff.slicing import Cheapest, Exact, ForecastErrors, Newsvendor, newsvendor_miss, quantile_scenarios
-
-LTE = Path(__file__).parents[3] / "shared" / "data" / "lte" / "week_users.csv"
 
 
 def follow(actual, forecast, miss, rate=0.05):
@@ -35,11 +32,12 @@ def test_coverage_is_within_two_points_after_a_shift(miss):
     assert float(covered[24:].mean()) == pytest.approx(1 - miss, abs=0.02)
 
 
-@pytest.mark.skipif(not LTE.is_file(), reason="the shared traces are not here")
 @pytest.mark.parametrize("miss", [0.05, 0.1, 0.2, 0.3, 0.5])
-def test_coverage_is_within_two_points_on_real_traffic(miss):
+def test_coverage_is_within_two_points_on_real_traffic(real_data, miss):
     """Repeat-last forecasts on the held-out part of real cellular traffic, calibrated on the part before."""
-    users = torch.from_numpy(polars.read_csv(LTE).drop("time").to_numpy().astype(float))
+    users = torch.from_numpy(
+        polars.read_csv(real_data / "lte" / "week_users.csv").drop("time").to_numpy().astype(float)
+    )
     covered = follow(users[1:], users[:-1], miss)[int(0.7 * len(users)) :]
     assert float(covered.mean()) == pytest.approx(1 - miss, abs=0.02)
 
