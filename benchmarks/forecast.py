@@ -3,10 +3,10 @@
 `python benchmarks/forecast.py [--groups ett lte neuralforecast ...] [--seeds 5] [--report]`
 
 A cell (experiment, horizon, network, seed) is what `main.py job=fit_predictor experiment=...` runs with the overrides
-below; it is run once and kept under `--cache`, so that an interrupted study goes on where it was (take another cache
-after a change). Early stopping sees
-the validation part only. `best trained` is the network trained by gradient whose validation error is the lowest in that
-cell: the test part chooses nothing.
+below; it is run once, and its figures and checkpoint are kept under `--cache`, so that an interrupted study goes on
+where it was (take another cache after a change). An ensemble's cell runs its members' first. Early stopping sees the
+validation part only. `best by validation` is the trained network or ensemble whose validation error is the lowest in
+that cell: the test part chooses nothing. `lowest` is the one whose test error is.
 """
 
 import argparse
@@ -39,6 +39,7 @@ CLOSED = ("last_value", "seasonal_naive", "linear")
 ETT = {
     "last_value": ["predictor.instance_norm=false"],
     "linear": [],
+    **{f"linear {hours}": [f"windows.input_length={hours}"] for hours in (96, 168, 720)},
     "mlp": [L1],
     "mlp mse": [],
     "sparse_tsf": ["windows.input_length=720"],
@@ -54,6 +55,8 @@ ETT = {
         "+trainer.predictor.limit_val_batches=1.0",
         "trainer.predictor.limit_train_batches=100",
     ],
+    "ensemble of two": ["windows.input_length=720"],
+    "ensemble of six": ["windows.input_length=720"],
 }
 LTE = {
     "last_value": [],
@@ -68,6 +71,15 @@ LTE = {
     "transformer": [REVIN],
     "patchtst": [],
     "itransformer": [],
+    "ensemble of three": [],
+    "ensemble of GRUs": [],
+}
+# Whose forecasts an ensemble averages; a network that is named more than once is there with as many seeds.
+MEMBERS = {
+    "ensemble of two": ("linear", "sparse_tsf"),
+    "ensemble of six": ("linear 96", "linear 168", "linear", "linear 720", "mlp", "sparse_tsf"),
+    "ensemble of three": ("gru", "transformer", "seasonal_mlp"),
+    "ensemble of GRUs": ("gru",) * 5,
 }
 # 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
 LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "windows.horizon=24"]
@@ -79,13 +91,14 @@ QUIET = ("callbacks.predictor.progress=null", "+trainer.predictor.enable_progres
 
 @dataclass(frozen=True)
 class Cell:
-    """One network on one task with one seed."""
+    """One network on one task with one seed; an ensemble has members."""
 
     task: str
     network: str
     seed: int
     overrides: tuple[str, ...]
     cache: Path
+    members: tuple["Cell", ...] = ()
 
     @property
     def file(self) -> Path:
@@ -96,8 +109,19 @@ class Cell:
         """Fit, test, keep; or read what was kept."""
         return kept(self.file, self._measured)
 
+    def fitted(self) -> Path:
+        """Its checkpoint, which `run` keeps beside the figures."""
+        path = self.file.with_suffix(".ckpt")
+        if not path.is_file():
+            self.file.unlink(missing_ok=True)
+        self.run()
+        return path
+
     def _measured(self) -> dict[str, float]:
-        cfg = configure(*self.overrides, f"seed={self.seed}", *QUIET)
+        overrides = [*self.overrides, f"seed={self.seed}", *QUIET]
+        if self.members:
+            overrides.append(f"predictor.members={[str(member.fitted()) for member in self.members]}")
+        cfg = configure(*overrides)
         torch.set_num_threads(cfg.threads)
         torch.manual_seed(self.seed)
         parts = Parts(cfg)
@@ -105,8 +129,9 @@ class Cell:
         begun = time.perf_counter()
         directory = RunDirectory(self.file.with_suffix(""), config="")
         parts.fit("predictor", directory, "")
-        seconds = time.perf_counter() - begun
-        directory.discard()  # the figures are all that is kept
+        seconds = time.perf_counter() - begun + sum(member.run()["seconds"] for member in self.members)
+        (directory.checkpoints() / "best.ckpt").replace(self.file.with_suffix(".ckpt"))
+        directory.discard()
         return measured(parts) | {"seconds": seconds, "weights": float(weights)}
 
 
@@ -156,44 +181,61 @@ def validation_mse(forecaster: Forecaster, data) -> float:
 
 def ett_cells(given: argparse.Namespace) -> list[Cell]:
     """The published protocol."""
-    return [
-        Cell(
+
+    def cell(experiment: str, horizon: int, network: str, seed: int) -> Cell:
+        task = (f"experiment={experiment}", f"windows.horizon={horizon}", REVIN)
+        return Cell(
             f"{experiment}-{horizon}",
             network,
             seed,
-            (
-                f"experiment={experiment}",
-                f"predictor={network.split()[0]}",
-                f"windows.horizon={horizon}",
-                REVIN,
-                *overrides,
-            ),
+            (*task, f"predictor={network.split()[0]}", *ETT[network]),
             given.cache,
+            tuple(cell(experiment, horizon, *member) for member in members(network, seed)),
         )
+
+    return [
+        cell(experiment, horizon, network, seed)
         for seed in range(given.seeds)  # first, so that a study cut short has all tasks
-        for network, overrides in ETT.items()
+        for network in ETT
         for experiment in PUBLISHED
         for horizon in HORIZONS
-        if seed == 0 or network not in CLOSED
+        if seed == 0 or not closed(network)
     ]
 
 
 def lte_cells(given: argparse.Namespace) -> list[Cell]:
     """The cellular traces."""
     budget = ("trainer.predictor.max_epochs=15", "trainer.predictor.limit_train_batches=1.0")
-    return [
-        Cell(
+
+    def cell(trace: str, network: str, seed: int) -> Cell:
+        task = (*LTE_WINDOWS, "windows.input_length=288", *budget, *TRACES[trace])
+        return Cell(
             trace,
             network,
             seed,
-            (*LTE_WINDOWS, "windows.input_length=288", *budget, *where, f"predictor={network}", *overrides),
+            (*task, f"predictor={network.split()[0]}", *LTE[network]),
             given.cache,
+            tuple(cell(trace, *member) for member in members(network, seed)),
         )
+
+    return [
+        cell(trace, network, seed)
         for seed in range(given.seeds)
-        for network, overrides in LTE.items()
-        for trace, where in TRACES.items()
-        if seed == 0 or network not in CLOSED
+        for network in LTE
+        for trace in TRACES
+        if seed == 0 or not closed(network)
     ]
+
+
+def members(network: str, seed: int) -> list[tuple[str, int]]:
+    """The networks and seeds that an ensemble's seed stands for; two of its seeds share no member."""
+    names = MEMBERS.get(network, ())
+    return [(name, seed * names.count(name) + names[:place].count(name)) for place, name in enumerate(names)]
+
+
+def closed(network: str) -> bool:
+    """Whether a network repeats exactly, whatever the seed."""
+    return network.split()[0] in CLOSED
 
 
 def finished(cells: list[Cell]) -> dict[tuple[str, str], list[dict[str, float]]]:
@@ -223,24 +265,28 @@ def report_ett(cells: list[Cell]) -> dict[str, float]:
         for horizon, (mse, mae) in zip(HORIZONS, published, strict=True):
             task = f"{experiment}-{horizon}"
             here = {network: runs for (of, network), runs in found.items() if of == task}
-            trained = {network: runs for network, runs in here.items() if network not in CLOSED}
+            trained = {network: runs for network, runs in here.items() if not closed(network)}
             if "linear" not in here or not trained:
                 continue
             best = min(trained, key=lambda network: mean(trained[network], "validation_mse"))
+            lowest = min(trained, key=lambda network: mean(trained[network], "mse"))
             ridge = mean(here["linear"], "mse")
             rows.append(
                 {
                     "task": task,
                     "published": f"{mse}/{mae}",
                     **{name: shown(here[name], "mse") if name in here else "" for name in ETT},
-                    "best trained": best,
-                    "best/ridge": mean(trained[best], "mse") / ridge,
+                    "best by validation": best,
+                    "over ridge": mean(trained[best], "mse") / ridge,
                     "seeds": len(trained[best]),
+                    "lowest": lowest,
+                    "lowest over ridge": mean(trained[lowest], "mse") / ridge,
                 }
             )
             results |= {f"{task}/{network}/mse": mean(runs, "mse") for network, runs in here.items()}
             results |= {f"{task}/{network}/mae": mean(runs, "mae") for network, runs in here.items()}
             results[f"{task}/best_over_ridge"] = mean(trained[best], "mse") / ridge
+            results[f"{task}/lowest_over_ridge"] = mean(trained[lowest], "mse") / ridge
             if "informer" in here:
                 results[f"{task}/informer_over_published"] = mean(here["informer"], "mse") / mse
     if rows:

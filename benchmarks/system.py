@@ -33,7 +33,7 @@ TRACES = {
 }
 REFERENCE = ("last_value", "reactive", "greedy")  # rules alone
 PAPER = ("informer", "lp_rounding", "paper_dual")
-PREDICTORS = tuple(sorted(option.stem for option in (CONFIGS / "predictor").glob("*.yaml")))
+PREDICTORS = tuple(sorted({option.stem for option in (CONFIGS / "predictor").glob("*.yaml")} - {"ensemble"}))
 FORECAST = ("cheapest", "lp_rounding", "exact", "newsvendor", "profit")  # slicers that look at the forecast
 BLIND = ("reactive", "fixed", "peak", "oracle", "oracle_profit")  # and those that do not
 GROUPS = {

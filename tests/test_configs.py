@@ -3,6 +3,7 @@
 import numpy as np
 import polars
 import pytest
+import torch
 
 from sliceoff.run import CONFIGS, Parts, configure
 
@@ -46,6 +47,10 @@ def test_every_option_builds(group, option, files, tmp_path):
         overrides += [f"data.path={files[option]}"]
     if (group, option) == ("windows", "ett"):
         overrides += ["data.days=800", "data.n_regions=1"]
+    if (group, option) == ("predictor", "ensemble"):
+        member = Parts(configure("predictor=linear")).forecaster
+        torch.save({"spec": member.spec, "state_dict": member.state_dict()}, tmp_path / "member.ckpt")
+        overrides += [f"predictor.members=[{tmp_path / 'member.ckpt'}]"]
     parts = Parts(configure(*overrides))
     assert len(parts.trace.regions) >= 1
     assert parts.datamodule.train_values.shape[0] > 0

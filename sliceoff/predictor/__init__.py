@@ -5,6 +5,7 @@ from sliceoff.predictor.attention import prob_sparse_attention as prob_sparse_at
 from sliceoff.predictor.baselines import LastValue as LastValue
 from sliceoff.predictor.baselines import SeasonalNaive as SeasonalNaive
 from sliceoff.predictor.dlinear import DLinear as DLinear
+from sliceoff.predictor.ensemble import Ensemble as Ensemble
 from sliceoff.predictor.export import export as export
 from sliceoff.predictor.forecaster import Forecaster as Forecaster
 from sliceoff.predictor.informer import Informer as Informer

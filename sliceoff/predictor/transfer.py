@@ -1,7 +1,7 @@
 """Taking a fitted forecaster to another trace: other regions, other windows, another scale."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch.nn.functional as F
 from jaxtyping import Shaped
@@ -61,10 +61,10 @@ def untrained(content: Mapping[str, Any], **sizes: int | float) -> Forecaster:
         InputError: the checkpoint holds no forecaster, or one without weights that gradients could tune.
     """
     spec = content["spec"]
-    forecaster = checkpoint.build({**spec, "arguments": {**spec["arguments"], **sizes}})
-    if not isinstance(forecaster, Forecaster) or not forecaster.by_gradient:
+    saved = checkpoint.build(spec)
+    if not isinstance(saved, Forecaster) or not saved.by_gradient:
         raise InputError(f"init.checkpoint holds a {spec['class']} with nothing to tune; give a trained predictor's")
-    return forecaster
+    return cast(Forecaster, checkpoint.build({**spec, "arguments": {**spec["arguments"], **sizes}}))
 
 
 def _compared(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterator[Transferred]:
