@@ -77,13 +77,23 @@ def revive(value: Any) -> Any:
     return value
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint file, or a run directory's best one, safely.
+def read(path: str | Path, expect: type[nn.Module] = nn.Module) -> dict[str, Any]:
+    """Read a checkpoint file safely; of a run directory, the best one that holds a module of the kind `expect`.
 
     Raises:
-        InputError: there is no such file, or it is no SliceOff checkpoint.
+        InputError: there is no such file, it is no SliceOff checkpoint, or what it holds is of another kind.
     """
-    file = find(path)
+    held = []
+    for file in find(path):
+        content = _content(file)
+        cls = _locate(content["spec"]["class"])
+        if issubclass(cls, expect):
+            return content
+        held.append(cls.__name__)
+    raise InputError(f"{path} holds a {' and a '.join(held)}, not a {expect.__name__}; give a checkpoint of that kind")
+
+
+def _content(file: Path) -> dict[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
@@ -93,14 +103,19 @@ def read(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def find(path: str | Path) -> Path:
-    """Resolve `path` to a checkpoint file: itself, or `checkpoints/best.ckpt` or `last.ckpt` of a run directory."""
+def find(path: str | Path) -> list[Path]:
+    """Resolve `path` to checkpoint files: itself, or those of a run directory, a folder each where it fitted several.
+
+    Raises:
+        InputError: there is none.
+    """
     path = Path(path)
     if path.is_file():
-        return path
-    for candidate in (path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt", path / "best.ckpt"):
-        if candidate.is_file():
-            return candidate
+        return [path]
+    for folders in ([path / "checkpoints"], [path], sorted((path / "checkpoints").glob("*/"))):
+        for name in ("best.ckpt", "last.ckpt"):
+            if found := [folder / name for folder in folders if (folder / name).is_file()]:
+                return found
     raise InputError(f"no checkpoint at {path}; give a .ckpt file or a run directory that has checkpoints/best.ckpt")
 
 
@@ -110,10 +125,8 @@ def load(path: str | Path, expect: type[Module]) -> Module:
     Raises:
         InputError: the file is missing or unreadable, or holds another kind of module than `expect`.
     """
-    content = read(path)
+    content = read(path, expect)
     cls = _locate(content["spec"]["class"])
-    if not issubclass(cls, expect):
-        raise InputError(f"{path} holds a {cls.__name__}, not a {expect.__name__}; give a checkpoint of that kind")
     module = build(content["spec"])
     try:
         module.load_state_dict(content["state_dict"])

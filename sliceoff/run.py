@@ -98,17 +98,17 @@ class Parts:
         return checkpoint.load(self._cfg.init.checkpoint, expect=Forecaster)
 
     def checkpoint(self) -> dict[str, Any]:
-        """The content of `init.checkpoint`.
+        """The content of `init.checkpoint`, a predictor's.
 
         Raises:
-            InputError: it is not set, or is no checkpoint.
+            InputError: it is not set, or is no predictor's checkpoint.
         """
         if (path := self._cfg.init.checkpoint) is None:
             job = self._cfg.job.name
             raise InputError(
                 f"job={job} starts from a fitted predictor; set init.checkpoint=RUN_DIRECTORY or FILE.ckpt"
             )
-        return checkpoint.read(path)
+        return checkpoint.read(path, expect=Forecaster)
 
     @cached_property
     def users_per_unit(self) -> float:

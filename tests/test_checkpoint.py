@@ -49,6 +49,18 @@ def test_a_run_directory_stands_for_its_best_checkpoint(tmp_path, module):
     assert checkpoint.load(tmp_path, expect=Whole).name == "informer"
 
 
+def test_of_a_run_with_several_modules_the_one_of_the_kind_asked_for_is_read(tmp_path, module):
+    body = Body(2)
+    body.spec = checkpoint.describe(Body, {"width": 2})
+    for folder, part in (("allocator", body), ("predictor", module)):
+        (tmp_path / "checkpoints" / folder).mkdir(parents=True)
+        saved(tmp_path / "checkpoints" / folder, part)
+    assert isinstance(checkpoint.load(tmp_path, expect=Whole), Whole)
+    assert isinstance(checkpoint.load(tmp_path, expect=Body), Body)
+    with pytest.raises(InputError, match="holds a Body and a Whole, not a Linear"):
+        checkpoint.load(tmp_path, expect=nn.Linear)
+
+
 def test_another_kind_of_module_is_refused(tmp_path, module):
     with pytest.raises(InputError, match="holds a Whole, not a Body"):
         checkpoint.load(saved(tmp_path, module), expect=Body)
