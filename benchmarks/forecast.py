@@ -259,38 +259,35 @@ def mean(runs: list[dict[str, float]], name: str) -> float:
 
 
 def report_ett(cells: list[Cell]) -> dict[str, float]:
-    """A row per task: published, ours, ridge, and the trained network that validation prefers."""
-    found, rows, results = finished(cells), [], {}
+    """A table per experiment, networks by horizons; then who is best in every cell, by validation and by test."""
+    found, best_rows, results = finished(cells), [], {}
     for experiment, published in PUBLISHED.items():
-        for horizon, (mse, mae) in zip(HORIZONS, published, strict=True):
+        rows: dict[str, dict[str, str]] = {name: {"test MSE": name} for name in ("published Informer", *ETT)}
+        for horizon, (mse, _) in zip(HORIZONS, published, strict=True):
             task = f"{experiment}-{horizon}"
             here = {network: runs for (of, network), runs in found.items() if of == task}
+            rows["published Informer"][str(horizon)] = f"{mse}"
+            for network, runs in here.items():
+                rows[network][str(horizon)] = shown(runs, "mse")
+                results |= {f"{task}/{network}/{name}": mean(runs, name) for name in ("mse", "mae")}
+            if "informer" in here:
+                results[f"{task}/informer_over_published"] = mean(here["informer"], "mse") / mse
             trained = {network: runs for network, runs in here.items() if not closed(network)}
             if "linear" not in here or not trained:
                 continue
-            best = min(trained, key=lambda network: mean(trained[network], "validation_mse"))
-            lowest = min(trained, key=lambda network: mean(trained[network], "mse"))
-            ridge = mean(here["linear"], "mse")
-            rows.append(
-                {
-                    "task": task,
-                    "published": f"{mse}/{mae}",
-                    **{name: shown(here[name], "mse") if name in here else "" for name in ETT},
-                    "best by validation": best,
-                    "over ridge": mean(trained[best], "mse") / ridge,
-                    "seeds": len(trained[best]),
-                    "lowest": lowest,
-                    "lowest over ridge": mean(trained[lowest], "mse") / ridge,
-                }
-            )
-            results |= {f"{task}/{network}/mse": mean(runs, "mse") for network, runs in here.items()}
-            results |= {f"{task}/{network}/mae": mean(runs, "mae") for network, runs in here.items()}
-            results[f"{task}/best_over_ridge"] = mean(trained[best], "mse") / ridge
-            results[f"{task}/lowest_over_ridge"] = mean(trained[lowest], "mse") / ridge
-            if "informer" in here:
-                results[f"{task}/informer_over_published"] = mean(here["informer"], "mse") / mse
-    if rows:
-        table("ETT, published protocol: test MSE, means and 95 % intervals over seeds", rows)
+            row: dict[str, object] = {"task": task}
+            for by, name in (("validation", "validation_mse"), ("test", "mse")):
+                best = min(trained, key=lambda network: mean(trained[network], name))
+                ratio = mean(trained[best], "mse") / mean(here["linear"], "mse")
+                row |= {f"best by {by}": best, f"its MSE over ridge's, by {by}": ratio}
+                results[f"{task}/best_by_{by}_over_ridge"] = ratio
+            best_rows.append(row)
+        columns = ("test MSE", *map(str, HORIZONS))
+        run = [{column: row.get(column, "") for column in columns} for row in rows.values() if len(row) > 1]
+        if len(run) > 1:
+            table(experiment, run)
+    if best_rows:
+        table("The best of networks and ensembles beside ridge on two weeks of history", best_rows)
     return results
 
 
