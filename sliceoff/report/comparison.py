@@ -1,6 +1,6 @@
 """Stacks side by side: money with its uncertainty, and what became of the tasks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,15 +63,14 @@ def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> 
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The keys in which runs' configs differ, one row each, one column per run.
+    """Where runs' configs differ, one row per key, one column per run.
 
-    Left out are the places of files, and the rivals: only the first run's are shown.
+    Runs with another class somewhere differ in the class: the keys below it are of one run only. Left out are the
+    places of files, and the rivals: only the first run's are shown.
     """
-    flat = {label: dict(_flat(config)) for label, config in configs.items()}
-    left_out = ("run_dir", "init.", "rivals.")
-    keys = dict.fromkeys(key for config in flat.values() for key in config if not key.startswith(left_out))
-    rows = [{"config key": key} | {label: str(config.get(key, "")) for label, config in flat.items()} for key in keys]
-    return [row for row in rows if len({value for name, value in row.items() if name != "config key"}) > 1]
+    left_out = ("run_dir", "init", "rivals")
+    kept = [{key: value for key, value in config.items() if key not in left_out} for config in configs.values()]
+    return [{"config key": key} | dict(zip(configs, texts, strict=True)) for key, texts in _differing("", kept)]
 
 
 def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> polars.DataFrame:
@@ -115,12 +114,13 @@ def gain(main: np.ndarray, other: np.ndarray) -> str:
     return f"{100 * (main.sum() / other.sum() - 1):+.1f} % ({low:+.1f} to {high:+.1f})"
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _differing(key: str, nodes: Sequence[Any]) -> Iterator[tuple[str, list[str]]]:
+    """Dotted keys below `key`, and a text per node; "" where a node has no such key."""
+    if all(isinstance(node, Mapping) and node.get("_target_") == nodes[0].get("_target_") for node in nodes):
+        for name in dict.fromkeys(name for node in nodes for name in node):
+            yield from _differing(f"{key}.{name}".lstrip("."), [node.get(name, "") for node in nodes])
+    elif any(node != nodes[0] for node in nodes):
+        yield key, [str(node.get("_target_", dict(node)) if isinstance(node, Mapping) else node) for node in nodes]
 
 
 def _resampled(blocks: np.ndarray) -> np.ndarray:

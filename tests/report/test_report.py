@@ -152,3 +152,26 @@ def test_the_whole_page_of_a_simulation(table):
     text = report.simulation_page("T", "a", table, None, figures, None)
     assert figures["On the map"] is None
     assert text.count("<svg") == sum(figure is not None for figure in figures.values())
+
+
+def test_differing_configs_are_told_key_by_key_and_another_class_in_one_line():
+    greedy = {"_target_": "mine.Greedy"}
+    learning = {"_target_": "mine.Learning", "network": {"width": 64}, "gamma": 0.99}
+    first = {"seed": 0, "run_dir": "runs/a", "allocator": learning, "slicer": {"_target_": "mine.Profit", "z": 2.0}}
+    second = {
+        "seed": 1,
+        "run_dir": "runs/b",
+        "allocator": greedy,
+        "slicer": {"_target_": "mine.Profit"},
+        "schedule": None,
+    }
+    assert report.differences({"a": first, "b": second}) == [
+        {"config key": "seed", "a": "0", "b": "1"},
+        {"config key": "allocator", "a": "mine.Learning", "b": "mine.Greedy"},
+        {"config key": "slicer.z", "a": "2.0", "b": ""},
+        {"config key": "schedule", "a": "", "b": "None"},
+    ]
+    wider = {**learning, "network": {"width": 128}}
+    assert report.differences({"a": first, "b": {**first, "allocator": wider}}) == [
+        {"config key": "allocator.network.width", "a": "64", "b": "128"}
+    ]
