@@ -342,30 +342,38 @@ def steps_to(name: str, dual: dict[int, dict], single: dict[int, dict]) -> dict[
     """Part of the single agent's steps after which dual stays at its final return or above; 1 if that is not before.
 
     Counted twice: by the steps that each agent makes, and by those of all agents together, of which dual makes twice
-    as many.
+    as many. Beside it, the same part for the single agent of the next seed: what luck alone makes of it.
     """
-    shares: dict[str, list[float]] = {"each": [], "all": []}
-    for seed in dual.keys() & single.keys():
-        final = sum(single[seed]["above_greedy"][-3:]) / 3
-        below = [i for i, value in enumerate(dual[seed]["above_greedy"]) if value < final]
-        reached = below[-1] + 1 if below else 0
-        steps = dual[seed]["steps"]
-        part = steps[reached] / single[seed]["steps"][-1] if reached < len(steps) else 2.0
-        shares["each"].append(min(part / 2, 1.0))
-        shares["all"].append(min(part, 1.0))
-    if not shares["all"]:
+    seeds = sorted(dual.keys() & single.keys())
+    if not seeds:
         return {}
-    means = {count: interval(values) for count, values in shares.items()}
+    following = dict(zip(seeds, (*seeds[1:], seeds[0]), strict=True))
+    shares = {
+        "dual, steps of each": [_share_of_steps(dual[seed], single[seed], 2) for seed in seeds],
+        "dual, steps of all": [_share_of_steps(dual[seed], single[seed], 1) for seed in seeds],
+        "another single": [_share_of_steps(single[following[seed]], single[seed], 1) for seed in seeds],
+    }
+    means = {who: interval(values) for who, values in shares.items()}
     table(
-        f"{name}: steps until the single agent's final return (its last three evaluations), in its steps",
+        f"{name}: steps until a single agent's final return (its last three evaluations), in its steps",
         [
-            {"steps of": count, "seeds": len(shares[count]), "mean": mean, "95 % +-": half, "aim": 2 / 3}
-            for count, (mean, half) in means.items()
+            {"": who, "seeds": len(seeds), "mean": mean, "95 % +-": half, "aim": 2 / 3}
+            for who, (mean, half) in means.items()
         ],
     )
-    return {f"{name}/share_of_steps_of_{count}": mean for count, (mean, _) in means.items()} | {
-        f"{name}/share_of_steps_of_{count}_half_interval": half for count, (_, half) in means.items()
+    return {f"{name}/share_of_steps/{who}": mean for who, (mean, _) in means.items()} | {
+        f"{name}/share_of_steps/{who}/half_interval": half for who, (_, half) in means.items()
     }
+
+
+def _share_of_steps(learner: dict, yardstick: dict, agents: int) -> float:
+    """Steps after which `learner` stays at the yardstick's final return, per agent, over the yardstick's steps."""
+    final = sum(yardstick["above_greedy"][-3:]) / 3
+    below = [i for i, value in enumerate(learner["above_greedy"]) if value < final]
+    reached = below[-1] + 1 if below else 0
+    if reached == len(learner["steps"]):
+        return 1.0
+    return min(learner["steps"][reached] / agents / yardstick["steps"][-1], 1.0)
 
 
 def _ratio(earned: dict[str, float], base: dict[str, float], load: str) -> float | None:

@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import gymnasium
@@ -246,7 +247,13 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
             spent[side] += time.perf_counter() - started
             done[side] += 60
     rate = {side: done[side] / spent[side] for side in turns}
-    rate |= {f"{side}_update_only": repeated(learn) for side, learn in (("ours", ours.learn), ("plain", plain.learn))}
+    rate |= {
+        f"{side}_update_only": repeated(learn)
+        for side, learn in (("ours", ours.learn), ("plain", plain.learn), ("sb3", lambda: model.train(1, 256)))
+    }
+    alone = products(tasks[0], SPEED_HIDDEN, 256)
+    rate["matrix products only"] = 2 * repeated(alone)
+    rate["matrix products only, bf16"] = 2 * bf16_matmuls()(repeated)(alone)
     sampling = rate["ours"] / repeated(lambda: ours.ring.sample(256, ours.generator))
     table(
         f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
@@ -260,6 +267,43 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         "share_of_time_sampling": sampling,
         "share_of_time_updating": rate["ours"] / rate["ours_update_only"],
     }
+
+
+def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int) -> Callable[[], None]:
+    """The matrix products of one TD3 update and nothing else, on average over updates with and without the actor."""
+    n_inputs, n_actions = task.observation_space.shape[0], task.action_space.shape[0]
+
+    def layers(members: int, *sizes: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Input, weight and gradient of the output, layer by layer."""
+        return [
+            (torch.randn(members, batch_size, a), torch.randn(members, a, b), torch.randn(members, batch_size, b))
+            for a, b in pairwise(sizes)
+        ]
+
+    actor = layers(1, n_inputs, *hidden, n_actions)
+    critic = layers(1, n_inputs + n_actions, *hidden, 1)
+    twins = layers(2, n_inputs + n_actions, *hidden, 1)
+
+    def forward(network: list) -> None:
+        for x, weight, _ in network:
+            x @ weight
+
+    def backward(network: list, *, weights: bool, inputs: int) -> None:
+        for layer, (x, weight, gradient) in enumerate(network):
+            if weights:
+                x.mT @ gradient
+            if layer >= inputs:
+                gradient @ weight.mT
+
+    def once() -> None:
+        for _ in range(2):  # two updates of the critics ...
+            forward(actor), forward(twins), forward(twins)
+            backward(twins, weights=True, inputs=1)
+        forward(actor), forward(critic)  # ... and one of the actor
+        backward(critic, weights=False, inputs=0)
+        backward(actor, weights=True, inputs=1)
+
+    return once
 
 
 def compare_loop(turns: int = 15) -> dict[str, float]:
