@@ -96,8 +96,17 @@ def read(path: str | Path, expect: type[nn.Module] = nn.Module) -> dict[str, Any
 def _content(file: Path) -> dict[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise InputError(f"{file} is not a readable checkpoint ({_first_line(error)}); give a .ckpt file") from error
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        reason = "no file of tensors" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
+        raise InputError(f"{file} is not a readable checkpoint ({reason}); give a .ckpt file") from error
     if not isinstance(content, dict) or "spec" not in content:
         raise InputError(f"{file} holds no SliceOff module; give a .ckpt file that a SliceOff run wrote")
     return content

@@ -48,6 +48,7 @@ def fit(
         logger=list(logger),
         default_root_dir=checkpoints.parent,
     )
+    module.train()  # one that was loaded comes in eval mode
     handler = signal.getsignal(signal.SIGINT)
     try:
         engine.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)

@@ -35,7 +35,7 @@ from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, near_miss
 from sliceoff.fitting import fit, test
 from sliceoff.loop import Stack, users_per_unit
-from sliceoff.predictor import Forecaster
+from sliceoff.predictor import Forecaster, unsuited
 from sliceoff.region import Allocator, Scenario
 from sliceoff.run_directory import RunDirectory, newest_unfinished
 from sliceoff.slicing import Offers, Slicer
@@ -84,7 +84,7 @@ class Parts:
         """Windows over the trace."""
         return self._build("windows", trace=self.trace)
 
-    def windows(self, **options: int) -> TrafficDataModule:
+    def windows(self, **options: Any) -> TrafficDataModule:
         """Windows over the trace with options of the job's own, such as `first_steps`."""
         return self._build("windows", trace=self.trace, **options)
 
@@ -131,16 +131,13 @@ class Parts:
     @cached_property
     def forecaster(self) -> Forecaster:
         """The predictor: from `init.predictor`'s checkpoint, or new and not yet fitted."""
-        windows = self.datamodule
-        new = self._build(
-            "predictor",
-            n_regions=windows.n_regions,
-            n_calendar=windows.n_calendar,
-            input_length=windows.input_length,
-            horizon=windows.horizon,
-            season_length=windows.season_length,
-        )
-        return self._loaded("predictor", new)
+        loaded = self._loaded("predictor", self._build("predictor", **self.datamodule.description))
+        if (reason := unsuited(loaded, self.datamodule.description)) is not None:
+            raise InputError(
+                f"init.predictor={self._cfg.init.predictor} {reason}; set the data and windows that it was fitted for, "
+                f"or tune it to these (job=finetune)"
+            )
+        return loaded
 
     @cached_property
     def allocator(self) -> Allocator:
@@ -263,17 +260,17 @@ class Parts:
                 raise cause from None
             if missing := _missing_extra(str(cause or error)):
                 raise InputError(f"{key}: {missing}") from error
-            if isinstance(cause, TypeError | ImportError | AttributeError | None):
+            if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
                 raise InputError(f"{key}: {' '.join(str(cause or error).split())}") from error
             raise cause from None
         except MissingMandatoryValue as error:
             raise InputError(f"{error.full_key} has no value; set {error.full_key}=...") from error
         except OmegaConfBaseException as error:
             raise InputError(f"{key}: {' '.join(str(error).split())}") from error
-        except TypeError as error:
-            if "unexpected keyword" in str(error) or "missing" in str(error):
-                raise InputError(f"{key}: {error}") from error
+        except InputError:
             raise
+        except (TypeError, ValueError) as error:  # a class of torch's or the user's own, which knows no InputError
+            raise InputError(f"{key}: {' '.join(str(error).split())}") from error
 
 
 def configure(*overrides: str) -> DictConfig:
@@ -395,12 +392,13 @@ def _missing_extra(error: str) -> str | None:
 def _directory(cfg: DictConfig) -> RunDirectory:
     if cfg.init.mode != "resume":
         return RunDirectory(cfg.run_dir, config=_repeatable(cfg))
-    if cfg.init.checkpoint is None:
+    if cfg.init.run is None:
         return RunDirectory(newest_unfinished(Path(cfg.run_dir).parent), _repeatable(cfg), resume=True)
-    path = Path(cfg.init.checkpoint)
-    run = next((place for place in (path, *path.parents) if (place / "config.yaml").is_file()), None)
-    if run is None:
-        raise InputError(f"init.checkpoint={path} is no run directory (no config.yaml there); name the run to resume")
+    run = Path(cfg.init.run)
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"init.run={run} is no run directory (no config.yaml there); name the run to resume")
+    if (job := OmegaConf.select(OmegaConf.load(run / "config.yaml"), "job.name")) != cfg.job.name:
+        raise InputError(f"init.run={run} is a run of job={job}, not of job={cfg.job.name}; name the run to resume")
     return RunDirectory(run, _repeatable(cfg), resume=True)
 
 
@@ -410,7 +408,9 @@ def _repeatable(cfg: DictConfig) -> str:
     assert isinstance(content, dict)
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     content["run_dir"] = f"runs/{content['job']['name']}/${{now:%Y-%m-%d_%H-%M-%S}}"
-    content["init"] = {key: value for key, value in content["init"].items() if key != "mode" and value is not None}
+    content["init"] = {
+        key: value for key, value in content["init"].items() if key not in ("mode", "run") and value is not None
+    }
     defaults = {"defaults": [{"init": "scratch"}, {"hydra": "default"}, "_self_"]}
     header = "".join(
         f"# {group}={choice}\n" for group, choice in sorted(choices.items()) if not group.startswith("hydra")

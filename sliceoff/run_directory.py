@@ -84,7 +84,7 @@ def newest_unfinished(runs: Path) -> Path:
     """
     unfinished = [file.parent for file in runs.glob("*/config.yaml") if not (file.parent / "summary.json").exists()]
     if not unfinished:
-        raise InputError(f"no unfinished run under {runs} to resume; name one with init.checkpoint=RUN_DIRECTORY")
+        raise InputError(f"no unfinished run under {runs} to resume; name one with init.run=RUN_DIRECTORY")
     return max(unfinished, key=lambda path: path.stat().st_mtime)
 
 

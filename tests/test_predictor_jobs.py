@@ -66,7 +66,51 @@ def test_another_step_is_refused_unless_kept(cli, fitted, tmp_path):
     assert refused.err.count("\n") == 1
     assert "data.resample_s=3600" in refused.err
     assert cli(*command, "job.other_step=keep", "job.scaler=keep").code == 0
-    assert cli(*command, "data.resample_s=3600", "windows.input_length=48").code == 0
+    assert cli(*command, "data.resample_s=3600", "job.input_length=48").code == 0
+
+
+def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained_run_alone(cli, fitted, tmp_path):
+    trace = trace_csv(tmp_path / "second.csv", regions=2)
+    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *SMALL)
+    ended = cli(*command)
+    assert ended.code == 0, ended.err
+    run = Path(ended.out.strip().splitlines()[-1])
+    table, before = (run / "results.csv").read_text(), {file: file.read_bytes() for file in fitted.rglob("*.ckpt")}
+    (run / "summary.json").unlink()  # as if it had been stopped
+    resumed = cli(*command, "init=resume")
+    assert resumed.code == 0, resumed.err
+    assert Path(resumed.out.strip().splitlines()[-1]) == run
+    assert (run / "results.csv").read_text() == table
+    assert {file: file.read_bytes() for file in fitted.rglob("*.ckpt")} == before
+    other = cli(*command, "init=resume", f"init.run={fitted}")
+    assert other.code == 2
+    assert "is a run of job=fit_predictor, not of job=finetune" in other.err
+
+
+def test_regions_in_another_order_are_told_apart(cli, fitted, tmp_path):
+    data = ("data=wide_csv", f"data.path={trace_csv(tmp_path / 'again.csv', regions=2)}", "data.columns=[r1,r0]")
+    for command in (
+        ("job=forecast", f"init.checkpoint={fitted}"),
+        ("job=fit_predictor", f"init.predictor={fitted}", *SMALL),
+        ("job=finetune", f"init.checkpoint={fitted}", "job.scaler=keep"),
+    ):
+        ended = cli(*command, *data)
+        assert ended.code == 2
+        assert ended.err.count("\n") == 1
+        assert "region" in ended.err
+
+
+def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(cli, tmp_path):
+    data = ("data=wide_csv", f"data.path={trace_csv(tmp_path / 'again.csv', regions=2)}")
+    ended = cli("job=fit_predictor", *data, *SMALL, "windows.calendar=[week,day]")
+    assert ended.code == 0, ended.err
+    start = f"init.checkpoint={Path(ended.out.strip().splitlines()[-1])}"
+    tuned = cli("job=finetune", start, *data, "trainer.predictor.max_epochs=1")
+    assert tuned.code == 0, tuned.err
+    lines = Path(tuned.out.strip().splitlines()[-1], "transfer.txt").read_text().splitlines()
+    assert all(line.startswith("loaded") for line in lines)
+    ahead = cli("job=forecast", start, *data)
+    assert ahead.code == 0, ahead.err
 
 
 @pytest.mark.parametrize(
@@ -75,6 +119,10 @@ def test_another_step_is_refused_unless_kept(cli, fitted, tmp_path):
         (("job=finetune",), "init.checkpoint"),
         (("job=export",), "init.checkpoint"),
         (("job=finetune", "job.scaler=new"), "neither refit nor keep"),
+        (("job=fit_predictor", "init.checkpoint=runs/a"), "makes no use of init.checkpoint"),
+        (("job=finetune", "job.days=[0]"), "must be a list of numbers above zero"),
+        (("job=forecast", "job.levels=[]"), "one level or more"),
+        (("job=fit_predictor", "predictor=gru", "predictor.network.dropout=1.5"), "dropout"),
         (("job=export", "job.format=tflite"), "neither pt2 nor onnx"),
         (("job=forecast", "job.levels=[0.9,0.1]"), "job.levels"),
         (("job=forecast", "init.checkpoint=nowhere"), "nowhere"),

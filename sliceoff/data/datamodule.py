@@ -26,6 +26,7 @@ class TrafficDataModule(pl.LightningDataModule):
     Attributes:
         trace: the whole trace.
         input_length, horizon, n_regions, n_calendar: sizes of a `Window`.
+        calendar: names of its cycles.
         season_length: steps per day, at least 1.
         heldout_start, heldout_end: the held-out end is `trace.values[heldout_start:heldout_end]`.
 
@@ -80,6 +81,7 @@ class TrafficDataModule(pl.LightningDataModule):
         self.trace, self.input_length, self.horizon, self.batch_size = trace, input_length, horizon, batch_size
         self.n_regions, self.n_calendar = len(trace.regions), 2 * len(calendar)
         self.season_length = max(1, round(DAY_S / trace.step_s))
+        self.calendar = list(calendar)
         self.heldout_start, self.heldout_end = train + validation, train + validation + heldout
         self._train_end, self._validation_end, self._seed = train, train + validation, seed
         if first_steps is not None:
@@ -92,6 +94,12 @@ class TrafficDataModule(pl.LightningDataModule):
                 )
         self._values = torch.from_numpy(trace.values).float()
         self._calendar = torch.from_numpy(calendar_features(trace.times_at(0, length + horizon), calendar))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a forecaster is made for: sizes of its windows, names of regions and calendar cycles."""
+        sizes = ("n_regions", "n_calendar", "input_length", "horizon", "season_length", "calendar")
+        return {name: getattr(self, name) for name in sizes} | {"regions": list(self.trace.regions)}
 
     @property
     def train_values(self) -> Float[Tensor, "time regions"]:

@@ -20,14 +20,13 @@ from sliceoff.run_directory import RunDirectory
 if TYPE_CHECKING:
     from sliceoff.run import Parts
 
-_SIZES = ("n_regions", "n_calendar", "input_length", "horizon", "season_length")
-
 
 @dataclass(frozen=True)
 class Finetune:
     """Tune `init.checkpoint` on the trace, beside the same network untuned, from scratch, and simpler forecasters.
 
     Args:
+        input_length, horizon: of the windows; None: the checkpoint's, as is its calendar.
         scaler: `refit` to the new trace's training part, or `keep` the checkpoint's.
         other_step: what to do when the new trace has another step than the checkpoint's: `refuse`, or `keep` it.
         learning_rate: of tuning, for the head; the schedule has the backbone's.
@@ -39,6 +38,8 @@ class Finetune:
     """
 
     name: str
+    input_length: int | None = None
+    horizon: int | None = None
     scaler: str = "refit"
     other_step: str = "refuse"
     learning_rate: float = 1e-4
@@ -49,21 +50,17 @@ class Finetune:
         for option, known in (("scaler", ("refit", "keep")), ("other_step", ("refuse", "keep"))):
             if getattr(self, option) not in known:
                 raise InputError(f"job.{option}={getattr(self, option)!r} is neither {known[0]} nor {known[1]}")
-        if self.days is not None and not all(day > 0 for day in self.days):
-            raise InputError(f"job.days={list(self.days)} must be numbers above zero")
+        if self.days is not None and not (isinstance(self.days, list | tuple) and all(map(_is_positive, self.days))):
+            raise InputError(f"job.days={self.days} must be a list of numbers above zero, such as [1,2,4]")
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the tuned forecaster's metrics, and everyone's, one row per amount of data and forecaster."""
         content = parts.checkpoint()
         self._check(content["spec"]["arguments"], parts)
-        season = parts.datamodule.season_length
-        # The most data first: what is tuned on it is the run's result, and lies where a run's checkpoints lie.
-        budgets = [parts.windows(first_steps=round(day * season)) for day in sorted(self.days or (), reverse=True)] or [
-            parts.datamodule
-        ]
+        budgets = self._budgets(content["spec"]["arguments"], parts)
         rows, lines = [], list[Transferred]()
         for data in budgets:
-            start, lines = transferred(content, **_sizes(data), learning_rate=self.learning_rate)
+            start, lines = transferred(content, **data.description, learning_rate=self.learning_rate)
             self._scale(start, content, data)
             folder = "" if data is budgets[0] else f"tuned_{len(data.train_windows)}_windows"
             rows += self._side_by_side(parts, directory, data, start, content, folder)
@@ -74,6 +71,20 @@ class Finetune:
         tuned = table.row(by_predicate=(polars.col("forecaster") == "tuned") & _largest(table), named=True)
         return {name: value for name, value in tuned.items() if "/" in name}, table
 
+    def _budgets(self, saved: Mapping[str, Any], parts: "Parts") -> list[TrafficDataModule]:
+        """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""
+        wanted = {"input_length": self.input_length, "horizon": self.horizon, "calendar": None}
+        options = {name: saved.get(name) if value is None else value for name, value in wanted.items()}
+        options = {name: value for name, value in options.items() if value is not None}
+        whole = parts.windows(**options)
+        if not self.days:
+            return [whole]
+        try:
+            steps = [round(day * whole.season_length) for day in sorted(set(self.days), reverse=True)]
+            return [parts.windows(**options, first_steps=count) for count in steps]
+        except InputError as error:
+            raise InputError(f"job.days={list(self.days)}, of {whole.season_length} steps each: {error}") from error
+
     def _check(self, saved: Mapping[str, Any], parts: "Parts") -> None:
         before_s, after_s = DAY_S / saved["season_length"], parts.trace.step_s
         if self.other_step == "refuse" and abs(before_s - after_s) > 0.01 * after_s:
@@ -81,10 +92,13 @@ class Finetune:
                 f"the checkpoint was trained on steps of {before_s:g} s, {parts.trace.step_s} s are the trace's; "
                 f"set data.resample_s={before_s:g}, or job.other_step=keep to tune across steps"
             )
-        if self.scaler == "keep" and saved["n_regions"] != len(parts.trace.regions):
+        regions = list(parts.trace.regions)
+        if self.scaler == "keep" and (
+            saved["n_regions"] != len(regions) or saved.get("regions") not in (None, regions)
+        ):
             raise InputError(
                 f"job.scaler=keep: the checkpoint has {saved['n_regions']} regions' statistics, the trace "
-                f"{len(parts.trace.regions)} regions; set job.scaler=refit"
+                f"{len(regions)} regions, or others or in another order; set job.scaler=refit"
             )
 
     def _scale(self, forecaster: Forecaster, content: Mapping[str, Any], data: TrafficDataModule) -> None:
@@ -105,7 +119,7 @@ class Finetune:
         folder: str,
     ) -> list[dict[str, Any]]:
         """Zero-shot, tuned, from scratch, ridge and seasonal naive, all learning from `data` and nothing else."""
-        sizes, saved = _sizes(data), content["spec"]["arguments"]
+        sizes, saved = data.description, content["spec"]["arguments"]
         count = len(data.train_windows)
 
         def fitted(forecaster: Forecaster, folder: str, callbacks: Sequence[pl.Callback] = ()) -> Forecaster:
@@ -127,8 +141,8 @@ class Finetune:
         return [{"training windows": count, "forecaster": name, **metrics} for name, metrics in measured.items()]
 
 
-def _sizes(data: TrafficDataModule) -> dict[str, Any]:
-    return {name: getattr(data, name) for name in _SIZES}
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def _largest(table: polars.DataFrame) -> polars.Expr:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import polars
 
+from sliceoff.errors import InputError
 from sliceoff.jobs.training_report import learned
 from sliceoff.predictor import Forecaster
 from sliceoff.run_directory import RunDirectory
@@ -20,7 +21,16 @@ class FitPredictor:
     name: str
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
-        """Run; returns the test metrics and the learning log."""
+        """Run; returns the test metrics and the learning log.
+
+        Raises:
+            InputError: the config cannot be built, or names `init.checkpoint`.
+        """
+        if parts.starts_from_checkpoint:
+            raise InputError(
+                "job=fit_predictor makes no use of init.checkpoint; go on with a fitted predictor by "
+                "init.predictor=RUN, or tune it to another trace by job=finetune"
+            )
         _ = parts.forecaster  # built before anything is written
         forecaster = parts.fit("predictor", directory, "")
         summary, table = learned("predictor", directory)

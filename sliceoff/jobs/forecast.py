@@ -11,7 +11,7 @@ from torch import Tensor
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.data.calendar import DAY_S
 from sliceoff.errors import InputError
-from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles
+from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, unsuited
 from sliceoff.report import forecast_fan, page
 from sliceoff.run_directory import RunDirectory
 
@@ -37,14 +37,19 @@ class Forecast:
     levels: Sequence[float] = (0.1, 0.5, 0.9)
 
     def __post_init__(self) -> None:
-        if list(self.levels) != sorted(set(self.levels)) or not all(0 < level < 1 for level in self.levels):
-            raise InputError(f"job.levels={list(self.levels)} must rise and lie between 0 and 1")
+        levels = list(self.levels)
+        if not levels or levels != sorted(set(levels)) or not all(0 < level < 1 for level in levels):
+            raise InputError(f"job.levels={levels} must be one level or more that rise and lie between 0 and 1")
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
-        """Run; returns what was used, and one row per step and region: time, region, mean, one column per quantile."""
+        """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""
         if parts.starts_from_checkpoint:
             forecaster = _suiting(parts.loaded_forecaster(), parts.trace)
-            data = parts.windows(input_length=_argument(forecaster, "input_length"), horizon=_horizon(forecaster))
+            sizes = forecaster.spec["arguments"]
+            options = {name: sizes.get(name) for name in ("input_length", "horizon", "calendar")}
+            data = parts.windows(**{name: value for name, value in options.items() if value is not None})
+            if (reason := unsuited(forecaster, data.description)) is not None:
+                raise InputError(f"init.checkpoint {reason}; choose these data, or tune it to them (job=finetune)")
         else:
             data = parts.datamodule
             forecaster = cast(Forecaster, parts.fit("predictor", directory, ""))
@@ -66,7 +71,7 @@ class Forecast:
 
 
 def _suiting(forecaster: Forecaster, trace: Trace) -> Forecaster:
-    regions, step_s = forecaster.n_regions, DAY_S / _argument(forecaster, "season_length")
+    regions, step_s = forecaster.n_regions, DAY_S / forecaster.spec["arguments"]["season_length"]
     if regions != len(trace.regions):
         raise InputError(
             f"the checkpoint forecasts {regions} regions, the trace has {len(trace.regions)}; choose them with "
@@ -78,14 +83,6 @@ def _suiting(forecaster: Forecaster, trace: Trace) -> Forecaster:
             f"set data.resample_s={step_s:g}"
         )
     return forecaster
-
-
-def _argument(forecaster: Forecaster, name: str) -> int:
-    return forecaster.spec["arguments"][name]
-
-
-def _horizon(forecaster: Forecaster) -> int:
-    return _argument(forecaster, "horizon")
 
 
 def _table(forecaster: Forecaster, data: TrafficDataModule, levels: Sequence[float]) -> polars.DataFrame:

@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 
 Sampling = Literal["shared", "independent"]
 
-# Up to about here dense attention was the faster on two cores (`benchmarks/attention.py`).
-DENSE_BELOW = 64
+# Up to about here dense attention was the faster on two cores (`benchmarks/attention.py`), by how keys are sampled.
+DENSE_BELOW: dict[Sampling, int] = {"shared": 64, "independent": 1024}
 
 
 def full_attention(
@@ -41,20 +41,20 @@ def prob_sparse_attention(
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
     sample: Int[Tensor, "rows sampled"] | None = None,
-    dense_below: int = DENSE_BELOW,
+    dense_below: int | None = None,
 ) -> Float[Tensor, "batch heads queries size"]:
     """Attend with the few queries whose attention is far from uniform; the others get the mean of the values.
 
     Every query is measured on `U = factor ln L_K` sampled keys by the max minus the mean of its scaled scores; the top
     `u = factor ln L_Q` attend to all keys. When causal, a query is measured on sampled keys up to its own place, and
-    the others get the running sum of the values. With `u >= L_Q`, or where dense attention is the faster, this is
-    dense attention exactly.
+    the others get the running sum of the values; which queries are the top ones is seen over the whole sequence, as
+    published. With `u >= L_Q`, or where dense attention is the faster, this is dense attention exactly.
 
     Args:
         sampling: `independent` keys for every query (as published), or keys `shared` by all (one dense product).
         generator: of the sampling, on the CPU; None: torch's global one.
         sample: the keys to measure on (one row for every query, or one that all share) instead of random ones.
-        dense_below: fewer queries than this are attended densely.
+        dense_below: fewer queries than this are attended densely; None: as measured, `DENSE_BELOW`.
 
     Raises:
         ValueError: causal attention with different numbers of queries and keys.
@@ -63,6 +63,7 @@ def prob_sparse_attention(
     if causal and n_queries != n_keys:
         raise ValueError(f"causal attention needs as many queries as keys, got {n_queries} and {n_keys}")
     top = sparse_count(factor, n_queries)
+    dense_below = DENSE_BELOW[sampling] if dense_below is None else dense_below
     if n_queries < dense_below or top >= n_queries:
         return full_attention(query, key, value, causal=causal, dropout=dropout)
     if sample is None:

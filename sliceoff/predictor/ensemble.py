@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sliceoff import checkpoint
 from sliceoff.data import Window
 from sliceoff.errors import InputError
-from sliceoff.predictor.forecaster import Forecaster
+from sliceoff.predictor.forecaster import Forecaster, unsuited
 from sliceoff.predictor.losses import QuantileLoss
 from sliceoff.predictor.sizes import Sizes
 
@@ -28,6 +28,7 @@ class Ensemble(Forecaster):
         n_regions, n_calendar, input_length, horizon, season_length: of the data (`TrafficDataModule` has them).
         nonnegative: no forecast below zero (traffic never is).
         instance_norm: of no effect, every member has its own; here for experiments that set it for any predictor.
+        regions, calendar: names of the data's regions and calendar cycles; None: not known.
 
     Raises:
         InputError: there is no member, one is no forecaster's checkpoint, or was fitted for other sizes or quantiles.
@@ -45,25 +46,26 @@ class Ensemble(Forecaster):
         season_length: int,
         nonnegative: bool = True,
         instance_norm: bool | None = None,
+        regions: Sequence[str] | None = None,
+        calendar: Sequence[str] | None = None,
     ):
-        super().__init__(_Members, n_regions, n_calendar, input_length, horizon, season_length, nonnegative=nonnegative)
+        data: dict[str, Any] = {"n_regions": n_regions, "n_calendar": n_calendar, "horizon": horizon}
+        data |= {"season_length": season_length, "regions": regions, "calendar": calendar}
+        super().__init__(_Members, **data, input_length=input_length, nonnegative=nonnegative)
         if isinstance(members, str) or not members:
             raise InputError(
                 f"predictor.members={members!r} must be a list of fitted predictors: "
                 "predictor.members=[RUN_DIRECTORY, FILE.ckpt, ...]"
             )
-        forecasters = [
-            checkpoint.load(member, expect=Forecaster) if isinstance(member, str | Path) else member()
-            for member in members
-        ]
-        sizes = {"n_regions": n_regions, "n_calendar": n_calendar, "horizon": horizon, "season_length": season_length}
-        for place, forecaster in enumerate(forecasters):
-            _check(f"predictor.members[{place}]", forecaster, forecasters[0], sizes, input_length)
+        forecasters = [_loaded(member) for member in members]
+        for place, (member, forecaster) in enumerate(zip(members, forecasters, strict=True)):
+            name = f"predictor.members[{place}]" + (f"={member}" if isinstance(member, str | Path) else "")
+            _check(name, forecaster, forecasters[0], data, input_length)
         self.loss, self.n_outputs = forecasters[0].loss, forecasters[0].n_outputs
-        self.network.extend(forecaster.requires_grad_(False).train() for forecaster in forecasters)
-        arguments = {**sizes, "input_length": input_length, "nonnegative": nonnegative}
-        members_specs = [forecaster.spec for forecaster in forecasters]
-        self.spec = checkpoint.describe(type(self), {"members": members_specs, **arguments})
+        self.network.extend(forecaster.requires_grad_(False) for forecaster in forecasters)
+        specs = [forecaster.spec for forecaster in forecasters]
+        arguments = {**data, "members": specs, "input_length": input_length, "nonnegative": nonnegative}
+        self.spec = checkpoint.describe(type(self), arguments)
 
     def forward(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
         """Forecast in standard deviations of the training part."""
@@ -88,17 +90,22 @@ def _argument(forecaster: Forecaster, name: str) -> Any:
     return forecaster.spec["arguments"][name]
 
 
-def _check(place: str, member: Forecaster, first: Forecaster, sizes: dict[str, int], input_length: int) -> None:
+def _loaded(member: Any) -> Forecaster:
+    if isinstance(member, str | Path):
+        return checkpoint.load(member, expect=Forecaster)
+    if not callable(member):
+        raise InputError(f"predictor.members: {member!r} is no run directory or checkpoint of a fitted predictor")
+    return member()
+
+
+def _check(name: str, member: Forecaster, first: Forecaster, data: dict[str, Any], input_length: int) -> None:
     """Raise where a member cannot forecast the ensemble's windows, or not what the first member does."""
-    for name, size in sizes.items():
-        if (own := _argument(member, name)) != size:
-            raise InputError(f"{place} was fitted for {name}={own}, and the data has {size}; name one fitted for these")
+    if (reason := unsuited(member, data)) is not None:
+        raise InputError(f"{name} {reason}; name predictors that were fitted for these data")
     if (own := _argument(member, "input_length")) > input_length:
-        raise InputError(f"{place} sees {own} steps of history; set windows.input_length={own} or more")
+        raise InputError(f"{name} sees {own} steps of history; set windows.input_length={own} or more")
     if _levels(member) != _levels(first):
-        raise InputError(
-            f"{place} and predictor.members[0] forecast other quantiles; name forecasters of the same loss"
-        )
+        raise InputError(f"{name} and predictor.members[0] forecast other quantiles; name predictors of the same loss")
 
 
 def _levels(forecaster: Forecaster) -> list[float]:

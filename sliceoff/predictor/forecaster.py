@@ -1,6 +1,6 @@
 """The LightningModule around a network: scaling, losses, metrics, forecasts in real units."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -35,6 +35,8 @@ class Forecaster(pl.LightningModule):
         gradient_clip: largest norm of the gradient.
         instance_norm: also standardise every window by its own history, and undo it in the forecast.
         nonnegative: no forecast below zero (traffic never is).
+        regions, calendar: names of the data's regions and calendar cycles. A checkpoint keeps them, so that it is not
+            used on other ones (`unsuited`); None: not known.
 
     Raises:
         InputError: an option is out of range.
@@ -55,6 +57,8 @@ class Forecaster(pl.LightningModule):
         gradient_clip: float = 1.0,
         instance_norm: bool = False,
         nonnegative: bool = True,
+        regions: Sequence[str] | None = None,
+        calendar: Sequence[str] | None = None,
     ):
         super().__init__()
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -66,7 +70,7 @@ class Forecaster(pl.LightningModule):
             ("weight_decay", weight_decay, 0.0),
             ("gradient_clip", gradient_clip, 1e-12),
         ):
-            if not least <= value < float("inf"):
+            if isinstance(value, str) or not least <= value < float("inf"):
                 raise InputError(f"predictor.{name}={value} must be {'above' if least else 'at least'} zero and finite")
         self.n_regions, self.channels = n_regions, channels
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
@@ -74,16 +78,15 @@ class Forecaster(pl.LightningModule):
         self.instance_norm, self.nonnegative = instance_norm, nonnegative
         self.loss = loss()
         self.n_outputs = len(self.loss.levels) if isinstance(self.loss, QuantileLoss) else 1
-        self.network = network(
-            Sizes(
-                n_channels=n_regions if channels == "joint" else 1,
-                n_calendar=n_calendar,
-                input_length=input_length,
-                horizon=horizon,
-                n_outputs=self.n_outputs,
-                season_length=season_length,
-            )
+        self.sizes = Sizes(
+            n_channels=n_regions if channels == "joint" else 1,
+            n_calendar=n_calendar,
+            input_length=input_length,
+            horizon=horizon,
+            n_outputs=self.n_outputs,
+            season_length=season_length,
         )
+        self.network = network(self.sizes)
         self.scaler = Scaler(n_regions)
         self.val_metrics, self.test_metrics = Metrics("val"), Metrics("test")
         self.by_gradient = any(weight.requires_grad for weight in self.network.parameters())
@@ -131,7 +134,8 @@ class Forecaster(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Fit the scaler on the training part, unless a checkpoint brought its own."""
-        if stage == "fit" and not self.scaler.fitted:
+        self._is_new = stage == "fit" and not bool(self.scaler.fitted)
+        if self._is_new:
             self.scaler.fit(self.trainer.datamodule.train_values)  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
@@ -139,7 +143,8 @@ class Forecaster(pl.LightningModule):
         if not self.by_gradient:
             self.trainer.fit_loop.max_epochs = 1
         solve = getattr(self.network, "solve", None)
-        if solve is not None and self.trainer.ckpt_path is None:  # a resumed fit has solved it before
+        # A resumed fit, and a checkpoint that is tuned, have solved it before.
+        if solve is not None and self._is_new and self.trainer.ckpt_path is None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             solve(self._examples(data.train_dataloader()), self._examples(data.val_dataloader()))
 
@@ -223,6 +228,25 @@ class Forecaster(pl.LightningModule):
         target = self.scaler.transform(window.future)
         metrics.scaled.update(self(window)[..., self.n_outputs // 2].contiguous(), target.contiguous())
         metrics.real.update(self.point(window).contiguous(), window.future.contiguous())
+
+
+def unsuited(forecaster: Forecaster, data: Mapping[str, Any]) -> str | None:
+    """What of some data a forecaster was not made for, in words; None where it suits.
+
+    Args:
+        data: sizes and names as `TrafficDataModule.description` has them, or some of them.
+    """
+    fitted = forecaster.spec["arguments"]
+    for name, size in data.items():
+        own = fitted.get(name)
+        if own is None or size is None or own == size:
+            continue
+        if name == "regions" and len(own) == len(size):
+            place = next(index for index, pair in enumerate(zip(own, size, strict=True)) if pair[0] != pair[1])
+            return f"was fitted for region {own[place]!r} where the data has {size[place]!r}"
+        if name != "regions":
+            return f"was fitted for {name}={own}, and the data has {size}"
+    return None
 
 
 def _within(name: str, modules: list[str]) -> bool:

@@ -47,6 +47,8 @@ class EncoderDecoder(nn.Module):
     ):
         super().__init__()
         self.horizon, self.n_outputs = sizes.horizon, sizes.n_outputs
+        if label_length < 0:
+            raise InputError(f"predictor.network.label_length={label_length} must be at least zero")
         self.label_length = min(label_length, sizes.input_length)
         self.embed_history = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
         self.embed_decoder = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)

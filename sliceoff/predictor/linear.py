@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ class Linear(nn.Module):
         self.penalties = tuple(penalties)
         self.n_channels, self.n_outputs, self.horizon = sizes.n_channels, sizes.n_outputs, sizes.horizon
         n_inputs, n_targets = sizes.input_length * sizes.n_channels, sizes.horizon * sizes.n_channels
-        self.register_buffer("weight", torch.zeros(n_inputs, n_targets))
+        self.register_buffer("weight", torch.zeros(n_targets, n_inputs))
         self.register_buffer("bias", torch.zeros(n_targets))
 
     def forward(
@@ -43,7 +44,7 @@ class Linear(nn.Module):
         future_calendar: Float[Tensor, "batch horizon calendar"],
     ) -> Float[Tensor, "batch horizon channels outputs"]:
         """Forecast, in scaled units."""
-        flat = history.flatten(1) @ self.weight + self.bias
+        flat = F.linear(history.flatten(1), self.weight, self.bias)
         return flat.unflatten(1, (self.horizon, self.n_channels)).unsqueeze(-1).expand(-1, -1, -1, self.n_outputs)
 
     @torch.no_grad()
@@ -62,7 +63,7 @@ class Linear(nn.Module):
         eye = torch.eye(len(centred), dtype=centred.dtype, device=centred.device)
         fits = [torch.linalg.solve(centred + penalty * scale * eye, target) for penalty in self.penalties]
         weight = min(fits, key=lambda fit: float(_error(unseen, fit, seen.y - seen.x @ fit)))
-        self.weight.copy_(weight)
+        self.weight.copy_(weight.T)
         self.bias.copy_(seen.y - seen.x @ weight)
 
 

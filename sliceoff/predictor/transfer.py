@@ -1,6 +1,7 @@
 """Taking a fitted forecaster to another trace: other regions, other windows, another scale."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Literal, NamedTuple, cast
 
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor
 from sliceoff import checkpoint
 from sliceoff.errors import InputError
 from sliceoff.predictor.forecaster import Forecaster
+from sliceoff.predictor.sizes import Sizes
 
 
 class Transferred(NamedTuple):
@@ -25,63 +27,98 @@ class Transferred(NamedTuple):
         return f"{self.how:8} {self.name} {sizes}"
 
 
-def transferred(content: Mapping[str, Any], **sizes: int | float) -> tuple[Forecaster, list[Transferred]]:
-    """A forecaster built as the one in a checkpoint, for data of other sizes, with its weights as far as they go.
+def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, list[Transferred]]:
+    """A forecaster built as the one in a checkpoint, for other data, with its weights as far as they go.
 
     Statistics of the scaler are not taken over: they belong to a trace.
 
     Args:
         content: of the checkpoint (`sliceoff.checkpoint.read`).
-        sizes: arguments of `Forecaster` to replace, such as `n_regions`, `input_length`, `horizon`.
+        data: arguments of `Forecaster` to replace, such as `n_regions`, `input_length`, `horizon`.
 
     Returns:
         The forecaster, and what became of every tensor of its network.
-    """
-    forecaster = untrained(content, **sizes)
-    saved = {
-        name.removeprefix("network."): value
-        for name, value in content["state_dict"].items()
-        if name.startswith("network.")
-    }
-    own = forecaster.network.state_dict()
-    report = list(_compared(saved, own))
-    taken = {
-        line.name: saved[line.name] if line.how == "loaded" else resized(saved[line.name], own[line.name].shape)
-        for line in report
-        if line.how in ("loaded", "adapted")
-    }
-    forecaster.network.load_state_dict({**own, **taken})
-    return forecaster, report
-
-
-def untrained(content: Mapping[str, Any], **sizes: int | float) -> Forecaster:
-    """A new forecaster of the same options as a checkpoint's.
 
     Raises:
         InputError: the checkpoint holds no forecaster, or one without weights that gradients could tune.
     """
+    before, forecaster = _saved(content), untrained(content, **data)
+    prefix = "network."
+    saved = {
+        name.removeprefix(prefix): value for name, value in content["state_dict"].items() if name.startswith(prefix)
+    }
+    own, taken, report = forecaster.network.state_dict(), dict[str, Tensor](), list[Transferred]()
+    for name in (*own, *(name for name in saved if name not in own)):
+        old, new = saved.get(name), own.get(name)
+        how: Literal["loaded", "adapted", "left out", "new"] = "left out"
+        if old is None:
+            how = "new"
+        elif new is not None and old.shape == new.shape:
+            how, taken[name] = "loaded", old
+        elif new is not None and (fitting := adapted(old, new.shape, before.sizes, forecaster.sizes)) is not None:
+            how, taken[name] = "adapted", fitting
+        report.append(
+            Transferred(name, how, *(None if tensor is None else tuple(tensor.shape) for tensor in (old, new)))
+        )
+    forecaster.network.load_state_dict({**own, **taken})
+    return forecaster, report
+
+
+def untrained(content: Mapping[str, Any], **data: Any) -> Forecaster:
+    """A new forecaster of the same options as a checkpoint's; arguments and errors as `transferred`'s."""
+    _saved(content)
+    spec = content["spec"]
+    return cast(Forecaster, checkpoint.build({**spec, "arguments": {**spec["arguments"], **data}}))
+
+
+def _saved(content: Mapping[str, Any]) -> Forecaster:
+    """The checkpoint's forecaster as it was before it was fitted."""
     spec = content["spec"]
     saved = checkpoint.build(spec)
     if not isinstance(saved, Forecaster) or not saved.by_gradient:
         raise InputError(f"init.checkpoint holds a {spec['class']} with nothing to tune; give a trained predictor's")
-    return cast(Forecaster, checkpoint.build({**spec, "arguments": {**spec["arguments"], **sizes}}))
+    return saved
 
 
-def _compared(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterator[Transferred]:
-    for name in (*own, *(name for name in saved if name not in own)):
-        before, after = (tuple(part[name].shape) if name in part else None for part in (saved, own))
-        if before is None:
-            yield Transferred(name, "new", before, after)
-        elif before == after:
-            yield Transferred(name, "loaded", before, after)
-        elif after is not None and len(before) == len(after):
-            yield Transferred(name, "adapted", before, after)
-        else:
-            yield Transferred(name, "left out", before, after)
+# What an axis of a weight may run over, the last fastest: outputs first in torch's layers, then inputs.
+_OUTPUTS: tuple[tuple[str, ...], ...] = (
+    ("horizon", "n_channels", "n_outputs"),
+    ("horizon", "n_channels"),
+    ("horizon", "n_outputs"),
+    ("horizon",),
+    ("n_channels", "n_outputs"),
+    ("n_channels",),
+)
+_INPUTS: tuple[tuple[str, ...], ...] = (("input_length", "n_channels"), ("input_length",), ("n_channels",))
+
+
+def adapted(
+    weight: Shaped[Tensor, "*before"], shape: Sequence[int], before: Sizes, after: Sizes
+) -> Shaped[Tensor, "*after"] | None:
+    """A layer's weight for data of other sizes; None where an axis is neither over steps nor over channels.
+
+    Steps and channels are interpolated. More of them as inputs count for less each, so that a history that stands
+    still is answered as it was.
+    """
+    for axis, length in enumerate(shape if len(shape) == weight.dim() else ()):
+        held = weight.shape[axis]
+        if held == length:
+            continue
+        runs_over = _INPUTS if axis else _OUTPUTS
+        lengths = [tuple((getattr(before, name), getattr(after, name)) for name in names) for names in runs_over]
+        pairs = next((p for p in lengths if (prod(a for a, _ in p), prod(b for _, b in p)) == (held, length)), None)
+        if pairs is None:
+            return None
+        parts = weight.unflatten(axis, [a for a, _ in pairs])
+        wanted = [*weight.shape[:axis], *(b for _, b in pairs), *weight.shape[axis + 1 :]]
+        weight = resized(parts, wanted).flatten(axis, axis + len(pairs) - 1)
+        if axis:
+            weight = weight * (held / length)
+    return weight if weight.shape == tuple(shape) else None
 
 
 def resized(weight: Shaped[Tensor, "*before"], shape: Sequence[int]) -> Shaped[Tensor, "*after"]:
-    """`weight` interpolated linearly along every axis whose length differs: steps of a window, or regions.
+    """`weight` interpolated linearly along every axis whose length differs.
 
     >>> resized(torch.tensor([0.0, 1.0]), [3])
     tensor([0.0000, 0.5000, 1.0000])

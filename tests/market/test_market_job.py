@@ -44,7 +44,7 @@ def test_a_stopped_run_clears_only_what_is_left(tmp_path):
     log = whole.directory / "cleared.jsonl"
     log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:5]))
     (whole.directory / "summary.json").unlink()
-    resumed = run(configured(tmp_path, "job.simulated_tasks=0", "init=resume", f"init.checkpoint={whole.directory}"))
+    resumed = run(configured(tmp_path, "job.simulated_tasks=0", "init=resume", f"init.run={whole.directory}"))
     assert resumed.directory == whole.directory
     assert resumed.table.drop("seconds").equals(whole.table.drop("seconds"))
 

@@ -85,6 +85,28 @@ def test_causal_attention_is_blind_to_later_keys_and_values():
     torch.testing.assert_close(*measured)
 
 
+@pytest.mark.parametrize("sampling", ["shared", "independent"])
+def test_causal_sparse_attention_is_blind_to_later_values(sampling):
+    query, key, value = qkv(queries=80, keys=80)
+    changed = value.clone()
+    changed[..., 40:, :] -= 10
+    before, after = (
+        prob_sparse_attention(
+            query,
+            key,
+            v,
+            factor=1,
+            causal=True,
+            sampling=sampling,
+            generator=torch.Generator().manual_seed(0),
+            dense_below=0,
+        )
+        for v in (value, changed)
+    )
+    torch.testing.assert_close(before[..., :40, :], after[..., :40, :])
+    assert not torch.allclose(before[..., 40:, :], after[..., 40:, :])
+
+
 @pytest.mark.parametrize("length", [1, 2])
 def test_very_short_sequences(length):
     query, key, value = qkv(1, 1, length, length)

@@ -81,23 +81,30 @@ def test_its_checkpoint_holds_its_members_whole(tmp_path, windows):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_regions": 3}, r"members\[1\] was fitted for n_regions=3, and the data has 4"),
-        ({"horizon": 5}, r"members\[1\] was fitted for horizon=5, and the data has 6"),
-        ({"season_length": 144}, r"members\[1\] was fitted for season_length=144, and the data has 24"),
-        ({"input_length": 31}, r"members\[1\] sees 31 steps of history; set windows.input_length=31 or more"),
-        ({"loss": QUANTILES}, r"members\[1\] and predictor.members\[0\] forecast other quantiles"),
+        ({"n_regions": 3}, r"members\[1\]=.*other.ckpt was fitted for n_regions=3, and the data has 4"),
+        ({"horizon": 5}, r"members\[1\]=.*other.ckpt was fitted for horizon=5, and the data has 6"),
+        ({"season_length": 144}, r"members\[1\]=.*other.ckpt was fitted for season_length=144, and the data has 24"),
+        (
+            {"input_length": 31},
+            r"members\[1\]=.*other.ckpt sees 31 steps of history; set windows.input_length=31 or more",
+        ),
+        ({"regions": ["a", "b", "c", "e"]}, r"members\[1\]=.* was fitted for region 'e' where the data has 'd'"),
+        ({"calendar": ["week", "day"]}, r"members\[1\]=.* was fitted for calendar=\['week', 'day'\], and the data has"),
+        ({"loss": QUANTILES}, r"members\[1\]=.*other.ckpt and predictor.members\[0\] forecast other quantiles"),
     ],
 )
 def test_members_that_do_not_fit_are_refused_in_one_line(tmp_path, windows, options, message):
     good = saved(tmp_path / "good.ckpt", fitted(windows, MLP))
     other = Forecaster(MLP, **{**SIZES, **options})
     with pytest.raises(InputError, match=message):
-        ensemble(windows, good, saved(tmp_path / "other.ckpt", other))
+        ensemble(
+            windows, good, saved(tmp_path / "other.ckpt", other), regions=["a", "b", "c", "d"], calendar=["day", "week"]
+        )
 
 
 @pytest.mark.parametrize("members", [[], "runs/a"])
-def test_no_list_of_members_is_refused(windows, members):
-    with pytest.raises(InputError, match=r"predictor\.members=.* must be a list of fitted predictors"):
+def test_no_list_of_members_is_refused(members):
+    with pytest.raises(InputError, match=r"predictor\.members.* of.* fitted predictor"):
         Ensemble(members, **SIZES)
 
 

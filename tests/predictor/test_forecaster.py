@@ -164,7 +164,7 @@ def test_heads_are_merged_in_time_order():
 def test_chance_chooses_the_sampled_keys_in_training_only(sampling, causal):
     torch.manual_seed(0)
     attention = ProbSparseAttention(8, 2, 0.0, 2.0, sampling, causal)
-    x = torch.randn(2, 200, 8)
+    x = torch.randn(2, 1100, 8)  # independent keys pay from here on
     assert not torch.equal(attention(x, x), attention(x, x))
     attention.eval()
     assert torch.equal(attention(x, x), attention(x, x))

@@ -2,11 +2,24 @@
 
 from functools import partial
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
+from sliceoff.data import TrafficDataModule, Window, synthetic_trace
 from sliceoff.errors import InputError
-from sliceoff.predictor import Forecaster, Informer, Linear, PatchTST, Recurrent, transferred
+from sliceoff.predictor import (
+    MLP,
+    DLinear,
+    Forecaster,
+    Informer,
+    Linear,
+    PatchTST,
+    QuantileLoss,
+    Recurrent,
+    SparseTSF,
+    transferred,
+)
 from sliceoff.predictor.transfer import resized
 
 SIZES = {"n_regions": 2, "n_calendar": 4, "input_length": 48, "horizon": 12, "season_length": 24}
@@ -50,6 +63,59 @@ def test_a_longer_horizon_adapts_a_head_over_steps():
     before, after = saved["state_dict"]["network.head.2.bias"], forecaster.network.head[2].bias
     torch.testing.assert_close(after[::2], before)
     torch.testing.assert_close(after[1::2], (before[1:] + before[:-1]) / 2)
+
+
+@pytest.mark.parametrize("network", [DLinear, MLP])
+def test_a_history_that_stands_still_is_answered_alike_by_a_longer_one(network):
+    saved = content(network)
+    if network is MLP:
+        saved["state_dict"]["network.skip.weight"] += torch.linspace(-0.1, 0.2, 48)
+    longer, lines = transferred(saved, **{**SIZES, "input_length": 96})
+    assert "adapted" in {line.how for line in lines}
+    before, _ = transferred(saved, **SIZES)
+
+    def answered(forecaster, steps):
+        window = Window(torch.ones(1, steps, 2), torch.zeros(1, steps, 4), torch.zeros(1, 12, 2), torch.zeros(1, 12, 4))
+        return forecaster.eval()(window)
+
+    torch.testing.assert_close(answered(longer, 96), answered(before, 48), rtol=0.02, atol=0.02)
+
+
+def test_a_longer_horizon_of_quantiles_keeps_levels_apart():
+    saved = content(partial(PatchTST, d_model=8, n_heads=2, d_ff=8), loss=partial(QuantileLoss, levels=[0.1, 0.5, 0.9]))
+    saved["state_dict"]["network.head.2.bias"] = torch.arange(3.0).repeat(12)  # each level its own, at every step
+    forecaster, _ = transferred(saved, **{**SIZES, "horizon": 23})
+    torch.testing.assert_close(forecaster.network.head[2].bias, torch.arange(3.0).repeat(23))
+
+
+def test_joint_maps_from_steps_and_regions_to_steps_and_regions_keep_both_apart():
+    saved = content(MLP, channels="joint")
+    saved["state_dict"]["network.skip.bias"] = torch.tensor([1.0, 5.0]).repeat(12)  # a region each, at every step
+    forecaster, _ = transferred(saved, **{**SIZES, "horizon": 23})
+    torch.testing.assert_close(forecaster.network.skip.bias, torch.tensor([1.0, 5.0]).repeat(23))
+
+
+def test_an_axis_that_is_neither_steps_nor_regions_is_left_out():
+    _, lines = transferred(content(SparseTSF), **{**SIZES, "input_length": 96})
+    assert {line.name: line.how for line in lines}["days.weight"] == "left out"
+
+
+def test_tuning_goes_on_from_the_loaded_closed_form(tmp_path):
+    data = TrafficDataModule(synthetic_trace(days=14, n_regions=2), input_length=48, horizon=12)
+    saved = content(MLP)
+    saved["state_dict"]["network.skip.weight"] += 0.01
+    forecaster, _ = transferred(saved, **data.description)
+    forecaster.scaler.fit(data.train_values)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        limit_train_batches=1,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+        **quiet,
+    ).fit(forecaster, data)
+    assert torch.equal(forecaster.network.skip.weight, saved["state_dict"]["network.skip.weight"])
 
 
 def test_what_has_no_counterpart_is_named():
