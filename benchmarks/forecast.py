@@ -6,7 +6,7 @@ A cell (experiment, horizon, network, seed) is what `main.py job=fit_predictor e
 below; it is run once, and its figures and checkpoint are kept under `--cache`, so that an interrupted study goes on
 where it was (take another cache after a change). An ensemble's cell runs its members' first. Early stopping sees the
 validation part only. `best by validation` is the trained network or ensemble whose validation error is the lowest in
-that cell: the test part chooses nothing. `lowest` is the one whose test error is.
+that cell, `best by test` the one whose test error is. What the ensembles hold was settled with the test part in sight.
 """
 
 import argparse
@@ -323,7 +323,8 @@ def neuralforecast_cells(given: argparse.Namespace) -> list["Peer"]:
 
 @dataclass(frozen=True)
 class Peer:
-    """neuralforecast's Informer: every column a series, the same split, scaling, history, size and gradient steps."""
+    """neuralforecast's Informer: the same split, scaling, history and size. Every column is a series, windows of which
+    make a batch; without calendar and RevIN, and with 600 gradient steps at most where ours has 400."""
 
     experiment: str
     horizon: int
