@@ -63,8 +63,8 @@ class RunDirectory:
         self.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
 
     def discard(self) -> None:
-        """Remove a new run's directory: its input turned out to be wrong. What was resumed or trained is kept."""
-        if self.created and not self.resume and not any(self.path.rglob("*.ckpt")):
+        """Remove a new run's directory: its input turned out to be wrong. A resumed run's files are kept."""
+        if self.created and not self.resume:
             shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -52,15 +52,6 @@ def test_resume_finds_the_newest_unfinished_run(tmp_path):
         newest_unfinished(tmp_path)
 
 
-def test_what_was_trained_outlives_an_error(tmp_path):
-    directory = RunDirectory(tmp_path / "run", config="")
-    folder = directory.checkpoints("allocator")
-    folder.mkdir(parents=True)
-    (folder / "last.ckpt").write_bytes(b"weights")
-    directory.discard()
-    assert (folder / "last.ckpt").is_file()
-
-
 def test_an_unwritable_place_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="run_dir=PATH"):
