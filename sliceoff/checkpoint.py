@@ -122,10 +122,14 @@ def find(path: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     for folders in ([path / "checkpoints"], [path], sorted((path / "checkpoints").glob("*/"))):
-        for name in ("best.ckpt", "last.ckpt"):
-            if found := [folder / name for folder in folders if (folder / name).is_file()]:
-                return found
+        if found := [file for folder in folders if (file := _best(folder)) is not None]:
+            return found
     raise InputError(f"no checkpoint at {path}; give a .ckpt file or a run directory that has checkpoints/best.ckpt")
+
+
+def _best(folder: Path) -> Path | None:
+    files = (folder / "best.ckpt", folder / "last.ckpt")
+    return next((file for file in files if file.is_file()), None)
 
 
 def load(path: str | Path, expect: type[Module]) -> Module:

@@ -88,6 +88,16 @@ class Parts:
         """Windows over the trace with options of the job's own, such as `first_steps`."""
         return self._build("windows", trace=self.trace, **options)
 
+    def windows_as_fitted(self, fitted: Mapping[str, Any], **options: Any) -> TrafficDataModule:
+        """Windows over the trace as a predictor was fitted on, but for the options that are not None.
+
+        Args:
+            fitted: the predictor's arguments, as in its `spec`.
+        """
+        chosen = {name: fitted.get(name) for name in ("input_length", "horizon", "calendar")}
+        chosen |= {name: value for name, value in options.items() if value is not None}
+        return self.windows(**{name: value for name, value in chosen.items() if value is not None})
+
     @property
     def starts_from_checkpoint(self) -> bool:
         """Whether `init.checkpoint` is set."""
@@ -131,8 +141,9 @@ class Parts:
     @cached_property
     def forecaster(self) -> Forecaster:
         """The predictor: from `init.predictor`'s checkpoint, or new and not yet fitted."""
-        loaded = self._loaded("predictor", self._build("predictor", **self.datamodule.description))
-        if (reason := unsuited(loaded, self.datamodule.description)) is not None:
+        data = self.datamodule.description
+        loaded = self._loaded("predictor", self._build("predictor", **data))
+        if (reason := unsuited(loaded.spec["arguments"], data)) is not None:
             raise InputError(
                 f"init.predictor={self._cfg.init.predictor} {reason}; set the data and windows that it was fitted for, "
                 f"or tune it to these (job=finetune)"

@@ -59,6 +59,9 @@ def test_of_a_run_with_several_modules_the_one_of_the_kind_asked_for_is_read(tmp
     assert isinstance(checkpoint.load(tmp_path, expect=Body), Body)
     with pytest.raises(InputError, match="holds a Body and a Whole, not a Linear"):
         checkpoint.load(tmp_path, expect=nn.Linear)
+    folder = tmp_path / "checkpoints" / "predictor"
+    (folder / "best.ckpt").rename(folder / "last.ckpt")  # stopped before it had a best one
+    assert isinstance(checkpoint.load(tmp_path, expect=Whole), Whole)
 
 
 def test_another_kind_of_module_is_refused(tmp_path, module):

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
@@ -13,7 +14,7 @@ from rich.table import Table
 from sliceoff.data import TrafficDataModule
 from sliceoff.data.calendar import DAY_S
 from sliceoff.errors import InputError
-from sliceoff.predictor import Forecaster, Linear, SeasonalNaive, Transferred, transferred, untrained
+from sliceoff.predictor import Forecaster, Linear, SeasonalNaive, Transferred, transferred, unsuited, untrained
 from sliceoff.report.transfer import transfer_page
 from sliceoff.run_directory import RunDirectory
 
@@ -73,15 +74,13 @@ class Finetune:
 
     def _budgets(self, saved: Mapping[str, Any], parts: "Parts") -> list[TrafficDataModule]:
         """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""
-        wanted = {"input_length": self.input_length, "horizon": self.horizon, "calendar": None}
-        options = {name: saved.get(name) if value is None else value for name, value in wanted.items()}
-        options = {name: value for name, value in options.items() if value is not None}
-        whole = parts.windows(**options)
+        windows = partial(parts.windows_as_fitted, saved, input_length=self.input_length, horizon=self.horizon)
+        whole = windows()
         if not self.days:
             return [whole]
         try:
             steps = [round(day * whole.season_length) for day in sorted(set(self.days), reverse=True)]
-            return [parts.windows(**options, first_steps=count) for count in steps]
+            return [windows(first_steps=count) for count in steps]
         except InputError as error:
             raise InputError(f"job.days={list(self.days)}, of {whole.season_length} steps each: {error}") from error
 
@@ -93,13 +92,9 @@ class Finetune:
                 f"set data.resample_s={before_s:g}, or job.other_step=keep to tune across steps"
             )
         regions = list(parts.trace.regions)
-        if self.scaler == "keep" and (
-            saved["n_regions"] != len(regions) or saved.get("regions") not in (None, regions)
-        ):
-            raise InputError(
-                f"job.scaler=keep: the checkpoint has {saved['n_regions']} regions' statistics, the trace "
-                f"{len(regions)} regions, or others or in another order; set job.scaler=refit"
-            )
+        reason = unsuited(saved, {"n_regions": len(regions), "regions": regions})
+        if self.scaler == "keep" and reason is not None:
+            raise InputError(f"job.scaler=keep: the checkpoint {reason}; set job.scaler=refit")
 
     def _scale(self, forecaster: Forecaster, content: Mapping[str, Any], data: TrafficDataModule) -> None:
         if self.scaler == "refit":

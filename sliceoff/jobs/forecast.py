@@ -45,10 +45,9 @@ class Forecast:
         """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""
         if parts.starts_from_checkpoint:
             forecaster = _suiting(parts.loaded_forecaster(), parts.trace)
-            sizes = forecaster.spec["arguments"]
-            options = {name: sizes.get(name) for name in ("input_length", "horizon", "calendar")}
-            data = parts.windows(**{name: value for name, value in options.items() if value is not None})
-            if (reason := unsuited(forecaster, data.description)) is not None:
+            fitted = forecaster.spec["arguments"]
+            data = parts.windows_as_fitted(fitted)
+            if (reason := unsuited(fitted, data.description)) is not None:
                 raise InputError(f"init.checkpoint {reason}; choose these data, or tune it to them (job=finetune)")
         else:
             data = parts.datamodule

@@ -70,7 +70,7 @@ class Ensemble(Forecaster):
     def forward(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
         """Forecast in standard deviations of the training part."""
         members = cast(Iterable[Forecaster], self.network)
-        forecasts = [member.forecast(_last(window, _argument(member, "input_length"))) for member in members]
+        forecasts = [member.forecast(_last(window, member.sizes.input_length)) for member in members]
         real = torch.stack(forecasts).mean(0)
         return self.scaler.transform(real.transpose(2, 3)).transpose(2, 3)
 
@@ -86,10 +86,6 @@ def _last(window: Window, steps: int) -> Window:
     return window._replace(history=window.history[:, -steps:], history_calendar=window.history_calendar[:, -steps:])
 
 
-def _argument(forecaster: Forecaster, name: str) -> Any:
-    return forecaster.spec["arguments"][name]
-
-
 def _loaded(member: Any) -> Forecaster:
     if isinstance(member, str | Path):
         return checkpoint.load(member, expect=Forecaster)
@@ -100,9 +96,9 @@ def _loaded(member: Any) -> Forecaster:
 
 def _check(name: str, member: Forecaster, first: Forecaster, data: dict[str, Any], input_length: int) -> None:
     """Raise where a member cannot forecast the ensemble's windows, or not what the first member does."""
-    if (reason := unsuited(member, data)) is not None:
+    if (reason := unsuited(member.spec["arguments"], data)) is not None:
         raise InputError(f"{name} {reason}; name predictors that were fitted for these data")
-    if (own := _argument(member, "input_length")) > input_length:
+    if (own := member.sizes.input_length) > input_length:
         raise InputError(f"{name} sees {own} steps of history; set windows.input_length={own} or more")
     if _levels(member) != _levels(first):
         raise InputError(f"{name} and predictor.members[0] forecast other quantiles; name predictors of the same loss")

@@ -132,20 +132,18 @@ class Forecaster(pl.LightningModule):
             if heads and next(part.parameters(recurse=False), None) is not None and not _within(name, heads)
         )
 
-    def setup(self, stage: str) -> None:
-        """Fit the scaler on the training part, unless a checkpoint brought its own."""
-        self._is_new = stage == "fit" and not bool(self.scaler.fitted)
-        if self._is_new:
-            self.scaler.fit(self.trainer.datamodule.train_values)  # type: ignore[attr-defined]
-
     def on_fit_start(self) -> None:
-        """Fit a closed form at once; where that is all, one epoch suffices, for its validation and checkpoint."""
+        """Fit the scaler on the training part, and a closed form, unless a checkpoint brought them.
+
+        Where the closed form is all, one epoch suffices, for its validation and checkpoint.
+        """
         if not self.by_gradient:
             self.trainer.fit_loop.max_epochs = 1
-        solve = getattr(self.network, "solve", None)
-        # A resumed fit, and a checkpoint that is tuned, have solved it before.
-        if solve is not None and self._is_new and self.trainer.ckpt_path is None:
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.scaler.fitted:
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.scaler.fit(data.train_values)
+        if (solve := getattr(self.network, "solve", None)) is not None:
             solve(self._examples(data.train_dataloader()), self._examples(data.val_dataloader()))
 
     def training_step(self, window: Window, batch_index: int) -> Tensor | None:
@@ -230,13 +228,13 @@ class Forecaster(pl.LightningModule):
         metrics.real.update(self.point(window).contiguous(), window.future.contiguous())
 
 
-def unsuited(forecaster: Forecaster, data: Mapping[str, Any]) -> str | None:
+def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
     """What of some data a forecaster was not made for, in words; None where it suits.
 
     Args:
+        fitted: the forecaster's arguments, as in its `spec`.
         data: sizes and names as `TrafficDataModule.description` has them, or some of them.
     """
-    fitted = forecaster.spec["arguments"]
     for name, size in data.items():
         own = fitted.get(name)
         if own is None or size is None or own == size:

@@ -42,7 +42,7 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
     Raises:
         InputError: the checkpoint holds no forecaster, or one without weights that gradients could tune.
     """
-    before, forecaster = _saved(content), untrained(content, **data)
+    before, forecaster = _saved(content), _rebuilt(content, data)
     prefix = "network."
     saved = {
         name.removeprefix(prefix): value for name, value in content["state_dict"].items() if name.startswith(prefix)
@@ -67,17 +67,21 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
 def untrained(content: Mapping[str, Any], **data: Any) -> Forecaster:
     """A new forecaster of the same options as a checkpoint's; arguments and errors as `transferred`'s."""
     _saved(content)
-    spec = content["spec"]
-    return cast(Forecaster, checkpoint.build({**spec, "arguments": {**spec["arguments"], **data}}))
+    return _rebuilt(content, data)
 
 
 def _saved(content: Mapping[str, Any]) -> Forecaster:
     """The checkpoint's forecaster as it was before it was fitted."""
-    spec = content["spec"]
-    saved = checkpoint.build(spec)
+    saved = checkpoint.build(content["spec"])
     if not isinstance(saved, Forecaster) or not saved.by_gradient:
-        raise InputError(f"init.checkpoint holds a {spec['class']} with nothing to tune; give a trained predictor's")
+        kind = content["spec"]["class"]
+        raise InputError(f"init.checkpoint holds a {kind} with nothing to tune; give a trained predictor's")
     return saved
+
+
+def _rebuilt(content: Mapping[str, Any], data: Mapping[str, Any]) -> Forecaster:
+    spec = content["spec"]
+    return cast(Forecaster, checkpoint.build({**spec, "arguments": {**spec["arguments"], **data}}))
 
 
 # What an axis of a weight may run over, the last fastest: outputs first in torch's layers, then inputs.
