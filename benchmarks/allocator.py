@@ -3,9 +3,9 @@
     python benchmarks/allocator.py [--seeds 5] [--minutes 15] [--traffic TRACE.csv] [--parts rules agents sb3 ablations]
 
 Ours is trained on the trace's training part, with traffic, rentals and loads drawn at random, once per seed and length
-of the short slot; one policy then serves every region below. SB3's agents train in one region each, the one they are
-judged in, as many environment steps as ours had seen at its first evaluation, at which it is judged too. Judged is on
-the held-out end of the trace.
+of the short slot; one policy then serves every region below. SB3's agents train in one kind of region, the one they are
+judged in, as many environment steps as ours makes in its first epochs (all agents together), after which ours is judged
+beside them. Judged is on the held-out end of the trace, everybody with the same traffic and tasks.
 
 Each cell (who, slot, seed) is kept under `runs/benchmarks/allocator`; the benchmark goes on where it stopped, and stops
 after `--minutes`. The table says over how many seeds each row is.
@@ -78,9 +78,12 @@ RULES: dict[str, Callable[[], Allocator]] = {
     "look-ahead": LookaheadGreedy,
     "prices, untrained": Untrained,
 }
-# What goes with a decoder that starts well, and with one that does not.
-BESIDE_REST = ("allocator.reward=above_rest", "allocator.reward_scale=1.0", "allocator.actor_learning_rate=3e-5")
-FROM_NOTHING = ("allocator.reward=revenue", "allocator.reward_scale=0.02", "allocator.actor_learning_rate=3e-4")
+# What dual has beside its decoder.
+BESIDE_REST = ("allocator.reward=above_rest", "allocator.reward_scale=1.0")
+# Greedy's luck taken off the reward allows the paper's form ten times the actor's learning rate; else it saturates.
+FASTER = ("allocator.reward=above_greedy", "allocator.reward_scale=0.1", "allocator.actor_learning_rate=3e-4")
+SETS = ("allocator/network=set", "allocator.network.depth=1")
+ALONE = "allocator.n_agents=1"
 OURS = {
     "dual": ("dual",),
     "single (TD3)": ("td3",),
@@ -89,18 +92,27 @@ OURS = {
     "dual, fixed weight": ("dual", "allocator.confidence=0.0"),
     "dual, no delay": ("dual", "allocator.policy_delay=1"),
     "dual, no twin": ("dual", "allocator.n_critics=1"),
-    "dual, per-user worths": ("dual", "allocator/decoder=packing"),
-    "paper's form (mlp, Eq. 21)": ("paper_dual",),
-    "its mlp, our decoder": ("paper_dual", "allocator/decoder=prices", *BESIDE_REST),
-    "its Eq. 21, our sets: dual": ("dual", "allocator/decoder=paper", *FROM_NOTHING),
-    "its Eq. 21, our sets: single": ("td3", "allocator/decoder=paper", *FROM_NOTHING),
+    "dual, per-user worths": ("dual", "allocator/decoder=packing", "allocator.network.depth=1"),
+    "paper's form": ("paper_dual",),
+    "paper's, single": ("paper_dual", ALONE),
+    "paper's, no distillation": ("paper_dual", "allocator.distillation=0.0"),
+    "paper's, our sets": ("paper_dual", *SETS),
+    "paper's, above greedy, faster": ("paper_dual", *FASTER),
+    "paper's, above greedy, faster, single": ("paper_dual", *FASTER, ALONE),
+    "paper's, above greedy, faster, no distillation": ("paper_dual", *FASTER, "allocator.distillation=0.0"),
+    "paper's, our decoder": ("paper_dual", "allocator/decoder=prices"),
+    "paper's, our decoder and reward": ("paper_dual", "allocator/decoder=prices", *BESIDE_REST),
 }
 # Dual and single, of which one is to learn faster.
-PAIRS = (("dual", "single (TD3)"), ("its Eq. 21, our sets: dual", "its Eq. 21, our sets: single"))
-# Trained no further than SB3's agents.
-EARLY = "dual, at SB3's steps"
+PAIRS = (
+    ("dual", "single (TD3)"),
+    ("paper's form", "paper's, single"),
+    ("paper's, above greedy, faster", "paper's, above greedy, faster, single"),
+)
 SB3 = {"SB3 TD3": TD3, "SB3 SAC": SAC, "SB3 PPO": PPO}
 SB3_LOAD, SB3_USERS = "over", 25.0
+ABOVE, OF_BOUND = "above greedy %", "of bound %"
+SB3_EPOCHS = 4  # of ours: as many environment steps as SB3's agents get
 
 
 class Regions(NamedTuple):
@@ -128,15 +140,15 @@ class Bench:
         vms = execution_work(Scenario(), tasks).mean() / slot_s * max(USERS) * max(vms for _, vms in LOADS.values())
         return replace(Scenario(), short_slot_s=slot_s, max_users=MOST_USERS, max_vms=ceil(vms))
 
-    def regions(self, slot_s: float, seed: int, loads: dict[str, tuple[float, float]], users: tuple) -> Regions:
+    def regions(self, slot_s: float, seed: int) -> Regions:
         """Held-out traffic, rentals that fit its mean."""
         scenario = self.scenario(slot_s)
-        labels = [(load, n) for load in loads for n in users for _ in range(COPIES)]
+        labels = [(load, n) for load in LOADS for n in USERS for _ in range(COPIES)]
         tasks = RegionEnvironment(scenario, 0.0, 64, seed=0).state.tasks
         hertz = bandwidth_work(scenario, tasks).mean() / scenario.deadline_s
         vms = execution_work(scenario, tasks).mean() / slot_s
         level = torch.tensor([n for _, n in labels])
-        bandwidth, count = (torch.tensor([loads[load][i] for load, _ in labels]) * level for i in (0, 1))
+        bandwidth, count = (torch.tensor([LOADS[load][i] for load, _ in labels]) * level for i in (0, 1))
         held = self.relative[self.split :]
         draw = torch.Generator().manual_seed(seed)
         rows = torch.randint(len(held) - PERIODS, (len(labels),), generator=draw)
@@ -174,7 +186,7 @@ class Bench:
 
     def rule(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
         """A rule, or the bound."""
-        regions, scenario = self.regions(slot_s, seed, LOADS, USERS), self.scenario(slot_s)
+        regions, scenario = self.regions(slot_s, seed), self.scenario(slot_s)
         if name != "bound":
             return {"earned": self.judge(regions, partial(RULES[name]().allocate, scenario))}
         states = [state for state, _ in self.slots(regions, partial(Greedy().allocate, scenario))]
@@ -197,9 +209,9 @@ class Bench:
 
         def judged(weights: dict[str, torch.Tensor]) -> dict[str, float]:
             allocator.load_state_dict(weights)
-            return self.judge(self.regions(slot_s, seed, LOADS, USERS), partial(allocator.allocate, scenario))
+            return self.judge(self.regions(slot_s, seed), partial(allocator.allocate, scenario))
 
-        curve = Curve()
+        curve = Curve(min(SB3_EPOCHS, self.epochs))
         started = time.perf_counter()
         pl.Trainer(
             max_epochs=self.epochs,
@@ -213,25 +225,25 @@ class Bench:
         ).fit(allocator)
         return {
             "earned": judged(curve.best),
-            "early": judged(curve.first),
+            "early": judged(curve.early),
             "steps": curve.steps,
             "above_greedy": curve.above_greedy,
             "seconds": time.perf_counter() - started,
         }
 
     def sb3(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
-        """One of SB3's, in the region that it is judged in."""
-        scenario = self.scenario(slot_s)
-        regions = self.regions(slot_s, seed, {SB3_LOAD: LOADS[SB3_LOAD]}, (SB3_USERS,))
-        environment = regions.environment
+        """One of SB3's, in the kind of region that it is judged in."""
+        scenario, regions = self.scenario(slot_s), self.regions(slot_s, seed)
+        own = regions.labels.index((SB3_LOAD, SB3_USERS))
         task = gymnasium.make(
             "sliceoff/Region-v0",
             scenario=scenario,
             mean_users=SB3_USERS,
-            bandwidth_hz=float(environment.state.bandwidth_hz[0]),
-            n_vms=int(environment.state.n_vms[0]),
+            bandwidth_hz=float(regions.environment.state.bandwidth_hz[own]),
+            n_vms=int(regions.environment.state.n_vms[own]),
         )
-        steps = next(iter(json.loads(self.cell("agent", "dual", slot_s, seed).read_text())["steps"]))
+        dual = json.loads(self.cell("agent", "dual", slot_s, seed).read_text())
+        steps = dual["steps"][min(SB3_EPOCHS, self.epochs) - 1]
         started = time.perf_counter()
         agent = SB3[name]("MlpPolicy", task, seed=seed, device="cpu").learn(int(steps))
 
@@ -239,8 +251,12 @@ class Bench:
             action, _ = agent.predict(flatten(scenario, state).numpy(), deterministic=True)
             return decode(state, torch.as_tensor(action))
 
-        earned = self.judge(regions, allocate)
-        return {"earned": earned, "steps": [steps], "seconds": time.perf_counter() - started}
+        label = f"{SB3_LOAD} {SB3_USERS:g}"
+        return {
+            "early": {label: self.judge(regions, allocate)[label]},
+            "steps": [steps],
+            "seconds": time.perf_counter() - started,
+        }
 
     def cell(self, kind: str, name: str, slot_s: float, seed: int) -> Path:
         """Where a cell is kept."""
@@ -251,23 +267,25 @@ class Bench:
 class Curve(pl.Callback):
     """Environment steps of all agents together, and revenue over greedy's, at every evaluation; the best weights.
 
-    Those are what `main.py` deploys, too. Evaluations see the training part of the trace only.
+    Those are what `main.py` deploys, too. Evaluations see the training part of the trace only. `early` has the best of
+    the first evaluations.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_early: int) -> None:
+        self.n_early = n_early
         self.steps: list[float] = []
         self.above_greedy: list[float] = []
-        self.first: dict[str, Any] = {}
+        self.early: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note both."""
         self.steps.append(float(trainer.callback_metrics["train/env_steps"]))
         self.above_greedy.append(float(trainer.callback_metrics["val/above_greedy"]))
-        weights = copy.deepcopy(pl_module.state_dict())
-        self.first = self.first or weights
         if self.above_greedy[-1] == max(self.above_greedy):
-            self.best = weights
+            self.best = copy.deepcopy(pl_module.state_dict())
+        if len(self.steps) == self.n_early:
+            self.early = self.best
 
 
 def _by_label(labels: list[tuple[str, float]], values: torch.Tensor) -> dict[str, float]:
@@ -303,39 +321,74 @@ def report(bench: Bench, seeds: int) -> dict[str, float]:
     results: dict[str, float] = {}
     for slot_s in SLOTS_S:
         greedy, bound = read("rule", "greedy", slot_s), read("rule", "bound", slot_s)
-        who = [("rule", name) for name in RULES] + [("agent", name) for name in OURS] + [("sb3", name) for name in SB3]
         rows = []
-        for kind, name in who:
-            cells = read(kind, name, slot_s)
-            shown = {name: "earned"} | ({EARLY: "early"} if name == "dual" else {})
-            for label, key in shown.items():
-                earned = {seed: cell[key] for seed, cell in cells.items() if key in cell and seed in bound}
-                if not earned:
-                    continue
-                row: dict[str, object] = {"allocator": label, "seeds": len(earned)}
-                for load in LOADS:
-                    for title, base in (("above greedy %", greedy), ("of bound %", bound)):
-                        ratios = [_ratio(one, base[seed]["earned"], load) for seed, one in earned.items()]
-                        if any(ratio is None for ratio in ratios):
-                            continue
-                        shift = 1.0 if base is greedy else 0.0
-                        mean, half = interval([100 * (ratio - shift) for ratio in ratios if ratio is not None])
-                        results[f"{label}/{slot_s}/{load}/{title}"] = mean
-                        row[f"{load} {title}"] = f"{mean:+.2f} ±{half:.2f}" if shift else f"{mean:.1f}"
-                rows.append(row)
-        for title in ("above greedy %", "of bound %"):
+        for kind, name in [("rule", name) for name in RULES] + [("agent", name) for name in OURS]:
+            earned = {seed: cell["earned"] for seed, cell in read(kind, name, slot_s).items() if seed in bound}
+            if not earned:
+                continue
+            row: dict[str, object] = {"allocator": name, "seeds": len(earned)}
+            for load in LOADS:
+                row |= beside(f"{load} ", earned, greedy, bound, [f"{load} {n:g}" for n in USERS])
+            results |= {f"{name}/{slot_s}/{title}": value for title, (value, _) in numbers(row).items()}
+            rows.append(row)
+        for title in (ABOVE, OF_BOUND):
             columns = ["allocator", "seeds", *(f"{load} {title}" for load in LOADS)]
             if rows:
                 table(
                     f"{title}, short slot {slot_s} s, {bench.name} held out; mean over users {USERS}",
-                    [
-                        {column.removesuffix(f" {title}"): str(row.get(column, "")) for column in columns}
-                        for row in rows
-                    ],
+                    [{column.removesuffix(f" {title}"): shown(row[column]) for column in columns} for row in rows],
                 )
+    results |= report_sb3(read)
     for dual, single in PAIRS:
         results |= steps_to(dual, read("agent", dual, SLOTS_S[0]), read("agent", single, SLOTS_S[0]))
     return results
+
+
+def report_sb3(read: Callable[[str, str, float], dict[int, dict]]) -> dict[str, float]:
+    """SB3's agents, ours after as many environment steps, and the rules, in the region that SB3's were made for."""
+    slot_s, label = SLOTS_S[0], f"{SB3_LOAD} {SB3_USERS:g}"
+    greedy, bound = read("rule", "greedy", slot_s), read("rule", "bound", slot_s)
+    who = [("rule", name, "earned") for name in RULES] + [("agent", name, "early") for name in OURS]
+    rows = []
+    for kind, name, key in [*who, *(("sb3", name, "early") for name in SB3)]:
+        cells = {seed: cell for seed, cell in read(kind, name, slot_s).items() if seed in bound}
+        if cells:
+            earned = {seed: cell[key] for seed, cell in cells.items()}
+            rows.append({"allocator": name, "seeds": len(cells)} | beside("", earned, greedy, bound, [label]))
+    if not rows:
+        return {}
+    table(
+        f"{label} users, short slot {slot_s} s, agents after the environment steps of {SB3_EPOCHS} epochs of dual",
+        [{column: shown(value) for column, value in row.items()} for row in rows],
+    )
+    return {f"{row['allocator']}/{label}/{title}": mean for row in rows for title, (mean, _) in numbers(row).items()}
+
+
+def beside(
+    prefix: str, earned: dict[int, dict], greedy: dict[int, dict], bound: dict[int, dict], labels: list[str]
+) -> dict[str, object]:
+    """Mean and half interval over seeds of the revenue in some regions together, beside greedy's and the bound."""
+
+    def ratios(base: dict[int, dict]) -> list[float]:
+        return [
+            100 * sum(one[label] for label in labels) / sum(base[seed]["earned"][label] for label in labels)
+            for seed, one in earned.items()
+        ]
+
+    return {
+        f"{prefix}{ABOVE}": interval([ratio - 100 for ratio in ratios(greedy)]),
+        f"{prefix}{OF_BOUND}": interval(ratios(bound)),
+    }
+
+
+def numbers(row: dict[str, object]) -> dict[str, tuple[float, float]]:
+    """The entries of a row that have a mean and a half interval."""
+    return {name: value for name, value in row.items() if isinstance(value, tuple)}
+
+
+def shown(value: object) -> str:
+    """For people."""
+    return f"{value[0]:+.2f} ±{value[1]:.2f}" if isinstance(value, tuple) else str(value)
 
 
 def steps_to(name: str, dual: dict[int, dict], single: dict[int, dict]) -> dict[str, float]:
@@ -374,12 +427,6 @@ def _share_of_steps(learner: dict, yardstick: dict, agents: int) -> float:
     if reached == len(learner["steps"]):
         return 1.0
     return min(learner["steps"][reached] / agents / yardstick["steps"][-1], 1.0)
-
-
-def _ratio(earned: dict[str, float], base: dict[str, float], load: str) -> float | None:
-    """Revenue over the base's, all users of the load together; None where the load was not judged."""
-    names = [name for name in earned if name.rsplit(" ", 1)[0] == load]
-    return sum(earned[name] for name in names) / sum(base[name] for name in names) if names else None
 
 
 def main() -> None:

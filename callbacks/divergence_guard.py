@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from math import inf, isfinite
 
 import lightning.pytorch as pl
+import torch
+from torch import nn
 
 
 class Diverged(RuntimeError):
@@ -12,13 +14,13 @@ class Diverged(RuntimeError):
 
 
 class DivergenceGuard(pl.Callback):
-    """After every training step, look at all logged metrics; raise `Diverged` at the first sign of divergence.
+    """After every training step, look at all logged metrics and weights; raise `Diverged` at the first bad sign.
 
     Raising, rather than asking Lightning to stop, keeps the checkpoints as they were before.
 
     Args:
-        limits: largest absolute value by metric, such as `{"train/q": 1000.0}`. A metric that is not finite is
-            divergence in any case.
+        limits: largest absolute value by metric, such as `{"train/q": 1000.0}`. A metric or a weight that is not
+            finite is divergence in any case.
     """
 
     def __init__(self, limits: Mapping[str, float | int] | None = None):
@@ -28,10 +30,10 @@ class DivergenceGuard(pl.Callback):
         """Look.
 
         Raises:
-            Diverged: names the metric, its value, and the last checkpoint written before.
+            Diverged: names the metric or weight, its value, and the last checkpoint written before.
         """
         metrics = {name: value for name, value in trainer.callback_metrics.items() if value.numel() == 1}
-        reason = diverged({name: float(value) for name, value in metrics.items()}, self._limits)
+        reason = diverged({name: float(value) for name, value in metrics.items()}, self._limits) or broken(pl_module)
         if reason is not None:
             raise Diverged(f"{reason} in epoch {trainer.current_epoch}; {_last_good(trainer)}")
 
@@ -44,6 +46,16 @@ def diverged(metrics: Mapping[str, float], limits: Mapping[str, float | int]) ->
         if abs(value) > limits.get(name, inf):
             return f"{name} is {value:.4g}, beyond its limit {limits[name]:g}"
     return None
+
+
+def broken(module: nn.Module) -> str | None:
+    """The first parameter that is not finite, or None."""
+    weights = {name: weight.detach() for name, weight in module.named_parameters()}
+    # Infinity and NaN survive a norm: one pass over all weights.
+    norms = torch._foreach_norm(list(weights.values())) if weights else ()
+    return next(
+        (f"weight {name} is not finite" for name, norm in zip(weights, norms, strict=True) if not norm.isfinite()), None
+    )
 
 
 def _last_good(trainer: pl.Trainer) -> str:

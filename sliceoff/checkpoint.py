@@ -139,15 +139,49 @@ def load(path: str | Path, expect: type[Module]) -> Module:
         InputError: the file is missing or unreadable, or holds another kind of module than `expect`.
     """
     content = read(path, expect)
-    cls = _locate(content["spec"]["class"])
     module = build(content["spec"])
+    _fill(module, content, f"{path} was written by another version")
+    return module  # type: ignore[return-value]
+
+
+def load_weights(path: str | Path, module: Module) -> Module:
+    """Put the weights saved at `path` into `module`, which keeps its own options, and return it in eval mode.
+
+    Options that the module lists in its `weights_need`, as dotted names in its spec, must be those that the weights
+    were trained with.
+
+    Raises:
+        InputError: the file is missing or unreadable, holds another kind of module, or does not fit.
+    """
+    content = read(path, type(module))
+    saved, current = content["spec"]["arguments"], module.spec["arguments"]  # type: ignore[union-attr, index]
+    for name in getattr(module, "weights_need", ()):
+        before, now = _item(saved, name), _item(current, name)
+        if None not in (before, now) and (place := differing(before, now, name)) is not None:
+            key = place.replace(".arguments", "").removesuffix(".class")
+            raise InputError(
+                f"{path} was trained with {key}={_item(saved, place)}, configured is {_item(current, place)}; "
+                f"configure it as the run was"
+            )
+    _fill(module, content, f"{path} does not fit what is configured")
+    return module
+
+
+def _fill(module: nn.Module, content: Mapping[str, Any], complaint: str) -> None:
     try:
         module.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        raise InputError(
-            f"{path} does not fit {cls.__name__} ({_first_line(error)}); it was written by another version"
-        ) from error
-    return module.eval()  # type: ignore[return-value]
+        # Torch's first line only says that there are more.
+        reason = " ".join(str(error).splitlines()[1].split())
+        raise InputError(f"{complaint} ({type(module).__name__}: {reason})") from error
+    module.eval()
+
+
+def _item(options: Any, name: str) -> Any:
+    """An option of a spec's arguments by its dotted name; those of a described class lie in its `arguments`."""
+    for key in name.split("."):
+        options = options.get(key, options.get("arguments", {}).get(key)) if isinstance(options, Mapping) else None
+    return options
 
 
 def differing(saved: Any, current: Any, name: str = "") -> str | None:

@@ -142,18 +142,27 @@ class Parts:
     def forecaster(self) -> Forecaster:
         """The predictor: from `init.predictor`'s checkpoint, or new and not yet fitted."""
         data = self.datamodule.description
-        loaded = self._loaded("predictor", self._build("predictor", **data))
+        if (path := self._cfg.init.predictor) is None:
+            return self._build("predictor", **data)
+        loaded = checkpoint.load(path, expect=Forecaster)
         if (reason := unsuited(loaded.spec["arguments"], data)) is not None:
             raise InputError(
-                f"init.predictor={self._cfg.init.predictor} {reason}; set the data and windows that it was fitted for, "
-                f"or tune it to these (job=finetune)"
+                f"init.predictor={path} {reason}; set the data and windows that it was fitted for, or tune it to these "
+                f"(job=finetune)"
             )
         return loaded
 
     @cached_property
     def allocator(self) -> Allocator:
-        """The allocator: a rule, a checkpoint's agent, or a new agent not yet trained."""
-        return self._loaded("allocator", self._allocator("allocator"))
+        """The allocator as configured: a rule, or an agent, untrained or with the weights that `init.allocator` has."""
+        allocator = self._allocator("allocator")
+        if (path := self._cfg.init.allocator) is None:
+            return allocator
+        if not isinstance(allocator, pl.LightningModule):
+            raise InputError(
+                f"init.allocator={path}: the allocator is a rule and takes no weights; drop init.allocator"
+            )
+        return checkpoint.load_weights(path, allocator)
 
     def has_checkpoint(self, module: str) -> bool:
         """Whether `init` names a checkpoint for the module (`predictor` or `allocator`)."""
@@ -246,14 +255,6 @@ class Parts:
             bandwidth_options_hz=self.offers.bandwidth_hz[0].tolist(),
             vm_options=self.offers.n_vms[0].tolist(),
         )
-
-    def _loaded(self, module: str, new):
-        path = self._cfg.init[module]
-        if path is None:
-            return new
-        if not isinstance(new, pl.LightningModule):
-            raise InputError(f"init.{module}={path}: {module} is a rule and takes no checkpoint; drop init.{module}")
-        return checkpoint.load(path, expect=type(new))
 
     def _build(self, key: str, **added: Any) -> Any:
         """Instantiate the config node at `key`; what goes wrong there is told with the key.

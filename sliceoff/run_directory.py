@@ -1,5 +1,6 @@
 """The directory every run leaves behind: config, summary, results table, checkpoints, report."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ class RunDirectory:
         """
         if self.resume:
             return self._wanted
+        self._new_parents = [parent for parent in self._wanted.parents if not parent.exists()]
         try:
             path = _create_unused(self._wanted)
         except OSError as error:
@@ -63,9 +65,12 @@ class RunDirectory:
         self.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
 
     def discard(self) -> None:
-        """Remove a new run's directory: its input turned out to be wrong. A resumed run's files are kept."""
+        """Remove a new run's directory, and those made for it: its input was wrong. A resumed run's files are kept."""
         if self.created and not self.resume:
             shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another run has begun in one of them
+                for parent in self._new_parents:
+                    parent.rmdir()
 
 
 def logs_of(run: Path) -> dict[str, polars.DataFrame]:

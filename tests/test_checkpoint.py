@@ -70,7 +70,7 @@ def test_another_kind_of_module_is_refused(tmp_path, module):
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path, module):
-    with pytest.raises(InputError, match="does not fit Whole"):
+    with pytest.raises(InputError, match=r"another version \(Whole: Missing key"):
         checkpoint.load(saved(tmp_path, module, state_dict={}), expect=Whole)
 
 
@@ -106,3 +106,21 @@ def test_the_first_difference_between_descriptions_is_named(module):
     assert checkpoint.differing(module.spec, wider.spec) == "body.arguments.width"
     assert checkpoint.differing({"x": torch.ones(2)}, {"x": torch.ones(2)}) is None
     assert checkpoint.differing({"x": torch.ones(2)}, {"x": torch.zeros(2)}) == "x"
+
+
+def test_weights_go_into_a_module_with_options_of_its_own(tmp_path, module):
+    path, other = saved(tmp_path, module), Whole(partial(Body, width=3), "gru")
+    loaded = checkpoint.load_weights(path, other)
+    assert loaded is other
+    assert loaded.name == "gru"
+    assert not loaded.training
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), module.parameters(), strict=True))
+
+
+def test_weights_need_the_options_that_the_module_says(tmp_path, module):
+    path, other = saved(tmp_path, module), Whole(partial(Body, width=4), "informer")
+    with pytest.raises(InputError, match=r"does not fit what is configured \(Whole: size mismatch"):
+        checkpoint.load_weights(path, other)
+    other.weights_need = ("name", "body.class", "body")
+    with pytest.raises(InputError, match=r"was trained with body\.width=3, configured is 4"):
+        checkpoint.load_weights(path, other)

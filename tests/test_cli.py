@@ -103,6 +103,9 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["mean_users=51"], "region.max_users=50"),
         (["predictor._target_=nowhere.Thing"], "nowhere"),
         (["job=fit_allocator", "allocator=greedy"], "rule"),
+        (["allocator=greedy", "init.allocator=absent.ckpt"], "takes no weights"),
+        (["init.allocator=absent.ckpt"], "absent.ckpt"),
+        (["job=fit_allocator", "allocator.learning_starts=16000"], "never reached"),
     ],
 )
 def test_bad_input_is_one_line_exit_2_and_no_run_directory(cli, tmp_path, arguments, message):

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from sliceoff.allocator import distillation, td3
 from sliceoff.allocator.networks import Network
 from sliceoff.allocator.replay import Transition
+from sliceoff.checks import between, count, not_negative
 from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
@@ -60,29 +61,16 @@ class Agents(nn.Module):
         super().__init__()
         if n_agents not in (1, 2):
             raise InputError(f"allocator.n_agents={n_agents}: one agent, or two that distil from each other")
-        for name, value, low, high in (
-            ("n_critics", n_critics, 1, None),
-            ("gamma", gamma, 0, 1),
-            ("tau", tau, 0, 1),
-            ("policy_delay", policy_delay, 1, None),
-            ("target_policy_noise", target_policy_noise, 0, None),
-            ("target_noise_clip", target_noise_clip, 0, None),
-            ("distillation", distillation, 0, None),
-            ("confidence", confidence, 0, None),
-        ):
-            if value < low or (high is not None and value > high):
-                limits = f"at least {low}" if high is None else f"between {low} and {high}"
-                raise InputError(f"allocator.{name}={value} must be {limits}")
         self.n_agents = n_agents
-        self.n_critics = n_critics
-        self.gamma = gamma
-        self.tau = tau
-        self.policy_delay = policy_delay
-        self.target_policy_noise = target_policy_noise
-        self.target_noise_clip = target_noise_clip
-        self.distillation = distillation
-        self.confidence = confidence
-        self.exponent_clip = exponent_clip
+        self.n_critics = count("allocator.n_critics", n_critics)
+        self.gamma = between("allocator.gamma", gamma, 0, 1)
+        self.tau = between("allocator.tau", tau, 0, 1)
+        self.policy_delay = count("allocator.policy_delay", policy_delay)
+        self.target_policy_noise = not_negative("allocator.target_policy_noise", target_policy_noise)
+        self.target_noise_clip = not_negative("allocator.target_noise_clip", target_noise_clip)
+        self.distillation = not_negative("allocator.distillation", distillation)
+        self.confidence = not_negative("allocator.confidence", confidence)
+        self.exponent_clip = not_negative("allocator.exponent_clip", exponent_clip)
         self.network = network(n_agents=n_agents, n_critics=n_critics)
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.register_buffer("xi_spread", torch.zeros(n_agents))
@@ -175,7 +163,7 @@ class Agents(nn.Module):
         own_action = self.network.actor(met)
         with torch.no_grad():
             own_value = distillation.state_value(self.network.critic(met, own_action, self.n_critics))
-            xi = distillation.advantage(peer_value, own_value)
+            xi = distillation.advantage(peer_value, own_value).to(self.xi_spread.dtype)  # shorter under autocast
             self.xi_spread.copy_(distillation.running_spread(self.xi_spread, xi))
             weight = distillation.confidence(xi, self.xi_spread, self.confidence, self.exponent_clip)
         loss = distillation.distillation_loss(own_action, peer_action, weight, acting(met, action))
@@ -192,9 +180,7 @@ class Agents(nn.Module):
         }
 
 
-def acting(
-    observation: Observation, action: Float[Tensor, "agents batch rows actions"]
-) -> Bool[Tensor, "agents batch rows"]:
+def acting(observation: Observation, action: Float[Tensor, "*batch rows actions"]) -> Bool[Tensor, "*batch rows"]:
     """Which rows of an action count: those of present users, or the region's only one."""
     present = observation.present
     return present if action.shape[-2] == present.shape[-1] else torch.ones_like(present[..., :1])

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
@@ -18,6 +19,7 @@ from sliceoff.allocator.decoder import Decoder, mean
 from sliceoff.allocator.networks import Network
 from sliceoff.allocator.perspectives import Perspectives
 from sliceoff.allocator.replay import Ring, Transition
+from sliceoff.checks import count, not_negative, one_of, positive, whole
 from sliceoff.errors import InputError
 from sliceoff.region import (
     Allocation,
@@ -78,8 +80,9 @@ class LearningAllocator(pl.LightningModule):
         policy: who acts in `allocate`: the current agent, its peer, or per state whoever is worth more there.
         n_copies: regions per agent.
         exploration_noise: standard deviation of the noise on actions.
-        buffer_size: transitions kept per agent, a multiple of `n_copies`.
+        buffer_size: transitions kept per agent.
         batch_size: transitions per agent and update.
+        env_steps, gradient_steps: of one training step; `update_to_data` is what they come to.
         capacity: range of what is rented over what is needed.
         steps_per_epoch: training steps per epoch.
         validation_copies, validation_slots: regions and slots of each evaluation.
@@ -90,6 +93,7 @@ class LearningAllocator(pl.LightningModule):
     """
 
     automatic_optimization = False
+    weights_need = ("n_agents", "n_critics", "observation", "network", "decoder.class")
 
     def __init__(
         self,
@@ -125,50 +129,29 @@ class LearningAllocator(pl.LightningModule):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "agents", "__class__")}
         scenario = scenario if isinstance(scenario, Scenario) else Scenario(**scenario)
         self.spec = checkpoint.describe(type(self), {**arguments, **agents, "scenario": dataclasses.asdict(scenario)})
-        for name, value, options in (
-            ("observation", observation, ("full", "paper")),
-            ("policy", policy, ("hybrid", "current", "peer")),
-            ("reward", reward, ("revenue", "above_greedy", "above_rest")),
-        ):
-            if value not in options:
-                raise InputError(f"allocator.{name}={value!r} is not one of {', '.join(options)}")
-        counts = ("batch_size", "buffer_size", "n_copies", "env_steps", "slots_per_rental", "steps_per_epoch")
-        for name in (
-            *counts,
-            "validation_copies",
-            "validation_slots",
-            "actor_learning_rate",
-            "critic_learning_rate",
-            "reward_scale",
-        ):
-            if arguments[name] <= 0:
-                raise InputError(f"allocator.{name}={arguments[name]} is not above zero")
-        for name in ("gradient_steps", "learning_starts", "exploration_noise"):
-            if arguments[name] < 0:
-                raise InputError(f"allocator.{name}={arguments[name]} is below zero")
+        self.scenario = scenario
+        self.observation: Literal["full", "paper"] = one_of("allocator.observation", observation, ("full", "paper"))
+        self.policy: Policy = one_of("allocator.policy", policy, ("hybrid", "current", "peer"))
+        self.reward = one_of("allocator.reward", reward, ("revenue", "above_greedy", "above_rest"))
+        self.reward_scale = positive("allocator.reward_scale", reward_scale)
+        self.actor_learning_rate = positive("allocator.actor_learning_rate", actor_learning_rate)
+        self.critic_learning_rate = positive("allocator.critic_learning_rate", critic_learning_rate)
+        self.batch_size = count("allocator.batch_size", batch_size)
+        self.buffer_size = count("allocator.buffer_size", buffer_size)
+        self.learning_starts = whole("allocator.learning_starts", learning_starts)
+        self.exploration_noise = not_negative("allocator.exploration_noise", exploration_noise)
+        self.n_copies = count("allocator.n_copies", n_copies)
+        self.env_steps = count("allocator.env_steps", env_steps)
+        self.gradient_steps = whole("allocator.gradient_steps", gradient_steps)
+        self.slots_per_rental = count("allocator.slots_per_rental", slots_per_rental)
+        self.steps_per_epoch = count("allocator.steps_per_epoch", steps_per_epoch)
+        self.validation_copies = count("allocator.validation_copies", validation_copies)
+        self.validation_slots = count("allocator.validation_slots", validation_slots)
+        self.seed = whole("allocator.seed", seed)
         if buffer_size < max(n_copies, learning_starts):
             raise InputError(
                 f"allocator.buffer_size={buffer_size} is below n_copies={n_copies} or learning_starts={learning_starts}"
             )
-        self.scenario = scenario
-        self.observation: Literal["full", "paper"] = observation  # type: ignore[assignment]  # checked above
-        self.policy: Policy = policy  # type: ignore[assignment]
-        self.reward = reward
-        self.reward_scale = reward_scale
-        self.actor_learning_rate = actor_learning_rate
-        self.critic_learning_rate = critic_learning_rate
-        self.batch_size = batch_size
-        self.buffer_size = buffer_size
-        self.learning_starts = learning_starts
-        self.exploration_noise = exploration_noise
-        self.n_copies = n_copies
-        self.env_steps = env_steps
-        self.gradient_steps = gradient_steps
-        self.slots_per_rental = slots_per_rental
-        self.steps_per_epoch = steps_per_epoch
-        self.validation_copies = validation_copies
-        self.validation_slots = validation_slots
-        self.seed = seed
         self.decoder = decoder()
         self.agents = Agents(
             lambda **counted: network(
@@ -187,12 +170,14 @@ class LearningAllocator(pl.LightningModule):
 
     # Deployment
 
-    @torch.no_grad()
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Allocate by the deployed policy; deterministic."""
-        device = state.bandwidth_hz.device
+        return self._allocate(self.policy, scenario, state)
+
+    @torch.no_grad()
+    def _allocate(self, policy: Policy, scenario: Scenario, state: RegionState) -> Allocation:
         observation = Observation(*(x.to(self.device) for x in observe(scenario, state, self.observation)))
-        return self.decoder(scenario, state, self.agents.act(observation, self.policy).to(device))
+        return self.decoder(scenario, state, self.agents.act(observation, policy).to(state.bandwidth_hz))
 
     # Training
 
@@ -212,8 +197,18 @@ class LearningAllocator(pl.LightningModule):
         """One step is one whole evaluation."""
         return range(1)
 
+    @property
+    def update_to_data(self) -> float:
+        """Updates of every agent per transition that it makes."""
+        return self.gradient_steps / (self.env_steps * self.n_copies)
+
     def on_train_start(self) -> None:
-        """Make the regions and the ring, or take them from the checkpoint."""
+        """Make the regions and the ring, or take them from the checkpoint.
+
+        Raises:
+            InputError: as configured, nothing could be learned.
+        """
+        self._check_can_learn()
         self._experience = Experience(
             environment=self._regions(),
             shadow=self._regions(),
@@ -224,6 +219,23 @@ class LearningAllocator(pl.LightningModule):
         if self._saved_experience is not None:
             self._experience.load_state_dict(self._saved_experience, self.device)
             self._saved_experience = None
+
+    def _check_can_learn(self) -> None:
+        if self.scenario.price == 0:
+            raise InputError("region.price=0 leaves nothing to learn from; set a price above zero")
+        if self.trainer.precision not in ("32-true", "bf16-mixed"):
+            raise InputError(
+                f"trainer.allocator.precision={self.trainer.precision}: the allocator trains in 32-true or bf16-mixed"
+            )
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 0 or self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning's
+            return
+        most = epochs * int(self.trainer.num_training_batches) * self.env_steps * self.n_copies
+        if most < self.learning_starts:
+            raise InputError(
+                f"allocator.learning_starts={self.learning_starts} is never reached: trainer.allocator.max_epochs="
+                f"{epochs} makes {most} transitions per agent; raise the latter or lower the former"
+            )
 
     def _regions(self) -> RegionEnvironment:
         """All agents' regions for training; `_perspectives` says later what is rented in them."""
@@ -245,8 +257,10 @@ class LearningAllocator(pl.LightningModule):
             logged |= self._learn(experience)
         logged["env_steps"] = float(experience.environment.steps * experience.environment.n_copies)
         logged["updates"] = self.agents.updates.float()
+        logged["update_to_data"] = self.update_to_data
         self.log_dict({f"train/{name}": value for name, value in logged.items()}, batch_size=1)
 
+    @torch.no_grad()
     def _act(self, experience: "Experience") -> dict[str, Any]:
         """`env_steps` steps of every agent in its own regions."""
         environment, agents = experience.environment, self.agents.n_agents
@@ -260,7 +274,8 @@ class LearningAllocator(pl.LightningModule):
                     regions.rent(bandwidth_hz, n_vms)
             state = environment.state
             seen = self._observed(state)
-            action = self._explored(seen, experience)
+            policy = self.agents.network.actor(seen)
+            action = self._explored(policy, experience)
             # What comes next is seen under the same rental: a rental is worth what it earns while it lasts.
             following, outcome = environment.step(self.decoder(self.scenario, state, action.flatten(0, 1)))
             reward = self._reward(experience.shadow, outcome).unflatten(0, (agents, -1))
@@ -270,17 +285,17 @@ class LearningAllocator(pl.LightningModule):
                 )
             )
             revenue += outcome.revenue.sum(-1).unflatten(0, (agents, -1)).mean(-1)
-            saturated += saturated_share(action, seen)
+            saturated += saturated_share(policy, seen)
         return {
             "revenue_current": revenue[0] / self.env_steps,
             "revenue_peer": revenue[-1] / self.env_steps,
             "saturated": saturated / self.env_steps,
         }
 
-    def _explored(self, seen: Observation, experience: "Experience") -> Float[Tensor, "agents copies rows actions"]:
+    def _explored(
+        self, action: Float[Tensor, "agents copies rows actions"], experience: "Experience"
+    ) -> Float[Tensor, "agents copies rows actions"]:
         """The policies' actions with noise; evenly random ones before learning starts."""
-        with torch.no_grad():
-            action = self.agents.network.actor(seen)
         if experience.ring.size < self.learning_starts:
             return 2 * torch.rand(action.shape, generator=experience.generator, device=self.device) - 1
         return td3.explore(action, self._noise(action.shape, experience.generator), self.exploration_noise)
@@ -327,26 +342,31 @@ class LearningAllocator(pl.LightningModule):
         if self._yardsticks is None:
             self._yardsticks = self._measure_yardsticks()
         greedy, bound = self._yardsticks
-        deployed = self.policy
-        policies: tuple[Policy, ...] = ("hybrid", "current", "peer")
-        for policy in policies:
-            self.policy = policy
-            outcomes = list(self._rollout(self))
-            revenue = self._per_slot(outcomes)
-            self.log(f"val/revenue_{policy}", revenue, batch_size=1)
-            if policy == deployed:
-                self.log("val/revenue", revenue, batch_size=1, prog_bar=True)
-                self.log("val/above_greedy", revenue / greedy - 1, batch_size=1, prog_bar=True)
-                if bound is not None:
-                    self.log("val/of_bound", revenue / bound, batch_size=1)
-                self.log_dict(done_by_priority(self.scenario, outcomes), batch_size=1)
-        self.policy = deployed
+        # A single agent is its own peer.
+        policies: tuple[Policy, ...] = ("hybrid", "current", "peer") if self.agents.n_agents > 1 else (self.policy,)
+        slots = {policy: list(self._rollout(partial(self._allocate, policy))) for policy in policies}
+        for policy, outcomes in slots.items():
+            self.log(f"val/revenue_{policy}", self._per_slot(outcomes), batch_size=1)
+        deployed = slots[self.policy]
+        revenue = self._per_slot(deployed)
+        self.log("val/revenue", revenue, batch_size=1, prog_bar=True)
+        self.log("val/above_greedy", revenue / greedy - 1, batch_size=1, prog_bar=True)
+        if bound is not None:
+            self.log("val/of_bound", revenue / bound, batch_size=1)
+        self.log("val/saturated", self._saturated([state for state, _ in deployed]), batch_size=1)
+        self.log_dict(done_by_priority(self.scenario, deployed), batch_size=1)
 
     def evaluate(self, allocator: AllocatorProtocol) -> float:
         """Revenue per region and slot of any allocator; all face the same tasks, traffic and rentals."""
-        return self._per_slot(self._rollout(allocator))
+        return self._per_slot(self._rollout(allocator.allocate))
 
-    def _rollout(self, allocator: AllocatorProtocol) -> Iterator[tuple[RegionState, Outcome]]:
+    def _saturated(self, states: Sequence[RegionState]) -> Tensor:
+        seen = [observe(self.scenario, state, self.observation) for state in states]
+        return torch.stack([saturated_share(self.agents.act(each, self.policy), each) for each in seen]).mean()
+
+    def _rollout(
+        self, allocate: Callable[[Scenario, RegionState], Allocation]
+    ) -> Iterator[tuple[RegionState, Outcome]]:
         """States and outcomes of one evaluation."""
         seed = self.seed + _VALIDATION
         mean_users, bandwidth_hz, n_vms = self._perspectives.draw(
@@ -363,12 +383,12 @@ class LearningAllocator(pl.LightningModule):
         )
         for _ in range(self.validation_slots):
             state = environment.state
-            _, outcome = environment.step(allocator.allocate(self.scenario, state))
+            _, outcome = environment.step(allocate(self.scenario, state))
             yield state, outcome
 
     def _measure_yardsticks(self) -> tuple[float, float | None]:
         """What `Greedy` earns per region and slot, and what nobody can exceed (known for `lindley` queues only)."""
-        slots = list(self._rollout(Greedy()))
+        slots = list(self._rollout(Greedy().allocate))
         greedy = self._per_slot(slots)
         if self.scenario.queue != "lindley":
             return greedy, None
@@ -422,8 +442,8 @@ class Experience:
         self.draws.set_state(state["draws"])
 
 
-def saturated_share(action: Float[Tensor, "agents batch rows actions"], observation: Observation) -> Float[Tensor, ""]:
-    """Part of the actions that lie at a bound, absent users' ones left out."""
+def saturated_share(action: Float[Tensor, "*batch rows actions"], observation: Observation) -> Float[Tensor, ""]:
+    """Part of a policy's actions that lie at a bound, absent users' ones left out."""
     counts = acting(observation, action)
     return ((action.abs() > _SATURATED).float().mean(-1) * counts).sum() / counts.sum().clamp_min(1)
 

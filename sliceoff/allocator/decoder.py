@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sliceoff.errors import InputError
+from sliceoff.checks import at_least, count, not_negative, positive
 from sliceoff.region import Allocation, RegionState, Scenario, Tasks, bandwidth_work, execution_work, serve
 from sliceoff.region.packing import pack
 from sliceoff.region.rules import normalise
@@ -86,15 +86,9 @@ class Packing(Decoder):
 
     def __init__(self, stride: int = 3, worth_range: float | int = 1.0, tilt_range: float | int = 3.0):
         super().__init__()
-        if stride < 1:
-            raise InputError(f"decoder.stride={stride} is not above zero")
-        if worth_range < 0 or tilt_range < 1:
-            raise InputError(
-                f"decoder.worth_range={worth_range} must be at least zero, decoder.tilt_range={tilt_range} at least one"
-            )
-        self.stride = stride
-        self.worth_range = worth_range
-        self.tilt_range = tilt_range
+        self.stride = count("allocator.decoder.stride", stride)
+        self.worth_range = not_negative("allocator.decoder.worth_range", worth_range)
+        self.tilt_range = at_least("allocator.decoder.tilt_range", tilt_range, 1)
 
     def action_shape(self, n_users: int) -> tuple[int, int]:
         """Two per user."""
@@ -129,13 +123,9 @@ class Prices(Decoder):
 
     def __init__(self, stride: int = 6, room: float | int = 1.35, room_range: float | int = 1.6):
         super().__init__()
-        if stride < 1:
-            raise InputError(f"decoder.stride={stride} is not above zero")
-        if room <= 0 or room_range < 1:
-            raise InputError(f"decoder.room={room} must be above zero, decoder.room_range={room_range} at least one")
-        self.stride = stride
-        self.room = room
-        self.room_range = room_range
+        self.stride = count("allocator.decoder.stride", stride)
+        self.room = positive("allocator.decoder.room", room)
+        self.room_range = at_least("allocator.decoder.room_range", room_range, 1)
 
     def action_shape(self, n_users: int) -> tuple[int, int]:
         """Two per region."""

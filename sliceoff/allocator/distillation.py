@@ -49,7 +49,7 @@ def distillation_loss(
     weight: Float[Tensor, "agents batch"],
     acting: Bool[Tensor, "agents batch rows"],
 ) -> Float[Tensor, ""]:
-    """Eq. 26: `E_{s ~ peer}[ 1/2 |pi(s) - pi~(s)|^2 exp(alpha xi) ]`, the square averaged over the action's numbers.
+    """Eq. 26: `E_{s ~ peer}[ 1/2 |pi(s) - pi~(s)|^2 exp(alpha xi) ]`.
 
     Neither the peer's action nor the weight carries a gradient.
 
@@ -58,8 +58,7 @@ def distillation_loss(
         acting: rows that count: the present users' ones.
         weight: `confidence`; one per state, multiplied with one squared distance per state.
     """
-    distance = (action - peer_action.detach()).square().mean(-1)
-    distance = (distance * acting).sum(-1) / acting.sum(-1).clamp_min(1)
+    distance = ((action - peer_action.detach()).square().sum(-1) * acting).sum(-1)
     return (weight.detach() * distance / 2).mean(-1).sum()
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sliceoff.errors import InputError
+from sliceoff.checks import count, counts, whole
 from sliceoff.region import Observation
 
 # Users that a sum is divided by, to be about 1.
@@ -96,10 +96,7 @@ class MLPNetwork(Network):
         hidden: Sequence[int] = (400, 300),
     ):
         super().__init__()
-        if not hidden or min(hidden) < 1:
-            raise InputError(
-                f"network.hidden={list(hidden)} must name at least one width above zero, such as [400, 300]"
-            )
+        counts("allocator.network.hidden", hidden)
         n_inputs = region_features + n_users * user_features
         self.actor = MLPActor(n_agents, n_inputs, action_shape, hidden)
         self.critic = MLPCritic(n_agents * n_critics, n_inputs + prod(action_shape), hidden)
@@ -230,8 +227,8 @@ class SetNetwork(Network):
         depth: int = 1,
     ):
         super().__init__()
-        if width < 1 or depth < 0:
-            raise InputError(f"network.width={width} must be above zero, network.depth={depth} at least zero")
+        count("allocator.network.width", width)
+        whole("allocator.network.depth", depth)
         self.actor = SetActor(n_agents, region_features, user_features, action_shape, width, depth)
         self.critic = SetCritic(n_agents * n_critics, region_features, user_features, action_shape, width, depth)
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sliceoff.checks import numbers
 from sliceoff.errors import InputError
 from sliceoff.region import RegionEnvironment, Scenario, bandwidth_work, execution_work
 
@@ -34,8 +35,8 @@ class Perspectives:
         vm_options: Sequence[int],
         capacity: Sequence[float | int],
     ):
-        low, high = capacity
-        if not 0 < low <= high:
+        bounds = numbers("allocator.capacity", capacity)
+        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
             raise InputError(f"allocator.capacity={list(capacity)} is not a pair 0 < low <= high")
         if not bandwidth_options_hz or not vm_options:
             raise InputError("allocator: nothing to rent; the offers must name at least one bandwidth and one VM count")
@@ -44,7 +45,7 @@ class Perspectives:
         self._traffic = mean_users.flatten().double().clamp(max=scenario.max_users)
         self._bandwidth = torch.tensor(bandwidth_options_hz, dtype=torch.float64)
         self._vms = torch.tensor(vm_options, dtype=torch.float64)
-        self._capacity = torch.tensor([low, high], dtype=torch.float64).log()
+        self._capacity = torch.tensor(bounds, dtype=torch.float64).log()
         tasks = RegionEnvironment(scenario, mean_users=0.0, n_copies=64, seed=0).state.tasks
         self._bandwidth_per_user = bandwidth_work(scenario, tasks).double().mean() / scenario.deadline_s
         self._vms_per_user = execution_work(scenario, tasks).double().mean() / scenario.short_slot_s

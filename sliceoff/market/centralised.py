@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from sliceoff.checks import count
 from sliceoff.errors import InputError
 from sliceoff.market.outcome import Outcome, nobody_hired
 from sliceoff.market.program import Dispatch, DispatchProgram
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.search import Composite, Negotiation, Search
 from sliceoff.market.servers import Followers, Rational, Servers
-from sliceoff.slicing.checks import count
 
 _DECIDED = ("dispatch", "hosted", "bought", "payments")
 

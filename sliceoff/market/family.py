@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from sliceoff.checks import count, not_negative
 from sliceoff.errors import InputError
 from sliceoff.market.scenario import MarketScenario
-from sliceoff.slicing.checks import count, not_negative
 
 Range = Sequence[float | int]
 

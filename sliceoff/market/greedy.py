@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sliceoff.checks import not_negative
 from sliceoff.errors import InputError
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import accepts
-from sliceoff.slicing.checks import not_negative
 
 
 @dataclass(frozen=True)

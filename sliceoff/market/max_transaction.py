@@ -6,12 +6,12 @@ from itertools import pairwise
 import mip
 import numpy as np
 
+from sliceoff.checks import count, not_negative, positive
 from sliceoff.errors import InputError
 from sliceoff.market.outcome import Outcome, nobody_hired
 from sliceoff.market.program import Contracts
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import cost
-from sliceoff.slicing.checks import count, not_negative, positive
 from sliceoff.slicing.solver import Solver
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sliceoff.checks import not_negative, positive
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.program import Curve, Purchase, best_purchase
 from sliceoff.market.scenario import MarketScenario
-from sliceoff.slicing.checks import not_negative, positive
 
 
 @dataclass(frozen=True)

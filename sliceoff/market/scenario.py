@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sliceoff.checks import fraction, not_negative, optional
 from sliceoff.errors import InputError
-from sliceoff.slicing.checks import fraction, not_negative, optional
 
 _APPLICATIONS = ("arrivals", "work", "deadline_s", "value")
 _SERVERS = ("capacity", "linear_cost", "quadratic_cost")

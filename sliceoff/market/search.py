@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from sliceoff.checks import count, not_negative, positive
 from sliceoff.market.program import Menus, best_choice
 from sliceoff.market.scenario import MarketScenario
-from sliceoff.slicing.checks import count, not_negative, positive
 
 Servers = Float[np.ndarray, " servers"]
 Answers = Float[np.ndarray, "evaluations servers"]

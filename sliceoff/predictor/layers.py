@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sliceoff.checks import count
 from sliceoff.errors import InputError
 from sliceoff.predictor.attention import (
     Sampling,
@@ -251,11 +252,10 @@ class Distil(nn.Module):
 
 
 def check_positive(options: Iterable[tuple[str, int]]) -> None:
-    """Check that whole-number options of a network, given as (name, value), are at least 1.
+    """Check that options of a network, given as (name, value), are whole numbers above zero.
 
     Raises:
         InputError: one is not.
     """
     for name, value in options:
-        if value < 1:
-            raise InputError(f"predictor.network.{name}={value} must be at least 1")
+        count(f"predictor.network.{name}", value)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sliceoff.checks import count
 from sliceoff.errors import InputError
 from sliceoff.region import draws
 from sliceoff.region.allocation import Allocator, check_allocation
@@ -58,10 +59,8 @@ class RegionEnvironment:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        if isinstance(n_copies, bool) or not isinstance(n_copies, int) or n_copies < 1:
-            raise InputError(f"n_copies={n_copies!r} is not a whole number above zero")
         self.scenario = scenario
-        self.n_copies = n_copies
+        self.n_copies = count("n_copies", n_copies)
         self.seed = seed
         self.device = torch.device(device)
         self.dtype = dtype

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from sliceoff.checks import count, one_of, positive
 from sliceoff.errors import InputError
 from sliceoff.region.environment import RegionEnvironment
 from sliceoff.region.observation import Kind, observe, region_features, user_features
@@ -65,14 +66,11 @@ class _Regions:
         episode_slots: int,
     ):
         self.scenario = scenario or Scenario()
-        if mean_users <= 0:
-            raise InputError(f"mean_users={mean_users} must be above zero")
+        positive("mean_users", mean_users)
         if self.scenario.price == 0:
             raise InputError("region.price=0 leaves nothing to learn from; set a price above zero")
-        if episode_slots < 1:
-            raise InputError(f"episode_slots={episode_slots} must be at least 1")
-        if observation not in ("full", "paper"):
-            raise InputError(f"observation={observation!r} is not one of full, paper")
+        count("episode_slots", episode_slots)
+        one_of("observation", observation, ("full", "paper"))
         self.environment = RegionEnvironment(
             self.scenario, mean_users, copies, seed=0, bandwidth_hz=bandwidth_hz, n_vms=n_vms
         )

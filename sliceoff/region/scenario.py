@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any, Literal
 
+from sliceoff.checks import between, count, not_negative, numbers, one_of, positive
 from sliceoff.errors import InputError
 
 _MAY_BE_ZERO = {"price", "speed_mps"}
@@ -60,28 +60,27 @@ class Scenario:
     @classmethod
     def from_decibels(cls, *, gain_at_1m_db: float, noise_dbm: float, **si: Any) -> "Scenario":
         """The scenario with its gain in dB and its noise in dBm, as radio people write them; all else as it is."""
-        gain_db, noise_db = _level("gain_at_1m_db", gain_at_1m_db), _level("noise_dbm", noise_dbm) - 30
+        gain_db, noise_db = _level("region.gain_at_1m_db", gain_at_1m_db), _level("region.noise_dbm", noise_dbm) - 30
         return cls(gain_at_1m=10 ** (gain_db / 10), noise_w=10 ** (noise_db / 10), **si)
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            key, value = f"region.{field.name}", getattr(self, field.name)
             if field.name in ("data_bits", "cycles_per_bit"):
-                value = _interval(field.name, value)
+                value = _interval(key, value)
             elif field.name == "priorities":
-                value = _list(field.name, value)
+                value = tuple(positive(key, item) for item in numbers(key, value))
             elif field.name in ("max_users", "max_vms"):
-                value = _count(field.name, value)
+                value = count(key, value)
             elif field.type is float or (field.name == "speed_mps" and value is not None):
-                value = _positive(field.name, value)
+                value = _number(key, value)
             object.__setattr__(self, field.name, value)
         if self.min_distance_m >= self.cell_radius_m:
             raise InputError(
                 f"region.min_distance_m={self.min_distance_m} is not below region.cell_radius_m={self.cell_radius_m}"
             )
-        for name, options in (("queue", ("lindley", "paper")), ("late_tasks", ("drop", "run"))):
-            if getattr(self, name) not in options:
-                raise InputError(f"region.{name}={getattr(self, name)!r} is not one of {', '.join(options)}")
+        one_of("region.queue", self.queue, ("lindley", "paper"))
+        one_of("region.late_tasks", self.late_tasks, ("drop", "run"))
 
     @property
     def max_execution_s(self) -> float:
@@ -89,42 +88,18 @@ class Scenario:
         return self.data_bits[1] * self.cycles_per_bit[1] / self.vm_hz
 
 
-def _finite(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise InputError(f"region.{name}={value!r} is not a finite number")
-    return float(value)
+def _number(key: str, value: Any) -> float:
+    return (not_negative if key.removeprefix("region.") in _MAY_BE_ZERO else positive)(key, value)
 
 
-def _positive(name: str, value: Any) -> float:
-    value = _finite(name, value)
-    if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
-        raise InputError(f"region.{name}={value} must be {'at least' if name in _MAY_BE_ZERO else 'above'} zero")
-    return value
+def _level(key: str, value: Any) -> float:
+    return between(key, value, -_MOST_DECIBELS, _MOST_DECIBELS)
 
 
-def _level(name: str, value: Any) -> float:
-    value = _finite(name, value)
-    if abs(value) > _MOST_DECIBELS:
-        raise InputError(f"region.{name}={value} is not between -{_MOST_DECIBELS} and {_MOST_DECIBELS}")
-    return value
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"region.{name}={value!r} is not a whole number above zero")
-    return value
-
-
-def _list(name: str, value: Any) -> tuple[float, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise InputError(f"region.{name}={value!r} is not a list of numbers, such as [1]")
-    return tuple(_positive(name, item) for item in value)
-
-
-def _interval(name: str, value: Any) -> tuple[float, float]:
+def _interval(key: str, value: Any) -> tuple[float, float]:
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise InputError(f"region.{name}={value!r} is not a pair [low, high]")
-    low, high = (_positive(name, bound) for bound in value)
+        raise InputError(f"{key}={value!r} is not a pair [low, high]")
+    low, high = (positive(key, bound) for bound in value)
     if low > high:
-        raise InputError(f"region.{name}={list(value)} has its low bound above its high one; swap them")
+        raise InputError(f"{key}={list(value)} has its low bound above its high one; swap them")
     return low, high

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sliceoff.checks import Number
 from sliceoff.region import Scenario, Tasks, bandwidth_work, execution_work
-from sliceoff.slicing.checks import Number
 
 _QUADRATURE = 4096  # points over the ring of users; the prior's means are exact to 1e-6
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sliceoff.checks import Number, not_negative, optional, positive
 from sliceoff.errors import InputError
-from sliceoff.slicing.checks import Number, not_negative, optional, positive
 
 _HOUR_S = 3600.0
 

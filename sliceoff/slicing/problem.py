@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sliceoff.slicing.checks import Number
+from sliceoff.checks import Number
 from sliceoff.slicing.choice import Block, Choice, ChoiceProblem, take
 from sliceoff.slicing.offers import Offers
 

@@ -6,9 +6,9 @@ import time
 import torch
 from jaxtyping import Float
 
+from sliceoff.checks import Number, count
 from sliceoff.errors import InputError
 from sliceoff.region import Allocator, Greedy, Scenario
-from sliceoff.slicing.checks import Number, count
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors
 from sliceoff.slicing.offers import Offers, pick

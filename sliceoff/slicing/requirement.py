@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from sliceoff.checks import Number, fraction, not_negative, optional
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
-from sliceoff.slicing.checks import Number, fraction, not_negative, optional
 from sliceoff.slicing.demand import TaskStatistics, bandwidth_demand, pair_capacity, vm_demand
 from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.problem import MHZ, PairProblem, Problem, RentProblem, dearest

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import torch
 
+from sliceoff.checks import Number, fraction, not_negative, optional
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
-from sliceoff.slicing.checks import Number, fraction, not_negative, optional
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors
 from sliceoff.slicing.offers import Offers

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, full_like
 
+from sliceoff.checks import Number, count, not_negative
 from sliceoff.region import Scenario
-from sliceoff.slicing.checks import Number, count, not_negative
 from sliceoff.slicing.choice import Choice, ChoiceProblem, cheapest, scale_back
 from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.presolve import at_prices, shadow_prices

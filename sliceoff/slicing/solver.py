@@ -12,8 +12,8 @@ from enum import StrEnum
 import mip
 import numpy as np
 
+from sliceoff.checks import Number, positive
 from sliceoff.errors import InputError, near_miss
-from sliceoff.slicing.checks import Number, positive
 
 log = logging.getLogger(__name__)
 

@@ -41,8 +41,8 @@ def test_loss_by_hand_over_present_users_alone():
     peer = torch.zeros_like(action)
     present = torch.tensor([[[True, False], [True, True]]])
     weight = torch.tensor([[1.0, 3.0]])
-    # 1/2 (1 * 1/1 + 3 * (0 + 4)/2) / 2
-    assert distillation.distillation_loss(action, peer, weight, present).item() == pytest.approx(1.75)
+    # 1/2 (1 * 1 + 3 * (0 + 4)) / 2
+    assert distillation.distillation_loss(action, peer, weight, present).item() == pytest.approx(3.25)
 
 
 def test_gradient_of_each_sample_scales_with_its_own_weight():
@@ -50,7 +50,7 @@ def test_gradient_of_each_sample_scales_with_its_own_weight():
     weight = torch.tensor([[1.0, 2.0, 0.0]])
     present = torch.ones(1, 3, 2, dtype=torch.bool)
     distillation.distillation_loss(action, torch.zeros_like(action), weight, present).backward()
-    assert action.grad[0, :, 0, 0].tolist() == pytest.approx([1 / 6, 2 / 6, 0.0])
+    assert action.grad[0, :, 0, 0].tolist() == pytest.approx([1 / 3, 2 / 3, 0.0])
 
 
 def test_no_gradient_through_peer_or_weight():

@@ -1,6 +1,7 @@
 """The LightningModule: learns, resumes bit for bit, rebuilds from its file, says what is wrong."""
 
 import sys
+from dataclasses import replace
 from functools import partial
 
 import lightning.pytorch as pl
@@ -37,9 +38,9 @@ def build(**options):
     return LearningAllocator(SCENARIO, traffic, [5e6, 10e6, 20e6], [2, 4, 8], **{**SMALL, **options})
 
 
-def fit(allocator, epochs, directory=None, resume=None):
+def fit(allocator, epochs, directory=None, resume=None, **trainer):
     callbacks = [pl.callbacks.ModelCheckpoint(directory, save_last=True)] if directory else []
-    trainer = pl.Trainer(
+    engine = pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
         logger=False,
@@ -49,9 +50,10 @@ def fit(allocator, epochs, directory=None, resume=None):
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=directory,
+        **trainer,
     )
-    trainer.fit(allocator, ckpt_path=resume, weights_only=None if resume is None else True)
-    return trainer
+    engine.fit(allocator, ckpt_path=resume, weights_only=None if resume is None else True)
+    return engine
 
 
 def state(copies=5, scenario=SCENARIO):
@@ -177,12 +179,68 @@ def test_reward_above_rest_is_zero_at_action_zero():
         {"capacity": (2.0, 1.0)},
         {"gamma": 2.0},
         {"actor_learning_rate": 0.0},
+        {"exponent_clip": -1.0},
+        {"seed": -1},
         {"reward": "joy"},
     ],
 )
 def test_wrong_options_are_named(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         build(**wrong)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_training_that_could_learn_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"learning_starts=33 is never reached: .*max_epochs=1 makes 32 transitions"):
+        fit(build(learning_starts=33), 1, tmp_path)
+    fit(build(learning_starts=33), 2, tmp_path)
+    free = LearningAllocator(replace(SCENARIO, price=0.0), torch.full((2, 1), 5.0), [5e6], [2], **SMALL)
+    with pytest.raises(InputError, match=r"region\.price=0"):
+        fit(free, 2, tmp_path)
+
+
+def test_saturation_is_the_policy_s_own_and_not_the_noise_s(tmp_path):
+    metrics = fit(build(exploration_noise=100.0), 2, tmp_path).callback_metrics
+    assert metrics["train/saturated"] == metrics["val/saturated"] == 0
+    allocator = build()
+    with torch.no_grad():
+        allocator.agents.network.actor.head.bias.fill_(100.0)
+    assert allocator._saturated([state()]) == 1
+
+
+def test_a_single_agent_is_evaluated_once(tmp_path):
+    names = set(fit(build(n_agents=1), 1, tmp_path).callback_metrics)
+    assert {"val/revenue", "val/revenue_hybrid"} <= names
+    assert not {"val/revenue_current", "val/revenue_peer"} & names
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", [{}, {"network": partial(MLPNetwork, hidden=[8]), "decoder": partial(Paper)}])
+def test_trains_in_bfloat16(tmp_path, kind):
+    allocator = build(**kind)
+    before = {name: value.clone() for name, value in allocator.named_parameters()}
+    fit(allocator, 2, tmp_path, precision="bf16-mixed")
+    assert all(value.isfinite().all() for value in allocator.parameters())
+    assert any(not torch.equal(value, before[name]) for name, value in allocator.named_parameters() if "actor" in name)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_trained_weights_serve_under_other_options_and_not_under_another_decoder(tmp_path):
+    fit(build(), 1, tmp_path)
+    trained = checkpoint.load(tmp_path / "last.ckpt", expect=LearningAllocator)
+    torch.manual_seed(1)
+    peer = checkpoint.load_weights(tmp_path / "last.ckpt", build(policy="peer", gamma=0.5))
+    trained.policy = "peer"
+    for ours, theirs in zip(peer.allocate(SCENARIO, state()), trained.allocate(SCENARIO, state()), strict=True):
+        assert torch.equal(ours, theirs)
+    assert peer.agents.gamma == 0.5
+    for wrong, named in (
+        ({"decoder": partial(Packing)}, "decoder=.*Prices"),
+        ({"network": partial(SetNetwork, width=4)}, "network.width=8"),
+        ({"observation": "paper"}, "observation=full"),
+    ):
+        with pytest.raises(InputError, match=named):
+            checkpoint.load_weights(tmp_path / "last.ckpt", build(**wrong))
 
 
 @pytest.mark.parametrize("name", ["dual", "td3", "ddpg", "paper_dual"])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from callbacks import Diverged, DivergenceGuard
-from callbacks.divergence_guard import diverged
+from callbacks.divergence_guard import broken, diverged
 
 
 class Doubling(pl.LightningModule):
@@ -50,6 +50,21 @@ def test_stops_with_the_reason_and_leaves_the_checkpoint_of_before(tmp_path, las
     with pytest.raises(Diverged, match=rf"{reason} in epoch 2; the last good checkpoint is {tmp_path}/last.ckpt"):
         fit(Doubling(last), DivergenceGuard({"train/q": 100.0}), tmp_path)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_stops_at_a_weight_that_is_not_finite_though_no_metric_shows_it(tmp_path):
+    class Overflowing(Doubling):
+        def training_step(self, batch: int, batch_idx: int) -> torch.Tensor:
+            return self.weight * (torch.inf if self.current_epoch == 1 else 1.0)
+
+    with pytest.raises(Diverged, match="weight weight is not finite in epoch 1; the last good checkpoint"):
+        fit(Overflowing(), DivergenceGuard(), tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_a_module_without_weights_is_whole():
+    assert broken(nn.Module()) is None
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sliceoff import checkpoint
+from sliceoff.checks import count, not_negative, positive
 from sliceoff.errors import InputError
 from sliceoff.market.decentralised.masking import Noise
 from sliceoff.market.decentralised.networks import Experience, ValueNetwork, concatenate, learn_worth
@@ -16,7 +17,6 @@ from sliceoff.market.decentralised.session import Session
 from sliceoff.market.family import Family
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.scenario import MarketScenario
-from sliceoff.slicing.checks import count, not_negative, positive
 
 _PAST = 10**6  # numbers of past markets begin here, so that none is met again
 

@@ -1,0 +1,94 @@
+"""Checks of what a user can configure; each failure is one line that names the key."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from sliceoff.errors import InputError
+
+Number = int | float
+"""A number in a config file, where 5 is as good as 5.0."""
+
+
+def positive(key: str, value: Any) -> float:
+    """`value` as a finite float above zero."""
+    if finite(key, value) <= 0:
+        raise InputError(f"{key}={value} must be above zero")
+    return float(value)
+
+
+def not_negative(key: str, value: Any) -> float:
+    """`value` as a finite float of at least zero."""
+    if finite(key, value) < 0:
+        raise InputError(f"{key}={value} is negative; it must be at least zero")
+    return float(value)
+
+
+def at_least(key: str, value: Any, least: Number) -> float:
+    """`value` as a finite float of at least `least`."""
+    if finite(key, value) < least:
+        raise InputError(f"{key}={value} must be at least {least}")
+    return float(value)
+
+
+def fraction(key: str, value: Any) -> float:
+    """`value` as a float strictly between 0 and 1."""
+    if not 0 < finite(key, value) < 1:
+        raise InputError(f"{key}={value} must lie between 0 and 1, both excluded")
+    return float(value)
+
+
+def between(key: str, value: Any, low: Number, high: Number) -> float:
+    """`value` as a float from `low` to `high`."""
+    if not low <= finite(key, value) <= high:
+        raise InputError(f"{key}={value} must be between {low} and {high}")
+    return float(value)
+
+
+def count(key: str, value: Any) -> int:
+    """`value` as a whole number above zero."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{key}={value!r} must be a whole number above zero")
+    return value
+
+
+def whole(key: str, value: Any, least: int = 0) -> int:
+    """`value` as a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{key}={value!r} must be a whole number of at least {least}")
+    return value
+
+
+def counts(key: str, value: Any) -> tuple[int, ...]:
+    """`value` as a list of at least one whole number above zero."""
+    return tuple(count(key, item) for item in _items(key, value, "[400, 300]"))
+
+
+def numbers(key: str, value: Any) -> tuple[float, ...]:
+    """`value` as a list of at least one finite number."""
+    return tuple(finite(key, item) for item in _items(key, value, "[1.0, 2.0]"))
+
+
+def one_of(key: str, value: Any, options: Sequence[str]) -> Any:
+    """`value`, which is one of `options`."""
+    if value not in options:
+        raise InputError(f"{key}={value!r} is not one of {', '.join(options)}")
+    return value
+
+
+def optional(check: Any, key: str, value: Any) -> Any:
+    """`check` what is given; None stays None."""
+    return None if value is None else check(key, value)
+
+
+def finite(key: str, value: Any) -> float:
+    """`value` as a finite float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise InputError(f"{key}={value!r} is not a finite number")
+    return float(value)
+
+
+def _items(key: str, value: Any, example: str) -> Sequence[Any]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise InputError(f"{key}={value!r} is not a list of numbers, such as {example}")
+    return value
