@@ -111,8 +111,9 @@ PAIRS = (
 )
 SB3 = {"SB3 TD3": TD3, "SB3 SAC": SAC, "SB3 PPO": PPO}
 SB3_LOAD, SB3_USERS = "over", 25.0
+BESIDE_SB3 = ("dual", "paper's form")  # of two agents, whose steps are counted together
 ABOVE, OF_BOUND = "above greedy %", "of bound %"
-SB3_EPOCHS = 4  # of ours: as many environment steps as SB3's agents get
+SB3_EPOCHS = 2  # of ours: as many environment steps as SB3's agents get
 
 
 class Regions(NamedTuple):
@@ -193,8 +194,15 @@ class Bench:
         bound = upper_bound(scenario, states) / (len(states) * scenario.price)
         return {"earned": _by_label(regions.labels, bound)}
 
+    def early(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
+        """One of ours, trained as long as SB3's."""
+        return self._trained(name, slot_s, seed, SB3_EPOCHS)
+
     def agent(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
-        """One of ours: train, judge before and after; the curve is of its own evaluations."""
+        """One of ours: train, then judge its best weights; the curve is of its own evaluations."""
+        return self._trained(name, slot_s, seed, self.epochs)
+
+    def _trained(self, name: str, slot_s: float, seed: int, epochs: int) -> dict[str, Any]:
         scenario = self.scenario(slot_s)
         config, *overrides = OURS[name]
         cfg = configure(f"allocator={config}", *overrides, f"seed={seed}")
@@ -206,15 +214,10 @@ class Bench:
             bandwidth_options_hz=offers.bandwidth_hz[0].tolist(),
             vm_options=list(range(1, scenario.max_vms + 1)),
         )
-
-        def judged(weights: dict[str, torch.Tensor]) -> dict[str, float]:
-            allocator.load_state_dict(weights)
-            return self.judge(self.regions(slot_s, seed), partial(allocator.allocate, scenario))
-
-        curve = Curve(min(SB3_EPOCHS, self.epochs))
+        curve = Curve()
         started = time.perf_counter()
         pl.Trainer(
-            max_epochs=self.epochs,
+            max_epochs=epochs,
             accelerator="cpu",
             logger=False,
             callbacks=[curve],
@@ -223,12 +226,13 @@ class Bench:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         ).fit(allocator)
+        seconds = time.perf_counter() - started
+        allocator.load_state_dict(curve.best)
         return {
-            "earned": judged(curve.best),
-            "early": judged(curve.early),
+            "earned": self.judge(self.regions(slot_s, seed), partial(allocator.allocate, scenario)),
             "steps": curve.steps,
             "above_greedy": curve.above_greedy,
-            "seconds": time.perf_counter() - started,
+            "seconds": seconds,
         }
 
     def sb3(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
@@ -242,8 +246,8 @@ class Bench:
             bandwidth_hz=float(regions.environment.state.bandwidth_hz[own]),
             n_vms=int(regions.environment.state.n_vms[own]),
         )
-        dual = json.loads(self.cell("agent", "dual", slot_s, seed).read_text())
-        steps = dual["steps"][min(SB3_EPOCHS, self.epochs) - 1]
+        dual = json.loads(self.cell("early", "dual", slot_s, seed).read_text())
+        steps = dual["steps"][-1]
         started = time.perf_counter()
         agent = SB3[name]("MlpPolicy", task, seed=seed, device="cpu").learn(int(steps))
 
@@ -253,7 +257,7 @@ class Bench:
 
         label = f"{SB3_LOAD} {SB3_USERS:g}"
         return {
-            "early": {label: self.judge(regions, allocate)[label]},
+            "earned": {label: self.judge(regions, allocate)[label]},
             "steps": [steps],
             "seconds": time.perf_counter() - started,
         }
@@ -267,15 +271,12 @@ class Bench:
 class Curve(pl.Callback):
     """Environment steps of all agents together, and revenue over greedy's, at every evaluation; the best weights.
 
-    Those are what `main.py` deploys, too. Evaluations see the training part of the trace only. `early` has the best of
-    the first evaluations.
+    Those are what `main.py` deploys, too. Evaluations see the training part of the trace only.
     """
 
-    def __init__(self, n_early: int) -> None:
-        self.n_early = n_early
+    def __init__(self) -> None:
         self.steps: list[float] = []
         self.above_greedy: list[float] = []
-        self.early: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -284,8 +285,6 @@ class Curve(pl.Callback):
         self.above_greedy.append(float(trainer.callback_metrics["val/above_greedy"]))
         if self.above_greedy[-1] == max(self.above_greedy):
             self.best = copy.deepcopy(pl_module.state_dict())
-        if len(self.steps) == self.n_early:
-            self.early = self.best
 
 
 def _by_label(labels: list[tuple[str, float]], values: torch.Tensor) -> dict[str, float]:
@@ -305,6 +304,7 @@ def wanted(parts: list[str], seeds: int) -> Iterator[tuple[str, str, float, int]
     if "agents" in parts:
         yield from (("agent", name, short, seed) for seed in every for pair in PAIRS for name in pair)
     if "sb3" in parts:
+        yield from (("early", name, short, seed) for seed in every for name in BESIDE_SB3)
         yield from (("sb3", name, short, seed) for seed in every for name in SB3)
     if "ablations" in parts:
         yield from (("agent", "dual", slot, seed) for seed in every for slot in SLOTS_S[1:])
@@ -348,13 +348,12 @@ def report_sb3(read: Callable[[str, str, float], dict[int, dict]]) -> dict[str, 
     """SB3's agents, ours after as many environment steps, and the rules, in the region that SB3's were made for."""
     slot_s, label = SLOTS_S[0], f"{SB3_LOAD} {SB3_USERS:g}"
     greedy, bound = read("rule", "greedy", slot_s), read("rule", "bound", slot_s)
-    who = [("rule", name, "earned") for name in RULES] + [("agent", name, "early") for name in OURS]
+    who = {"rule": RULES, "early": BESIDE_SB3, "sb3": SB3}
     rows = []
-    for kind, name, key in [*who, *(("sb3", name, "early") for name in SB3)]:
-        cells = {seed: cell for seed, cell in read(kind, name, slot_s).items() if seed in bound}
-        if cells:
-            earned = {seed: cell[key] for seed, cell in cells.items()}
-            rows.append({"allocator": name, "seeds": len(cells)} | beside("", earned, greedy, bound, [label]))
+    for kind, name in [(kind, name) for kind, names in who.items() for name in names]:
+        earned = {seed: cell["earned"] for seed, cell in read(kind, name, slot_s).items() if seed in bound}
+        if earned:
+            rows.append({"allocator": name, "seeds": len(earned)} | beside("", earned, greedy, bound, [label]))
     if not rows:
         return {}
     table(
