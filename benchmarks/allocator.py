@@ -78,10 +78,13 @@ RULES: dict[str, Callable[[], Allocator]] = {
     "look-ahead": LookaheadGreedy,
     "prices, untrained": Untrained,
 }
-# What dual has beside its decoder.
-BESIDE_REST = ("allocator.reward=above_rest", "allocator.reward_scale=1.0")
 # Greedy's luck taken off the reward allows the paper's form ten times the actor's learning rate; else it saturates.
-FASTER = ("allocator.reward=above_greedy", "allocator.reward_scale=0.1", "allocator.actor_learning_rate=3e-4")
+FASTER = (
+    "allocator.reward=above_greedy",
+    "allocator.reward_scale=0.1",
+    "allocator.distillation=0.1",
+    "allocator.actor_learning_rate=3e-4",
+)
 SETS = ("allocator/network=set", "allocator.network.depth=1")
 ALONE = "allocator.n_agents=1"
 OURS = {
@@ -96,12 +99,12 @@ OURS = {
     "paper's form": ("paper_dual",),
     "paper's, single": ("paper_dual", ALONE),
     "paper's, no distillation": ("paper_dual", "allocator.distillation=0.0"),
+    "paper's, heavy distillation": ("paper_dual", "allocator.distillation=1.0"),
     "paper's, our sets": ("paper_dual", *SETS),
     "paper's, above greedy, faster": ("paper_dual", *FASTER),
     "paper's, above greedy, faster, single": ("paper_dual", *FASTER, ALONE),
     "paper's, above greedy, faster, no distillation": ("paper_dual", *FASTER, "allocator.distillation=0.0"),
     "paper's, our decoder": ("paper_dual", "allocator/decoder=prices"),
-    "paper's, our decoder and reward": ("paper_dual", "allocator/decoder=prices", *BESIDE_REST),
 }
 # Dual and single, of which one is to learn faster.
 PAIRS = (

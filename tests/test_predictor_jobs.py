@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 import polars
 import pytest
+import torch
+
+from sliceoff import checkpoint
+from sliceoff.predictor import Forecaster
 
 SMALL = (
     "predictor.network.d_model=8", "predictor.network.d_ff=8", "predictor.network.n_heads=2",
@@ -56,6 +60,20 @@ def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts
     assert str(forecast["time"].min()) == "2024-01-21 20:00:00"  # the hour after the last of 500
     assert (forecast["q0.1"] <= forecast["q0.9"]).all()
     assert (directory / "forecast.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("unfrozen_at", "backbone_moves"), [(99, False), (0, True)])
+def test_the_backbone_is_frozen_until_the_schedule_says(cli, fitted, tmp_path, unfrozen_at, backbone_moves):
+    trace = trace_csv(tmp_path / "second.csv", regions=2)
+    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *SMALL)
+    ended = cli(*command, f"job.schedule.unfreeze_backbone_at_epoch={unfrozen_at}", "job.learning_rate=1e-2")
+    assert ended.code == 0, ended.err
+    start = checkpoint.load(fitted, expect=Forecaster)
+    last = torch.load(Path(ended.out.strip().splitlines()[-1]) / "checkpoints/last.ckpt", weights_only=True)
+    moved = {id(w) for name, w in start.named_parameters() if not torch.equal(w, last["state_dict"][name])}
+    backbone = {id(weight) for weight in start.backbone.parameters()}
+    assert bool(moved & backbone) == backbone_moves
+    assert moved - backbone
 
 
 def test_another_step_is_refused_unless_kept(cli, fitted, tmp_path):

@@ -16,8 +16,8 @@ def error_quantiles(
 ) -> Float[Tensor, "horizon regions levels"]:
     """Quantiles of (true - forecast) over the validation windows, step by step ahead and region by region.
 
-    Added to a forecast they give its quantiles: exact on average if the errors to come are like those (split conformal
-    prediction, one-sided).
+    Added to a forecast they give its quantiles, as far as the errors to come are like those. They are plain sample
+    quantiles, without conformal prediction's correction for few windows.
 
     Args:
         levels: between 0 and 1.

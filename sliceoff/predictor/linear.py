@@ -26,7 +26,7 @@ class Linear(nn.Module):
         self,
         sizes: Sizes,
         *,
-        penalties: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        penalties: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
     ):
         super().__init__()
         if not penalties or min(penalties) <= 0:
