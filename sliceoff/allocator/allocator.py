@@ -93,6 +93,7 @@ class LearningAllocator(pl.LightningModule):
     """
 
     automatic_optimization = False
+    # Options without which trained weights mean something else; see `checkpoint.load_weights`.
     weights_need = ("n_agents", "n_critics", "observation", "network", "decoder.class")
 
     def __init__(
