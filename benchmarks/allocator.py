@@ -114,6 +114,7 @@ PAIRS = (
 )
 SB3 = {"SB3 TD3": TD3, "SB3 SAC": SAC, "SB3 PPO": PPO}
 SB3_LOAD, SB3_USERS = "over", 25.0
+SB3_LABEL = f"{SB3_LOAD} {SB3_USERS:g}"
 BESIDE_SB3 = ("dual", "paper's form")  # of two agents, whose steps are counted together
 ABOVE, OF_BOUND = "above greedy %", "of bound %"
 SB3_EPOCHS = 2  # of ours: as many environment steps as SB3's agents get
@@ -258,9 +259,8 @@ class Bench:
             action, _ = agent.predict(flatten(scenario, state).numpy(), deterministic=True)
             return decode(state, torch.as_tensor(action))
 
-        label = f"{SB3_LOAD} {SB3_USERS:g}"
         return {
-            "earned": {label: self.judge(regions, allocate)[label]},
+            "earned": {SB3_LABEL: self.judge(regions, allocate)[SB3_LABEL]},
             "steps": [steps],
             "seconds": time.perf_counter() - started,
         }
@@ -331,15 +331,15 @@ def report(bench: Bench, seeds: int) -> dict[str, float]:
                 continue
             row: dict[str, object] = {"allocator": name, "seeds": len(earned)}
             for load in LOADS:
-                row |= beside(f"{load} ", earned, greedy, bound, [f"{load} {n:g}" for n in USERS])
+                row |= beside(f"{load}/", earned, greedy, bound, [f"{load} {n:g}" for n in USERS])
             results |= {f"{name}/{slot_s}/{title}": value for title, (value, _) in numbers(row).items()}
             rows.append(row)
         for title in (ABOVE, OF_BOUND):
-            columns = ["allocator", "seeds", *(f"{load} {title}" for load in LOADS)]
+            columns = ["allocator", "seeds", *(f"{load}/{title}" for load in LOADS)]
             if rows:
                 table(
                     f"{title}, short slot {slot_s} s, {bench.name} held out; mean over users {USERS}",
-                    [{column.removesuffix(f" {title}"): shown(row[column]) for column in columns} for row in rows],
+                    [{column.removesuffix(f"/{title}"): shown(row[column]) for column in columns} for row in rows],
                 )
     results |= report_sb3(read)
     for dual, single in PAIRS:
@@ -349,21 +349,23 @@ def report(bench: Bench, seeds: int) -> dict[str, float]:
 
 def report_sb3(read: Callable[[str, str, float], dict[int, dict]]) -> dict[str, float]:
     """SB3's agents, ours after as many environment steps, and the rules, in the region that SB3's were made for."""
-    slot_s, label = SLOTS_S[0], f"{SB3_LOAD} {SB3_USERS:g}"
+    slot_s = SLOTS_S[0]
     greedy, bound = read("rule", "greedy", slot_s), read("rule", "bound", slot_s)
     who = {"rule": RULES, "early": BESIDE_SB3, "sb3": SB3}
     rows = []
     for kind, name in [(kind, name) for kind, names in who.items() for name in names]:
         earned = {seed: cell["earned"] for seed, cell in read(kind, name, slot_s).items() if seed in bound}
         if earned:
-            rows.append({"allocator": name, "seeds": len(earned)} | beside("", earned, greedy, bound, [label]))
+            rows.append({"allocator": name, "seeds": len(earned)} | beside("", earned, greedy, bound, [SB3_LABEL]))
     if not rows:
         return {}
     table(
-        f"{label} users, short slot {slot_s} s, agents after the environment steps of {SB3_EPOCHS} epochs of dual",
+        f"{SB3_LABEL} users, short slot {slot_s} s, agents after the environment steps of {SB3_EPOCHS} epochs of dual",
         [{column: shown(value) for column, value in row.items()} for row in rows],
     )
-    return {f"{row['allocator']}/{label}/{title}": mean for row in rows for title, (mean, _) in numbers(row).items()}
+    return {
+        f"{row['allocator']}/{SB3_LABEL}/{title}": mean for row in rows for title, (mean, _) in numbers(row).items()
+    }
 
 
 def beside(

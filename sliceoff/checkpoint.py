@@ -10,7 +10,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
@@ -141,7 +141,7 @@ def load(path: str | Path, expect: type[Module]) -> Module:
     content = read(path, expect)
     module = build(content["spec"])
     _fill(module, content, f"{path} was written by another version")
-    return module  # type: ignore[return-value]
+    return cast(Module, module)
 
 
 def load_weights(path: str | Path, module: Module) -> Module:
@@ -154,7 +154,7 @@ def load_weights(path: str | Path, module: Module) -> Module:
         InputError: the file is missing or unreadable, holds another kind of module, or does not fit.
     """
     content = read(path, type(module))
-    saved, current = content["spec"]["arguments"], module.spec["arguments"]  # type: ignore[union-attr, index]
+    saved, current = content["spec"]["arguments"], cast(Any, module).spec["arguments"]
     for name in getattr(module, "weights_need", ()):
         before, now = _item(saved, name), _item(current, name)
         if None not in (before, now) and (place := differing(before, now, name)) is not None:

@@ -69,6 +69,16 @@ def numbers(key: str, value: Any) -> tuple[float, ...]:
     return tuple(finite(key, item) for item in _items(key, value, "[1.0, 2.0]"))
 
 
+def interval(key: str, value: Any) -> tuple[float, float]:
+    """`value` as a pair of finite floats above zero, of which the first is not the larger."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise InputError(f"{key}={value!r} is not a pair [low, high]")
+    low, high = (positive(key, bound) for bound in value)
+    if low > high:
+        raise InputError(f"{key}={list(value)} has its low bound above its high one; swap them")
+    return low, high
+
+
 def one_of(key: str, value: Any, options: Sequence[str]) -> Any:
     """`value`, which is one of `options`."""
     if value not in options:

@@ -222,8 +222,7 @@ class LearningAllocator(pl.LightningModule):
             self._saved_experience = None
 
     def _check_can_learn(self) -> None:
-        if self.scenario.price == 0:
-            raise InputError("region.price=0 leaves nothing to learn from; set a price above zero")
+        self.scenario.check_pays()
         if self.trainer.precision not in ("32-true", "bf16-mixed"):
             raise InputError(
                 f"trainer.allocator.precision={self.trainer.precision}: the allocator trains in 32-true or bf16-mixed"

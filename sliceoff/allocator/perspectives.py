@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sliceoff.checks import numbers
+from sliceoff.checks import interval
 from sliceoff.errors import InputError
 from sliceoff.region import RegionEnvironment, Scenario, bandwidth_work, execution_work
 
@@ -35,9 +35,7 @@ class Perspectives:
         vm_options: Sequence[int],
         capacity: Sequence[float | int],
     ):
-        bounds = numbers("allocator.capacity", capacity)
-        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-            raise InputError(f"allocator.capacity={list(capacity)} is not a pair 0 < low <= high")
+        bounds = interval("allocator.capacity", capacity)
         if not bandwidth_options_hz or not vm_options:
             raise InputError("allocator: nothing to rent; the offers must name at least one bandwidth and one VM count")
         if mean_users.numel() == 0:

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from sliceoff.checks import count
 from sliceoff.data.calendar import CYCLES, DAY_S, calendar_features
 from sliceoff.data.trace import Trace
 from sliceoff.data.windows import EpochShuffle, ResumableLoader, Window, Windows, as_gathered
@@ -61,8 +62,7 @@ class TrafficDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         for name, value in (("input_length", input_length), ("horizon", horizon), ("batch_size", batch_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"windows.{name}={value!r} must be a whole number above zero")
+            count(f"windows.{name}", value)
         if not calendar or not set(calendar) <= set(CYCLES):
             raise InputError(f"windows.calendar={list(calendar)} must name one or more of {', '.join(CYCLES)}")
         length = len(trace.times)

@@ -10,6 +10,7 @@ import polars
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sliceoff import loggers
+from sliceoff.checks import whole
 from sliceoff.errors import InputError
 from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
 from sliceoff.market.family import Markets
@@ -47,9 +48,7 @@ class Market:
 
     def __post_init__(self) -> None:
         for option, least in (("scenarios", 1), ("first", 0), ("simulated_tasks", 0)):
-            value = getattr(self, option)
-            if not isinstance(value, int) or value < least:
-                raise InputError(f"job.{option}={value} must be a whole number, at least {least}")
+            whole(f"job.{option}", getattr(self, option), least)
         if not self._chosen:
             raise InputError("job.mechanisms is empty; add one with +market@job.mechanisms.auction=auction")
         for name, mechanism in self._chosen.items():

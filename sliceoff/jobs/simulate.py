@@ -12,6 +12,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sliceoff.checkpoint import AtomicCheckpointIO
+from sliceoff.checks import count, optional
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
@@ -51,9 +52,7 @@ class Simulate:
 
     def __post_init__(self) -> None:
         for key in ("periods", "slots_per_period", "regions_per_batch", "workers"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise InputError(f"job.{key}={value} must be at least 1; set job.{key}=N")
+            optional(count, f"job.{key}", getattr(self, key))
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the summary and one row per stack, long slot and region."""

@@ -67,8 +67,7 @@ class _Regions:
     ):
         self.scenario = scenario or Scenario()
         positive("mean_users", mean_users)
-        if self.scenario.price == 0:
-            raise InputError("region.price=0 leaves nothing to learn from; set a price above zero")
+        self.scenario.check_pays()
         count("episode_slots", episode_slots)
         one_of("observation", observation, ("full", "paper"))
         self.environment = RegionEnvironment(

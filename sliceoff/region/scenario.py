@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from sliceoff.checks import between, count, not_negative, numbers, one_of, positive
+from sliceoff.checks import between, count, interval, not_negative, numbers, one_of, positive
 from sliceoff.errors import InputError
 
 _MAY_BE_ZERO = {"price", "speed_mps"}
@@ -67,13 +67,13 @@ class Scenario:
         for field in fields(self):
             key, value = f"region.{field.name}", getattr(self, field.name)
             if field.name in ("data_bits", "cycles_per_bit"):
-                value = _interval(key, value)
+                value = interval(key, value)
             elif field.name == "priorities":
                 value = tuple(positive(key, item) for item in numbers(key, value))
             elif field.name in ("max_users", "max_vms"):
                 value = count(key, value)
             elif field.type is float or (field.name == "speed_mps" and value is not None):
-                value = _number(key, value)
+                value = (not_negative if field.name in _MAY_BE_ZERO else positive)(key, value)
             object.__setattr__(self, field.name, value)
         if self.min_distance_m >= self.cell_radius_m:
             raise InputError(
@@ -82,24 +82,20 @@ class Scenario:
         one_of("region.queue", self.queue, ("lindley", "paper"))
         one_of("region.late_tasks", self.late_tasks, ("drop", "run"))
 
+    def check_pays(self) -> None:
+        """Check that tasks earn something, without which there is nothing to learn.
+
+        Raises:
+            InputError: they do not.
+        """
+        if self.price == 0:
+            raise InputError("region.price=0 leaves nothing to learn from; set a price above zero")
+
     @property
     def max_execution_s(self) -> float:
         """The longest execution time that a task can have."""
         return self.data_bits[1] * self.cycles_per_bit[1] / self.vm_hz
 
 
-def _number(key: str, value: Any) -> float:
-    return (not_negative if key.removeprefix("region.") in _MAY_BE_ZERO else positive)(key, value)
-
-
 def _level(key: str, value: Any) -> float:
     return between(key, value, -_MOST_DECIBELS, _MOST_DECIBELS)
-
-
-def _interval(key: str, value: Any) -> tuple[float, float]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise InputError(f"{key}={value!r} is not a pair [low, high]")
-    low, high = (positive(key, bound) for bound in value)
-    if low > high:
-        raise InputError(f"{key}={list(value)} has its low bound above its high one; swap them")
-    return low, high
