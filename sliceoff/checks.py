@@ -1,10 +1,10 @@
 """Checks of what a user can configure; each failure is one line that names the key."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import isfinite
 from typing import Any
 
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, near_miss
 
 Number = int | float
 """A number in a config file, where 5 is as good as 5.0."""
@@ -79,10 +79,10 @@ def interval(key: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
-def one_of(key: str, value: Any, options: Sequence[str]) -> Any:
+def one_of(key: str, value: Any, options: Collection[str]) -> Any:
     """`value`, which is one of `options`."""
     if value not in options:
-        raise InputError(f"{key}={value!r} is not one of {', '.join(options)}")
+        raise InputError(f"{key}={value!r} is not one of {', '.join(options)}{near_miss(str(value), options)}")
     return value
 
 

@@ -10,5 +10,6 @@ class InputError(ValueError):
 
 def near_miss(word: str, options: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the option closest to `word`, or an empty string when none is close."""
-    close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    lower = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean '{lower[close[0]]}'?" if close else ""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from sliceoff.checks import count, one_of, optional
 from sliceoff.data.checks import Source, check_filled, check_signs, check_step
 from sliceoff.data.trace import Trace
-from sliceoff.errors import InputError, near_miss
+from sliceoff.errors import InputError
 
 _GAPS = ("interpolate", "zero", "error")
 _NEGATIVE = ("error", "zero", "allow")
@@ -35,11 +36,9 @@ class Policy:
     resample_s: int | None = None
 
     def __post_init__(self) -> None:
-        for key, value, options in (("gaps", self.gaps, _GAPS), ("negative", self.negative, _NEGATIVE)):
-            if value not in options:
-                raise InputError(f"data.{key}={value} is none of {', '.join(options)}{near_miss(str(value), options)}")
-        if self.resample_s is not None and (not isinstance(self.resample_s, int) or self.resample_s < 1):
-            raise InputError(f"data.resample_s={self.resample_s} must be a whole number of seconds above zero")
+        one_of("data.gaps", self.gaps, _GAPS)
+        one_of("data.negative", self.negative, _NEGATIVE)
+        optional(count, "data.resample_s", self.resample_s)
 
 
 def check_cells(

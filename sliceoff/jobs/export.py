@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars
 
-from sliceoff.errors import InputError
+from sliceoff.checks import one_of
 from sliceoff.predictor import export
 from sliceoff.run_directory import RunDirectory
 
@@ -28,8 +28,7 @@ class Export:
     format: str = "onnx"
 
     def __post_init__(self) -> None:
-        if self.format not in ("pt2", "onnx"):
-            raise InputError(f"job.format={self.format!r} is neither pt2 nor onnx")
+        one_of("job.format", self.format, ("pt2", "onnx"))
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the file's size, and the sizes of its inputs."""

@@ -11,10 +11,19 @@ import polars
 from rich.console import Console
 from rich.table import Table
 
+from sliceoff.checks import one_of
 from sliceoff.data import TrafficDataModule
-from sliceoff.data.calendar import DAY_S
 from sliceoff.errors import InputError
-from sliceoff.predictor import Forecaster, Linear, SeasonalNaive, Transferred, transferred, unsuited, untrained
+from sliceoff.predictor import (
+    Forecaster,
+    Linear,
+    SeasonalNaive,
+    Transferred,
+    other_step,
+    transferred,
+    unsuited,
+    untrained,
+)
 from sliceoff.report.transfer import transfer_page
 from sliceoff.run_directory import RunDirectory
 
@@ -48,9 +57,8 @@ class Finetune:
     schedule: Any = None
 
     def __post_init__(self) -> None:
-        for option, known in (("scaler", ("refit", "keep")), ("other_step", ("refuse", "keep"))):
-            if getattr(self, option) not in known:
-                raise InputError(f"job.{option}={getattr(self, option)!r} is neither {known[0]} nor {known[1]}")
+        one_of("job.scaler", self.scaler, ("refit", "keep"))
+        one_of("job.other_step", self.other_step, ("refuse", "keep"))
         if self.days is not None and not (isinstance(self.days, list | tuple) and all(map(_is_positive, self.days))):
             raise InputError(f"job.days={self.days} must be a list of numbers above zero, such as [1,2,4]")
 
@@ -85,12 +93,9 @@ class Finetune:
             raise InputError(f"job.days={list(self.days)}, of {whole.season_length} steps each: {error}") from error
 
     def _check(self, saved: Mapping[str, Any], parts: "Parts") -> None:
-        before_s, after_s = DAY_S / saved["season_length"], parts.trace.step_s
-        if self.other_step == "refuse" and abs(before_s - after_s) > 0.01 * after_s:
-            raise InputError(
-                f"the checkpoint was trained on steps of {before_s:g} s, {parts.trace.step_s} s are the trace's; "
-                f"set data.resample_s={before_s:g}, or job.other_step=keep to tune across steps"
-            )
+        reason = other_step(saved, parts.trace.step_s)
+        if self.other_step == "refuse" and reason is not None:
+            raise InputError(f"init.checkpoint {reason}, or job.other_step=keep to tune across steps")
         regions = list(parts.trace.regions)
         reason = unsuited(saved, {"n_regions": len(regions), "regions": regions})
         if self.scaler == "keep" and reason is not None:

@@ -9,9 +9,8 @@ import polars
 from torch import Tensor
 
 from sliceoff.data import Trace, TrafficDataModule
-from sliceoff.data.calendar import DAY_S
 from sliceoff.errors import InputError
-from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, unsuited
+from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, other_step, unsuited
 from sliceoff.report import forecast_fan, page
 from sliceoff.run_directory import RunDirectory
 
@@ -70,17 +69,14 @@ class Forecast:
 
 
 def _suiting(forecaster: Forecaster, trace: Trace) -> Forecaster:
-    regions, step_s = forecaster.n_regions, DAY_S / forecaster.spec["arguments"]["season_length"]
+    regions = forecaster.n_regions
     if regions != len(trace.regions):
         raise InputError(
-            f"the checkpoint forecasts {regions} regions, the trace has {len(trace.regions)}; choose them with "
+            f"init.checkpoint forecasts {regions} regions, the trace has {len(trace.regions)}; choose them with "
             f"data.columns, or tune it to this trace first (job=finetune)"
         )
-    if abs(step_s - trace.step_s) > 0.01 * trace.step_s:
-        raise InputError(
-            f"the checkpoint forecasts steps of {step_s:g} s, the trace has steps of {trace.step_s} s; "
-            f"set data.resample_s={step_s:g}"
-        )
+    if (reason := other_step(forecaster.spec["arguments"], trace.step_s)) is not None:
+        raise InputError(f"init.checkpoint {reason}")
     return forecaster
 
 

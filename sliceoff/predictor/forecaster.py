@@ -12,7 +12,9 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 from torchmetrics.regression import WeightedMeanAbsolutePercentageError
 
 from sliceoff import checkpoint
+from sliceoff.checks import not_negative, one_of, positive
 from sliceoff.data import Scaler, Window
+from sliceoff.data.calendar import DAY_S
 from sliceoff.errors import InputError
 from sliceoff.predictor.losses import QuantileLoss
 from sliceoff.predictor.sizes import Sizes
@@ -63,15 +65,10 @@ class Forecaster(pl.LightningModule):
         super().__init__()
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.spec = checkpoint.describe(type(self), arguments)
-        if channels not in ("independent", "joint"):
-            raise InputError(f"predictor.channels={channels!r} is neither independent nor joint")
-        for name, value, least in (
-            ("learning_rate", learning_rate, 1e-12),
-            ("weight_decay", weight_decay, 0.0),
-            ("gradient_clip", gradient_clip, 1e-12),
-        ):
-            if isinstance(value, str) or not least <= value < float("inf"):
-                raise InputError(f"predictor.{name}={value} must be {'above' if least else 'at least'} zero and finite")
+        one_of("predictor.channels", channels, ("independent", "joint"))
+        positive("predictor.learning_rate", learning_rate)
+        not_negative("predictor.weight_decay", weight_decay)
+        positive("predictor.gradient_clip", gradient_clip)
         self.n_regions, self.channels = n_regions, channels
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.gradient_clip = gradient_clip
@@ -245,6 +242,19 @@ def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
         if name != "regions":
             return f"was fitted for {name}={own}, and the data has {size}"
     return None
+
+
+def other_step(fitted: Mapping[str, Any], step_s: float) -> str | None:
+    """What tells a forecaster's steps from a trace's, in words, and what mends it; None where they are as long.
+
+    Args:
+        fitted: the forecaster's arguments, as in its `spec`.
+        step_s: of the trace [s].
+    """
+    own = DAY_S / fitted["season_length"]
+    if abs(own - step_s) <= 0.01 * step_s:
+        return None
+    return f"was fitted on steps of {own:g} s, the trace has steps of {step_s:g} s; set data.resample_s={own:g}"
 
 
 def _within(name: str, modules: list[str]) -> bool:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.checks import count
+from sliceoff.checks import count, one_of, positive, whole
 from sliceoff.errors import InputError
 from sliceoff.predictor.attention import (
     Sampling,
@@ -48,9 +48,7 @@ class EncoderDecoder(nn.Module):
     ):
         super().__init__()
         self.horizon, self.n_outputs = sizes.horizon, sizes.n_outputs
-        if label_length < 0:
-            raise InputError(f"predictor.network.label_length={label_length} must be at least zero")
-        self.label_length = min(label_length, sizes.input_length)
+        self.label_length = min(whole("predictor.network.label_length", label_length), sizes.input_length)
         self.embed_history = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
         self.embed_decoder = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
         # Layers norm what they read, not what they add up to: without a last norm a running sum reaches the head.
@@ -169,10 +167,8 @@ class ProbSparseAttention(nn.Module):
         self, d_model: int, n_heads: int, dropout: float, factor: float, sampling: Sampling, causal: bool = False
     ):
         super().__init__()
-        if sampling not in ("shared", "independent"):
-            raise InputError(f"predictor.network.sampling={sampling!r} is neither shared nor independent")
-        if not factor > 0:
-            raise InputError(f"predictor.network.factor={factor} must be above zero")
+        one_of("predictor.network.sampling", sampling, ("shared", "independent"))
+        positive("predictor.network.factor", factor)
         self.heads = Heads(d_model, n_heads)
         self.factor, self.sampling, self.dropout, self.causal = factor, sampling, dropout, causal
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.errors import InputError
-from sliceoff.predictor.layers import Dropout
+from sliceoff.predictor.layers import Dropout, check_positive
 from sliceoff.predictor.linear import Linear
 from sliceoff.predictor.sizes import Sizes
 
@@ -34,10 +33,7 @@ class MLP(nn.Module):
         dropout: float = 0.3,
     ):
         super().__init__()
-        if hidden_size < 1:
-            raise InputError(f"predictor.network.hidden_size={hidden_size} must be above zero")
-        if not 0 <= dropout < 1:
-            raise InputError(f"predictor.network.dropout={dropout} must be at least 0 and below 1")
+        check_positive([("hidden_size", hidden_size)])
         self.shape = (sizes.horizon, sizes.n_channels, sizes.n_outputs)
         self.skip = Linear(sizes)
         self.history = nn.Linear(sizes.input_length * sizes.n_channels, hidden_size)

@@ -4,9 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.errors import InputError
+from sliceoff.checks import one_of
 from sliceoff.predictor.layers import check_positive
 from sliceoff.predictor.sizes import Sizes
+
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class Recurrent(nn.Module):
@@ -34,12 +36,11 @@ class Recurrent(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        if cell not in (cells := {"gru": nn.GRU, "lstm": nn.LSTM}):
-            raise InputError(f"predictor.network.cell={cell!r} is neither gru nor lstm")
+        recurrent = CELLS[one_of("predictor.network.cell", cell, CELLS)]
         check_positive([("hidden_size", hidden_size), ("n_layers", n_layers)])
         self.n_outputs = sizes.n_outputs
         self.encoder, self.decoder = (
-            cells[cell](n_inputs, hidden_size, n_layers, batch_first=True, dropout=dropout)
+            recurrent(n_inputs, hidden_size, n_layers, batch_first=True, dropout=dropout)
             for n_inputs in (sizes.n_channels + sizes.n_calendar, sizes.n_calendar)
         )
         self.head = nn.Linear(hidden_size, sizes.n_channels * sizes.n_outputs)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sliceoff.errors import InputError
+from sliceoff.checks import whole
 from sliceoff.predictor.layers import Dropout, check_positive
 from sliceoff.predictor.sizes import Sizes
 
@@ -39,10 +39,7 @@ class SeasonalMLP(nn.Module):
     ):
         super().__init__()
         check_positive([("recent", recent), ("hidden_size", hidden_size)])
-        if neighbours < 0:
-            raise InputError(f"predictor.network.neighbours={neighbours} must be at least 0")
-        if not 0 <= dropout < 1:
-            raise InputError(f"predictor.network.dropout={dropout} must be at least 0 and below 1")
+        whole("predictor.network.neighbours", neighbours)
         seen = seen_steps(sizes.input_length, sizes.horizon, sizes.season_length, recent, neighbours)
         self.register_buffer("seen", seen, persistent=False)
         n_seen, n_same_time = seen.shape[1], sizes.input_length // sizes.season_length * (2 * neighbours + 1)

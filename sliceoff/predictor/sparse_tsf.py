@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.errors import InputError
+from sliceoff.checks import whole
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -25,8 +25,7 @@ class SparseTSF(nn.Module):
 
     def __init__(self, sizes: Sizes, *, recent: int = 24):
         super().__init__()
-        if recent < 0:
-            raise InputError(f"predictor.network.recent={recent} must be at least 0")
+        whole("predictor.network.recent", recent)
         self.horizon, self.n_outputs = sizes.horizon, sizes.n_outputs
         self.day = min(sizes.season_length, sizes.input_length)
         self.n_days = sizes.input_length // self.day

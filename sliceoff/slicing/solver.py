@@ -12,8 +12,7 @@ from enum import StrEnum
 import mip
 import numpy as np
 
-from sliceoff.checks import Number, positive
-from sliceoff.errors import InputError, near_miss
+from sliceoff.checks import Number, one_of, positive
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +67,7 @@ class Solver:
     """
 
     def __init__(self, name: str, time_limit_s: Number, integer: bool, gap: Number = 1e-6):
-        if name not in SOLVERS:
-            raise InputError(
-                f"slicer.solver={name!r} is not one of {', '.join(SOLVERS)}{near_miss(str(name).upper(), SOLVERS)}"
-            )
-        self.name, self.integer = name, integer
+        self.name, self.integer = one_of("slicer.solver", name, SOLVERS), integer
         self.time_limit_s, self.gap = positive("slicer.time_limit_s", time_limit_s), positive("slicer.gap", gap)
         self.seconds = 0.0  # of all solves so far
 

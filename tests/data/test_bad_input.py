@@ -92,7 +92,7 @@ CASES = {
         ["did you mean 'time'?", "data.time_column"],
     ),
     "policy near miss": (replaced(0, 1, "1"), {"gaps": "interpolat"}, ["data.gaps", "did you mean 'interpolate'?"]),
-    "negative policy": (replaced(0, 1, "1"), {"negative": "keep"}, ["data.negative=keep", "error, zero, allow"]),
+    "negative policy": (replaced(0, 1, "1"), {"negative": "keep"}, ["data.negative='keep'", "error, zero, allow"]),
     "resampling between steps": (replaced(0, 1, "1"), {"resample_s": 5000}, ["no multiple", "3600 s"]),
     "resampling to a finer step": (replaced(0, 1, "1"), {"resample_s": 60}, ["no multiple", "3600 s"]),
     "resampling by nothing": (replaced(0, 1, "1"), {"resample_s": 0}, ["above zero"]),

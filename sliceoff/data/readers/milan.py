@@ -7,13 +7,14 @@ import numpy as np
 import polars
 from jaxtyping import Float, Int
 
+from sliceoff.checks import one_of
 from sliceoff.data.checks import Source, check_regions, check_signs, first, numbers
 from sliceoff.data.grid import Policy, to_trace
 from sliceoff.data.readers.long import pivot
 from sliceoff.data.readers.table import existing, one_line
 from sliceoff.data.times import parse_times
 from sliceoff.data.trace import Trace
-from sliceoff.errors import InputError, near_miss
+from sliceoff.errors import InputError
 
 _ACTIVITIES = ("sms_in", "sms_out", "call_in", "call_out", "internet")
 _COLUMNS = ("square", "time", "country", *_ACTIVITIES)
@@ -47,10 +48,7 @@ def read_milan(
         InputError: a file is wrong; names file, column and line.
     """
     policy = Policy(gaps, negative, resample_s)
-    if activity not in _ACTIVITIES:
-        raise InputError(
-            f"data.activity={activity} is none of {', '.join(_ACTIVITIES)}{near_miss(activity, _ACTIVITIES)}"
-        )
+    one_of("data.activity", activity, _ACTIVITIES)
     squares = None if columns is None else [_square(name) for name in check_regions(columns)]
     sums = _joined([(file, _sums(file, activity, squares, policy)) for file in _files(Path(path))])
     known = sums["square"].unique().sort().to_list()
