@@ -6,9 +6,7 @@ A cell (experiment, horizon, network, seed) is what `main.py job=fit_predictor e
 below; it is run once, and its figures and checkpoint are kept under `--cache`, so that an interrupted study goes on
 where it was (take another cache after a change). An ensemble's cell runs its members' first. Early stopping sees the
 validation part only. `best by validation` is the trained network or ensemble whose validation error is the lowest in
-that cell, `best by backtest` the one that forecasts best the same months a year before the test part's, learning from
-what lies before them, and `best by test` the one whose test error is the lowest. What the ensembles hold was settled
-with the test part in sight.
+that cell, `best by test` the one whose test error is. What the ensembles hold was settled with the test part in sight.
 """
 
 import argparse
@@ -83,9 +81,6 @@ MEMBERS = {
     "ensemble of three": ("gru", "transformer", "seasonal_mlp"),
     "ensemble of GRUs": ("gru",) * 5,
 }
-# Of the training part's twelve months from July on, the first four to learn from (and stop by), then November to
-# February to test on, which are the months of the published test part a year later.
-PARTS = {"": (), "-backtest": ("windows.split=[1800,1080,2880]",)}
 # 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
 LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "windows.horizon=24"]
 ROOT = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
@@ -187,24 +182,23 @@ def validation_mse(forecaster: Forecaster, data) -> float:
 def ett_cells(given: argparse.Namespace) -> list[Cell]:
     """The published protocol."""
 
-    def cell(experiment: str, horizon: int, part: str, network: str, seed: int) -> Cell:
-        task = (f"experiment={experiment}", f"windows.horizon={horizon}", REVIN, *PARTS[part])
+    def cell(experiment: str, horizon: int, network: str, seed: int) -> Cell:
+        task = (f"experiment={experiment}", f"windows.horizon={horizon}", REVIN)
         return Cell(
-            f"{experiment}-{horizon}{part}",
+            f"{experiment}-{horizon}",
             network,
             seed,
             (*task, f"predictor={network.split()[0]}", *ETT[network]),
             given.cache,
-            tuple(cell(experiment, horizon, part, *member) for member in members(network, seed)),
+            tuple(cell(experiment, horizon, *member) for member in members(network, seed)),
         )
 
     return [
-        cell(experiment, horizon, part, network, seed)
+        cell(experiment, horizon, network, seed)
         for seed in range(given.seeds)  # first, so that a study cut short has all tasks
         for network in ETT
         for experiment in PUBLISHED
         for horizon in HORIZONS
-        for part in PARTS
         if seed == 0 or not closed(network)
     ]
 
@@ -282,15 +276,8 @@ def report_ett(cells: list[Cell]) -> dict[str, float]:
             if "linear" not in here or not trained:
                 continue
             row: dict[str, object] = {"task": task}
-            backtests = {network: runs for (of, network), runs in found.items() if of == f"{task}-backtest"}
-            for by, judged, name in (
-                ("validation", trained, "validation_mse"),
-                ("backtest", {network: backtests[network] for network in trained if network in backtests}, "mse"),
-                ("test", trained, "mse"),
-            ):
-                if not judged:
-                    continue
-                best = min(judged, key=lambda network: mean(judged[network], name))
+            for by, name in (("validation", "validation_mse"), ("test", "mse")):
+                best = min(trained, key=lambda network: mean(trained[network], name))
                 ratio = mean(trained[best], "mse") / mean(here["linear"], "mse")
                 row |= {f"best by {by}": best, f"its MSE over ridge's, by {by}": ratio}
                 results[f"{task}/best_by_{by}_over_ridge"] = ratio

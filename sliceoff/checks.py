@@ -79,6 +79,13 @@ def interval(key: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
+def flag(key: str, value: Any) -> bool:
+    """`value` as true or false; `yes` and `no` are words to Hydra."""
+    if not isinstance(value, bool):
+        raise InputError(f"{key}={value!r} is neither true nor false")
+    return value
+
+
 def one_of(key: str, value: Any, options: Collection[str]) -> Any:
     """`value`, which is one of `options`."""
     if value not in options:

@@ -31,7 +31,8 @@ def fit(
         trainer: called with `callbacks=` and `logger=` to make the trainer.
         callbacks: callbacks, or partials of one that still wants `dirpath=`.
         checkpoints: directory for `best.ckpt` and `last.ckpt`.
-        resume: go on from `last.ckpt` where there is one.
+        resume: go on from `last.ckpt` where there is one; a fit that had ended, be it early, is not trained further
+            unless the trainer is given more epochs or steps.
 
     Raises:
         InputError: `last.ckpt` is of another module or was written with other options.
@@ -48,6 +49,9 @@ def fit(
         logger=list(logger),
         default_root_dir=checkpoints.parent,
     )
+    ended, budget = checkpoints / "ended", f"epochs {engine.max_epochs}, steps {engine.max_steps}\n"
+    if resume and ended.is_file() and ended.read_text() == budget:
+        return checkpoint.load(best, expect=type(module))
     module.train()  # one that was loaded comes in eval mode
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -63,6 +67,7 @@ def fit(
         engine.save_checkpoint(last)
     if not best.is_file():
         shutil.copyfile(last, best)
+    ended.write_text(budget)
     return checkpoint.load(best, expect=type(module))
 
 

@@ -126,7 +126,13 @@ class Parts:
         mean_users, room = self._cfg.mean_users, self.scenario.max_users
         if not isinstance(mean_users, int | float) or not 0 < mean_users <= room:
             raise InputError(f"mean_users={mean_users!r} is not a number above 0 and at most region.max_users={room}")
-        return users_per_unit(self.datamodule.train_values, mean_users)
+        train = self.datamodule.train_values
+        if float(self.trace.values.min()) < 0 or float(train.mean()) <= 0:
+            raise InputError(
+                "data: there are negative values, or only zeros in the training part, so this is no users' traffic; "
+                "choose other columns (data.columns) or another trace (data.path)"
+            )
+        return users_per_unit(train, mean_users)
 
     @cached_property
     def scenario(self) -> Scenario:
@@ -404,14 +410,25 @@ def _missing_extra(error: str) -> str | None:
 def _directory(cfg: DictConfig) -> RunDirectory:
     if cfg.init.mode != "resume":
         return RunDirectory(cfg.run_dir, config=_repeatable(cfg))
-    if cfg.init.run is None:
-        return RunDirectory(newest_unfinished(Path(cfg.run_dir).parent), _repeatable(cfg), resume=True)
-    run = Path(cfg.init.run)
+    run = Path(cfg.run_dir if cfg.init.run is None else cfg.init.run)
+    if cfg.init.run is None and not (run / "config.yaml").is_file():
+        run = newest_unfinished(run.parent, cfg.job.name)
     if not (run / "config.yaml").is_file():
         raise InputError(f"init.run={run} is no run directory (no config.yaml there); name the run to resume")
-    if (job := OmegaConf.select(OmegaConf.load(run / "config.yaml"), "job.name")) != cfg.job.name:
-        raise InputError(f"init.run={run} is a run of job={job}, not of job={cfg.job.name}; name the run to resume")
-    return RunDirectory(run, _repeatable(cfg), resume=True)
+    begun, config = OmegaConf.load(run / "config.yaml"), _repeatable(cfg)
+    if (job := OmegaConf.select(begun, "job.name")) != cfg.job.name:
+        raise InputError(f"{run} is a run of job={job}, not of job={cfg.job.name}; name the run with init.run")
+    if (key := checkpoint.differing(_fixed(begun), _fixed(OmegaConf.create(config)))) is not None:
+        raise InputError(f"{run} was begun with another {key}; resume with the config that the run began with")
+    return RunDirectory(run, config, resume=True)
+
+
+def _fixed(cfg: Any) -> dict[str, Any]:
+    """What a resumed run may not change: all but budgets, what watches it, and where it lies."""
+    content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+    free = ("defaults", "run_dir", "init", "trainer", "callbacks", "logger", "threads")
+    job = {key: value for key, value in content["job"].items() if key not in ("workers", "checkpoint_s")}
+    return {key: value for key, value in content.items() if key not in free} | {"job": job}
 
 
 def _repeatable(cfg: DictConfig) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import polars
+from omegaconf import OmegaConf
 
 from sliceoff.errors import InputError
 
@@ -81,15 +82,19 @@ def logs_of(run: Path) -> dict[str, polars.DataFrame]:
     return {name: polars.concat(parts, how="diagonal_relaxed") for name, parts in tables.items()}
 
 
-def newest_unfinished(runs: Path) -> Path:
-    """The newest run directory directly under `runs` that has a `config.yaml` but no `summary.json` yet.
+def newest_unfinished(runs: Path, job: str) -> Path:
+    """The newest run of `job` directly under `runs` that has a `config.yaml` but no `summary.json` yet.
 
     Raises:
         InputError: there is none.
     """
-    unfinished = [file.parent for file in runs.glob("*/config.yaml") if not (file.parent / "summary.json").exists()]
+    unfinished = [
+        file.parent
+        for file in runs.glob("*/config.yaml")
+        if not (file.parent / "summary.json").exists() and OmegaConf.select(OmegaConf.load(file), "job.name") == job
+    ]
     if not unfinished:
-        raise InputError(f"no unfinished run under {runs} to resume; name one with init.run=RUN_DIRECTORY")
+        raise InputError(f"no unfinished run of job={job} under {runs} to resume; name one with init.run=RUN_DIRECTORY")
     return max(unfinished, key=lambda path: path.stat().st_mtime)
 
 

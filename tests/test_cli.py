@@ -17,10 +17,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FAST = ("debug=fast", "data.days=21", "job.periods=3", "job.slots_per_period=4")
 
 
-def trace_csv(path: Path, rows: int = 400, cell=None) -> Path:
+def trace_csv(path: Path, rows: int = 400, cell=None, scale=1) -> Path:
     """An hourly two-region trace; `cell=(row, column, text)` replaces one cell."""
     times = np.datetime64("2024-01-01T00:00:00") + np.arange(rows) * np.timedelta64(3600, "s")
-    daily = 50 + 30 * np.sin(2 * np.pi * np.arange(rows) / 24)
+    daily = scale * (50 + 30 * np.sin(2 * np.pi * np.arange(rows) / 24))
     lines = [[str(time), f"{value:.3f}", f"{value / 2:.3f}"] for time, value in zip(times, daily, strict=True)]
     if cell:
         lines[cell[0]][cell[1]] = cell[2]
@@ -106,6 +106,10 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["allocator=greedy", "init.allocator=absent.ckpt"], "takes no weights"),
         (["init.allocator=absent.ckpt"], "absent.ckpt"),
         (["job=fit_allocator", "allocator.learning_starts=16000"], "never reached"),
+        (["job=fit_allocator", "allocator.gradient_steps=0"], "allocator.gradient_steps"),
+        (["data=wide_csv", "data.path={zero}"], "no users' traffic"),
+        (["data=wide_csv", "data.path={negative}", "data.negative=allow"], "no users' traffic"),
+        (["predictor.network.dropout=2"], "predictor.network.dropout"),
     ],
 )
 def test_bad_input_is_one_line_exit_2_and_no_run_directory(cli, tmp_path, arguments, message):
@@ -119,6 +123,8 @@ def test_bad_input_is_one_line_exit_2_and_no_run_directory(cli, tmp_path, argume
         "text": trace_csv(tmp_path / "text.csv", cell=(10, 1, "many")),
         "gap": trace_csv(tmp_path / "gap.csv", cell=(10, 2, "")),
         "empty": tmp_path / "empty.csv",
+        "zero": trace_csv(tmp_path / "zero.csv", scale=0),
+        "negative": trace_csv(tmp_path / "negative.csv", scale=-1),
         "other": tmp_path / "other.ckpt",
     }
     ended = cli(*FAST[:1], *(argument.format(**files) for argument in arguments))

@@ -1,5 +1,7 @@
 """A predictor's life on the command line: fitted, tuned to another trace, forecasting beyond it, exported."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +107,53 @@ def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained
     assert "is a run of job=fit_predictor, not of job=finetune" in other.err
 
 
+EARLY = (
+    "trainer.predictor.max_epochs=9",
+    "callbacks.predictor.early_stopping.patience=1",
+    "predictor.learning_rate=0.1",
+)
+
+
+def test_a_fit_that_stopped_early_is_not_trained_further_by_a_resume(cli, tmp_path):
+    trace = trace_csv(tmp_path / "trace.csv", regions=2)
+    command = ("job=fit_predictor", "data=wide_csv", f"data.path={trace}", *SMALL, *EARLY)
+    ended = cli(*command, f"run_dir={tmp_path / 'own'}")
+    assert ended.code == 0, ended.err
+    run = Path(ended.out.strip().splitlines()[-1])
+    before = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert before["epoch"] < 8  # it did stop early
+    (run / "summary.json").unlink()  # as if stopped after the fit
+    resumed = cli(*command, f"run_dir={tmp_path / 'own'}", "init=resume")
+    assert resumed.code == 0, resumed.err
+    assert Path(resumed.out.strip().splitlines()[-1]) == run
+    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == before["global_step"]
+
+
+def test_ctrl_c_in_the_last_validation_counts(cli, monkeypatch, tmp_path):
+    def press(module):
+        if module.trainer.current_epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Forecaster, "on_validation_start", press)
+    ended = cli("job=fit_predictor", *SMALL, f"run_dir={tmp_path / 'own'}")
+    assert ended.code == 130
+    assert not (tmp_path / "own" / "summary.json").exists()
+    monkeypatch.undo()
+    assert (tmp_path / "own" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_resume_with_other_data_is_refused(cli, fitted):
+    refused = cli("job=fit_predictor", "init=resume", f"init.run={fitted}", "seed=5")
+    assert refused.code == 2
+    assert "was begun with another" in refused.err
+
+
+def test_a_size_that_is_no_whole_number_is_one_line(cli):
+    refused = cli("job=fit_predictor", "debug=fast", "predictor.network.n_heads=4.0")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "n_heads" in refused.err
+
+
 def test_regions_in_another_order_are_told_apart(cli, fitted, tmp_path):
     data = ("data=wide_csv", f"data.path={trace_csv(tmp_path / 'again.csv', regions=2)}", "data.columns=[r1,r0]")
     for command in (
@@ -138,7 +187,7 @@ def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(
         (("job=export",), "init.checkpoint"),
         (("job=finetune", "job.scaler=new"), "not one of refit, keep"),
         (("job=fit_predictor", "init.checkpoint=runs/a"), "makes no use of init.checkpoint"),
-        (("job=finetune", "job.days=[0]"), "must be a list of numbers above zero"),
+        (("job=finetune", "job.days=[0]"), "must be above zero"),
         (("job=forecast", "job.levels=[]"), "one level or more"),
         (("job=fit_predictor", "predictor=gru", "predictor.network.dropout=1.5"), "dropout"),
         (("job=export", "job.format=tflite"), "not one of pt2, onnx"),

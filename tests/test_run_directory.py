@@ -43,13 +43,14 @@ def test_wrong_input_discards_a_new_run_but_never_a_resumed_one(tmp_path):
 
 
 def test_resume_finds_the_newest_unfinished_run(tmp_path):
-    finished, unfinished = (RunDirectory(tmp_path / name, config="") for name in ("a", "b"))
+    finished, unfinished = (RunDirectory(tmp_path / name, config="job: {name: simulate}") for name in ("a", "b"))
+    assert RunDirectory(tmp_path / "c", config="job: {name: forecast}").path.exists()
     assert unfinished.path.exists()
     finished.write({}, TABLE)
-    assert newest_unfinished(tmp_path) == unfinished.path
+    assert newest_unfinished(tmp_path, "simulate") == unfinished.path
     unfinished.write({}, TABLE)
     with pytest.raises(InputError, match="no unfinished run"):
-        newest_unfinished(tmp_path)
+        newest_unfinished(tmp_path, "simulate")
 
 
 def test_an_unwritable_place_is_told(tmp_path):

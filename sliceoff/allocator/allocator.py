@@ -143,7 +143,7 @@ class LearningAllocator(pl.LightningModule):
         self.exploration_noise = not_negative("allocator.exploration_noise", exploration_noise)
         self.n_copies = count("allocator.n_copies", n_copies)
         self.env_steps = count("allocator.env_steps", env_steps)
-        self.gradient_steps = whole("allocator.gradient_steps", gradient_steps)
+        self.gradient_steps = count("allocator.gradient_steps", gradient_steps)
         self.slots_per_rental = count("allocator.slots_per_rental", slots_per_rental)
         self.steps_per_epoch = count("allocator.steps_per_epoch", steps_per_epoch)
         self.validation_copies = count("allocator.validation_copies", validation_copies)
@@ -350,7 +350,8 @@ class LearningAllocator(pl.LightningModule):
         deployed = slots[self.policy]
         revenue = self._per_slot(deployed)
         self.log("val/revenue", revenue, batch_size=1, prog_bar=True)
-        self.log("val/above_greedy", revenue / greedy - 1, batch_size=1, prog_bar=True)
+        if greedy > 0:
+            self.log("val/above_greedy", revenue / greedy - 1, batch_size=1, prog_bar=True)
         if bound is not None:
             self.log("val/of_bound", revenue / bound, batch_size=1)
         self.log("val/saturated", self._saturated([state for state, _ in deployed]), batch_size=1)

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from sliceoff.checks import between, count
 from sliceoff.data.trace import Trace
 from sliceoff.errors import InputError
 
@@ -45,12 +46,10 @@ def synthetic_trace(
     Raises:
         InputError: an argument is out of range.
     """
-    for name, value, least in (("n_regions", n_regions, 1), ("days", days, 1), ("step_s", step_s, 1)):
-        if value < least:
-            raise InputError(f"data.{name}={value} must be at least {least}")
+    for name, value in (("n_regions", n_regions), ("days", days), ("step_s", step_s)):
+        count(f"data.{name}", value)
     for name, size, most in (("noise", noise, 10), ("bursts_per_week", bursts_per_week, 1000), ("drift", drift, 1)):
-        if not 0 <= size <= most:
-            raise InputError(f"data.{name}={size} must lie between 0 and {most}")
+        between(f"data.{name}", size, 0, most)
     steps = days * 86_400 // step_s
     if steps < 2:
         raise InputError(f"data.days={days} holds {steps} step(s) of data.step_s={step_s}; a trace needs at least two")

@@ -11,7 +11,7 @@ import polars
 from rich.console import Console
 from rich.table import Table
 
-from sliceoff.checks import one_of
+from sliceoff.checks import numbers, one_of, optional, positive
 from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.predictor import (
@@ -59,8 +59,9 @@ class Finetune:
     def __post_init__(self) -> None:
         one_of("job.scaler", self.scaler, ("refit", "keep"))
         one_of("job.other_step", self.other_step, ("refuse", "keep"))
-        if self.days is not None and not (isinstance(self.days, list | tuple) and all(map(_is_positive, self.days))):
-            raise InputError(f"job.days={self.days} must be a list of numbers above zero, such as [1,2,4]")
+        positive("job.learning_rate", self.learning_rate)
+        for day in optional(numbers, "job.days", self.days) or ():
+            positive("job.days", day)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the tuned forecaster's metrics, and everyone's, one row per amount of data and forecaster."""
@@ -88,7 +89,8 @@ class Finetune:
             return [whole]
         try:
             steps = [round(day * whole.season_length) for day in sorted(set(self.days), reverse=True)]
-            return [windows(first_steps=count) for count in steps]
+            budgets = {len(data.train_windows): data for data in (windows(first_steps=count) for count in steps)}
+            return list(budgets.values())  # two that come to as many windows are one
         except InputError as error:
             raise InputError(f"job.days={list(self.days)}, of {whole.season_length} steps each: {error}") from error
 
@@ -139,10 +141,6 @@ class Finetune:
         }
         measured = {"zero-shot": zero_shot} | {name: parts.test(each, data) for name, each in forecasters.items()}
         return [{"training windows": count, "forecaster": name, **metrics} for name, metrics in measured.items()]
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and value > 0
 
 
 def _largest(table: polars.DataFrame) -> polars.Expr:

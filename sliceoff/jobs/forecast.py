@@ -90,7 +90,7 @@ def _table(forecaster: Forecaster, data: TrafficDataModule, levels: Sequence[flo
         quantiles = point.unsqueeze(-1) + error_quantiles(forecaster, data, levels)
         quantiles = quantiles.clamp_min(0) if forecaster.nonnegative else quantiles
     times = data.trace.times_at(end, data.horizon)
-    columns = {"mean": point, **{f"q{level:.3g}": quantiles[..., index] for index, level in enumerate(levels)}}
+    columns = {"mean": point, **{f"q{level:g}": quantiles[..., index] for index, level in enumerate(levels)}}
     return polars.concat([_region(times, name, index, columns) for index, name in enumerate(data.trace.regions)])
 
 

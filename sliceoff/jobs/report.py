@@ -31,8 +31,8 @@ class Report:
     runs: Sequence[str]
 
     def __post_init__(self) -> None:
-        if not self.runs:
-            raise InputError("job.runs is empty; name the run directories, job.runs=[runs/simulate/A,runs/simulate/B]")
+        if not self.runs or isinstance(self.runs, str):
+            raise InputError("job.runs is no list of runs; name them, job.runs=[runs/simulate/A,runs/simulate/B]")
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns a summary of every stack and the joined table."""

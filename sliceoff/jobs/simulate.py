@@ -12,7 +12,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sliceoff.checkpoint import AtomicCheckpointIO
-from sliceoff.checks import count, optional
+from sliceoff.checks import count, flag, not_negative, optional
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
@@ -53,6 +53,8 @@ class Simulate:
     def __post_init__(self) -> None:
         for key in ("periods", "slots_per_period", "regions_per_batch", "workers"):
             optional(count, f"job.{key}", getattr(self, key))
+        flag("job.bound", self.bound)
+        not_negative("job.checkpoint_s", self.checkpoint_s)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the summary and one row per stack, long slot and region."""
@@ -176,7 +178,7 @@ def summarise(table: polars.DataFrame, bound: polars.DataFrame | None = None) ->
         sums, means = (moment.row(0, named=True) for moment in (rows.select(_SUMS).sum(), rows.select(_MEANS).mean()))
         tasks = max(sums["tasks"], 1)
         results = {f"{name}_money": sums[name] for name in ("profit", "revenue", "rent")}
-        if most is not None:
+        if most is not None and most > 0:
             results["profit_of_bound_share"] = sums["profit"] / most
         results |= {f"tasks_{fate}_share": sums[fate] / tasks for fate in ("done", "late", "dropped")}
         results |= {f"{name}_share": mean for name, mean in means.items()}

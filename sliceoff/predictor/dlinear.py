@@ -28,7 +28,7 @@ class DLinear(nn.Module):
         kernel_size: int = 25,
     ):
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
+        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
             raise InputError(f"predictor.network.kernel_size={kernel_size} must be an odd number of steps")
         self.kernel_size, self.n_outputs = kernel_size, sizes.n_outputs
         self.trend, self.rest = (nn.Linear(sizes.input_length, sizes.horizon * sizes.n_outputs) for _ in range(2))

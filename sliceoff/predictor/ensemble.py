@@ -28,7 +28,7 @@ class Ensemble(Forecaster):
         n_regions, n_calendar, input_length, horizon, season_length: of the data (`TrafficDataModule` has them).
         nonnegative: no forecast below zero (traffic never is).
         instance_norm: of no effect, every member has its own; here for experiments that set it for any predictor.
-        regions, calendar: names of the data's regions and calendar cycles; None: not known.
+        regions, calendar, step_s: names of the data's regions and calendar cycles, its step [s]; None: not known.
 
     Raises:
         InputError: there is no member, one is no forecaster's checkpoint, or was fitted for other sizes or quantiles.
@@ -48,9 +48,10 @@ class Ensemble(Forecaster):
         instance_norm: bool | None = None,
         regions: Sequence[str] | None = None,
         calendar: Sequence[str] | None = None,
+        step_s: int | None = None,
     ):
         data: dict[str, Any] = {"n_regions": n_regions, "n_calendar": n_calendar, "horizon": horizon}
-        data |= {"season_length": season_length, "regions": regions, "calendar": calendar}
+        data |= {"season_length": season_length, "regions": regions, "calendar": calendar, "step_s": step_s}
         super().__init__(_Members, **data, input_length=input_length, nonnegative=nonnegative)
         if isinstance(members, str) or not members:
             raise InputError(

@@ -12,9 +12,8 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 from torchmetrics.regression import WeightedMeanAbsolutePercentageError
 
 from sliceoff import checkpoint
-from sliceoff.checks import not_negative, one_of, positive
+from sliceoff.checks import flag, not_negative, one_of, positive
 from sliceoff.data import Scaler, Window
-from sliceoff.data.calendar import DAY_S
 from sliceoff.errors import InputError
 from sliceoff.predictor.losses import QuantileLoss
 from sliceoff.predictor.sizes import Sizes
@@ -37,8 +36,8 @@ class Forecaster(pl.LightningModule):
         gradient_clip: largest norm of the gradient.
         instance_norm: also standardise every window by its own history, and undo it in the forecast.
         nonnegative: no forecast below zero (traffic never is).
-        regions, calendar: names of the data's regions and calendar cycles. A checkpoint keeps them, so that it is not
-            used on other ones (`unsuited`); None: not known.
+        regions, calendar, step_s: names of the data's regions and calendar cycles, its step [s]. A checkpoint keeps
+            them, so that it is not used on other ones (`unsuited`); None: not known.
 
     Raises:
         InputError: an option is out of range.
@@ -61,6 +60,7 @@ class Forecaster(pl.LightningModule):
         nonnegative: bool = True,
         regions: Sequence[str] | None = None,
         calendar: Sequence[str] | None = None,
+        step_s: int | None = None,
     ):
         super().__init__()
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -72,7 +72,8 @@ class Forecaster(pl.LightningModule):
         self.n_regions, self.channels = n_regions, channels
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.gradient_clip = gradient_clip
-        self.instance_norm, self.nonnegative = instance_norm, nonnegative
+        self.instance_norm = flag("predictor.instance_norm", instance_norm)
+        self.nonnegative = flag("predictor.nonnegative", nonnegative)
         self.loss = loss()
         self.n_outputs = len(self.loss.levels) if isinstance(self.loss, QuantileLoss) else 1
         self.sizes = Sizes(
@@ -134,6 +135,11 @@ class Forecaster(pl.LightningModule):
 
         Where the closed form is all, one epoch suffices, for its validation and checkpoint.
         """
+        if self.trainer.precision not in ("32-true", "bf16-mixed"):
+            # In 16-mixed the optimiser unscales the gradient itself, after it was clipped.
+            raise InputError(
+                f"trainer.predictor.precision={self.trainer.precision}: a predictor trains in 32-true or bf16-mixed"
+            )
         if not self.by_gradient:
             self.trainer.fit_loop.max_epochs = 1
         if self.scaler.fitted:
@@ -244,17 +250,17 @@ def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
     return None
 
 
-def other_step(fitted: Mapping[str, Any], step_s: float) -> str | None:
+def other_step(fitted: Mapping[str, Any], step_s: int) -> str | None:
     """What tells a forecaster's steps from a trace's, in words, and what mends it; None where they are as long.
 
     Args:
         fitted: the forecaster's arguments, as in its `spec`.
         step_s: of the trace [s].
     """
-    own = DAY_S / fitted["season_length"]
-    if abs(own - step_s) <= 0.01 * step_s:
+    own = fitted.get("step_s")
+    if own is None or own == step_s:
         return None
-    return f"was fitted on steps of {own:g} s, the trace has steps of {step_s:g} s; set data.resample_s={own:g}"
+    return f"was fitted on steps of {own} s, the trace has steps of {step_s} s; set data.resample_s={own}"
 
 
 def _within(name: str, modules: list[str]) -> bool:

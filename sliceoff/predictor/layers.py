@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.checks import count, one_of, positive, whole
+from sliceoff.checks import between, count, one_of, positive, whole
 from sliceoff.errors import InputError
 from sliceoff.predictor.attention import (
     Sampling,
@@ -78,6 +78,9 @@ class Dropout(nn.Dropout):
     The probability is rounded to 1 / 65536.
     """
 
+    def __init__(self, p: float):
+        super().__init__(between("predictor.network.dropout", p, 0, 1))
+
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Drop in training mode."""
         if not (self.training and 0 < self.p < 1 and input.device.type == "cpu"):
@@ -115,12 +118,13 @@ class Heads(nn.Module):
     """The projections around an attention function.
 
     Raises:
-        InputError: `n_heads` does not divide `d_model`.
+        InputError: a size is no whole number above zero, or `n_heads` does not divide `d_model`.
     """
 
     def __init__(self, d_model: int, n_heads: int):
         super().__init__()
-        if d_model < 1 or n_heads < 1 or d_model % n_heads:
+        check_positive([("d_model", d_model), ("n_heads", n_heads)])
+        if d_model % n_heads:
             raise InputError(
                 f"predictor.network.n_heads={n_heads} does not divide d_model={d_model}; choose one that does"
             )
