@@ -103,6 +103,18 @@ class Parts:
         """Whether `init.checkpoint` is set."""
         return self._cfg.init.checkpoint is not None
 
+    def refuse_checkpoint(self) -> None:
+        """For jobs that begin with what other runs fitted by `init.predictor` and `init.allocator`.
+
+        Raises:
+            InputError: `init.checkpoint` is set.
+        """
+        if self.starts_from_checkpoint:
+            raise InputError(
+                f"job={self._cfg.job.name} makes no use of init.checkpoint; name what other runs fitted by "
+                "init.predictor=RUN and init.allocator=RUN, or tune a predictor to another trace by job=finetune"
+            )
+
     def loaded_forecaster(self) -> Forecaster:
         """The forecaster in `init.checkpoint`, as it was fitted."""
         return checkpoint.load(self._cfg.init.checkpoint, expect=Forecaster)

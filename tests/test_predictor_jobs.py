@@ -57,6 +57,10 @@ def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts
     assert ahead.code == 0, ahead.err
     directory = Path(ahead.out.strip().splitlines()[-1])
     forecast = polars.read_parquet(directory / "results.parquet")
+    again = cli("job=forecast", f"init.predictor={run}", *data, *SMALL)
+    assert again.code == 0, again.err
+    same = Path(again.out.strip().splitlines()[-1])
+    assert polars.read_parquet(same / "results.parquet").equals(forecast)  # used as it is, not trained on
     assert forecast.columns == ["time", "region", "mean", "q0.1", "q0.5", "q0.9"]
     assert forecast.height == 12 * 3
     assert str(forecast["time"].min()) == "2024-01-21 20:00:00"  # the hour after the last of 500

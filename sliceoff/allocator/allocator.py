@@ -164,6 +164,8 @@ class LearningAllocator(pl.LightningModule):
             ),
             **agents,
         )
+        if self.agents.n_agents > 1:
+            whole("allocator.batch_size", batch_size, 2)  # distillation standardises over the batch
         self._perspectives = Perspectives(scenario, mean_users, bandwidth_options_hz, vm_options, capacity)
         self._experience: Experience | None = None
         self._saved_experience: Mapping[str, Any] | None = None

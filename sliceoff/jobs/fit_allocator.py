@@ -27,6 +27,7 @@ class FitAllocator:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the last logged numbers and the whole log."""
+        parts.refuse_checkpoint()
         if not is_trained(parts.allocator):
             raise InputError(f"job=fit_allocator: {type(parts.allocator).__name__} is a rule; choose allocator=dual")
         parts.fit("allocator", directory, "")

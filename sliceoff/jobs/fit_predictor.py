@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import polars
 
-from sliceoff.errors import InputError
 from sliceoff.jobs.training_report import learned
 from sliceoff.predictor import Forecaster
 from sliceoff.run_directory import RunDirectory
@@ -26,11 +25,7 @@ class FitPredictor:
         Raises:
             InputError: the config cannot be built, or names `init.checkpoint`.
         """
-        if parts.starts_from_checkpoint:
-            raise InputError(
-                "job=fit_predictor makes no use of init.checkpoint; go on with a fitted predictor by "
-                "init.predictor=RUN, or tune it to another trace by job=finetune"
-            )
+        parts.refuse_checkpoint()
         _ = parts.forecaster  # built before anything is written
         forecaster = parts.fit("predictor", directory, "")
         summary, table = learned("predictor", directory)

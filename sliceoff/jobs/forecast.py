@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Forecast the `horizon` steps after the trace's last one, with `init.checkpoint`'s predictor or one fitted now.
+    """Forecast the `horizon` steps after the trace's last one, with a fitted predictor (`init`) or one fitted now.
 
     Quantiles are the network's own if it was trained on them (`QuantileLoss`), else the forecast plus quantiles of its
     errors on the validation part.
@@ -50,7 +50,9 @@ class Forecast:
                 raise InputError(f"init.checkpoint {reason}; choose these data, or tune it to them (job=finetune)")
         else:
             data = parts.datamodule
-            forecaster = cast(Forecaster, parts.fit("predictor", directory, ""))
+            forecaster = parts.forecaster
+            if not parts.has_checkpoint("predictor"):
+                forecaster = cast(Forecaster, parts.fit("predictor", directory, ""))
         table = _table(forecaster, data, self.levels)
         figure = forecast_fan(data.trace, table)
         figure.savefig(directory.path / "forecast.png", dpi=150, metadata={"Software": None})

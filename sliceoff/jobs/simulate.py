@@ -58,6 +58,7 @@ class Simulate:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the summary and one row per stack, long slot and region."""
+        parts.refuse_checkpoint()
         windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
         if self.bound and (queue := parts.scenario.queue) != "lindley":
             raise InputError(f"job.bound=true is for region.queue=lindley, not {queue}; set job.bound=false")
