@@ -93,6 +93,11 @@ def one_of(key: str, value: Any, options: Collection[str]) -> Any:
     return value
 
 
+def precision(key: str, value: Any) -> Any:
+    """`value`, which modules here train in. With 16-mixed, gradients would be clipped before they are unscaled."""
+    return one_of(key, value, ("32-true", "bf16-mixed"))
+
+
 def optional(check: Any, key: str, value: Any) -> Any:
     """`check` what is given; None stays None."""
     return None if value is None else check(key, value)

@@ -423,10 +423,10 @@ def _directory(cfg: DictConfig) -> RunDirectory:
     if cfg.init.mode != "resume":
         return RunDirectory(cfg.run_dir, config=_repeatable(cfg))
     run = Path(cfg.run_dir if cfg.init.run is None else cfg.init.run)
-    if cfg.init.run is None and not (run / "config.yaml").is_file():
-        run = newest_unfinished(run.parent, cfg.job.name)
     if not (run / "config.yaml").is_file():
-        raise InputError(f"init.run={run} is no run directory (no config.yaml there); name the run to resume")
+        if cfg.init.run is not None:
+            raise InputError(f"init.run={run} is no run directory (no config.yaml there); name the run to resume")
+        run = newest_unfinished(run.parent, cfg.job.name)
     begun, config = OmegaConf.load(run / "config.yaml"), _repeatable(cfg)
     if (job := OmegaConf.select(begun, "job.name")) != cfg.job.name:
         raise InputError(f"{run} is a run of job={job}, not of job={cfg.job.name}; name the run with init.run")

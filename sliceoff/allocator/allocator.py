@@ -19,7 +19,7 @@ from sliceoff.allocator.decoder import Decoder, mean
 from sliceoff.allocator.networks import Network
 from sliceoff.allocator.perspectives import Perspectives
 from sliceoff.allocator.replay import Ring, Transition
-from sliceoff.checks import count, not_negative, one_of, positive, whole
+from sliceoff.checks import count, not_negative, one_of, positive, precision, whole
 from sliceoff.errors import InputError
 from sliceoff.region import (
     Allocation,
@@ -225,10 +225,7 @@ class LearningAllocator(pl.LightningModule):
 
     def _check_can_learn(self) -> None:
         self.scenario.check_pays()
-        if self.trainer.precision not in ("32-true", "bf16-mixed"):
-            raise InputError(
-                f"trainer.allocator.precision={self.trainer.precision}: the allocator trains in 32-true or bf16-mixed"
-            )
+        precision("trainer.allocator.precision", self.trainer.precision)
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 0 or self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning's
             return

@@ -99,10 +99,8 @@ class TrafficDataModule(pl.LightningDataModule):
     def description(self) -> dict[str, Any]:
         """What a forecaster is made for: sizes of its windows, names of regions and calendar cycles, the step [s]."""
         sizes = ("n_regions", "n_calendar", "input_length", "horizon", "season_length", "calendar")
-        return {name: getattr(self, name) for name in sizes} | {
-            "regions": list(self.trace.regions),
-            "step_s": self.trace.step_s,
-        }
+        named = {"step_s": self.trace.step_s, "regions": list(self.trace.regions)}
+        return {name: getattr(self, name) for name in sizes} | named
 
     @property
     def train_values(self) -> Float[Tensor, "time regions"]:
@@ -137,6 +135,10 @@ class TrafficDataModule(pl.LightningDataModule):
         """Held-out windows, all of them, in time order."""
         return _in_memory(self.heldout_windows, batch_size=self.batch_size)
 
+    def predict_dataloader(self) -> DataLoader[Window]:
+        """The one window that forecasts beyond the trace's end."""
+        return _in_memory([self.history_until(len(self._values))], batch_size=None)
+
     def history_until(self, index: int) -> Window:
         """The window that forecasts from the trace's step `index` on, as a batch of one.
 
@@ -165,7 +167,7 @@ class TrafficDataModule(pl.LightningDataModule):
         return Windows(self._values, self._calendar, start, end - self.horizon, self.input_length, self.horizon)
 
 
-def _in_memory(windows: Windows, **options: Any) -> DataLoader[Window]:
+def _in_memory(windows: Windows | list[Window], **options: Any) -> DataLoader[Window]:
     # A batch is one gather from memory; worker processes, which Lightning would advise, could only slow it down.
     warnings.filterwarnings("ignore", ".*does not have many workers", PossibleUserWarning)
     # Loaders draw a number that workers would need; from the global generator, a resumed run would draw once more.

@@ -19,7 +19,6 @@ from sliceoff.predictor import (
     Linear,
     SeasonalNaive,
     Transferred,
-    other_step,
     transferred,
     unsuited,
     untrained,
@@ -95,7 +94,7 @@ class Finetune:
             raise InputError(f"job.days={list(self.days)}, of {whole.season_length} steps each: {error}") from error
 
     def _check(self, saved: Mapping[str, Any], parts: "Parts") -> None:
-        reason = other_step(saved, parts.trace.step_s)
+        reason = unsuited(saved, {"step_s": parts.trace.step_s})
         if self.other_step == "refuse" and reason is not None:
             raise InputError(f"init.checkpoint {reason}, or job.other_step=keep to tune across steps")
         regions = list(parts.trace.regions)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError
-from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, other_step, unsuited
+from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, unsuited
 from sliceoff.report import forecast_fan, page
 from sliceoff.run_directory import RunDirectory
 
@@ -77,7 +77,7 @@ def _suiting(forecaster: Forecaster, trace: Trace) -> Forecaster:
             f"init.checkpoint forecasts {regions} regions, the trace has {len(trace.regions)}; choose them with "
             f"data.columns, or tune it to this trace first (job=finetune)"
         )
-    if (reason := other_step(forecaster.spec["arguments"], trace.step_s)) is not None:
+    if (reason := unsuited(forecaster.spec["arguments"], {"step_s": trace.step_s})) is not None:
         raise InputError(f"init.checkpoint {reason}")
     return forecaster
 

@@ -32,7 +32,8 @@ class Report:
 
     def __post_init__(self) -> None:
         if not self.runs or isinstance(self.runs, str):
-            raise InputError("job.runs is no list of runs; name them, job.runs=[runs/simulate/A,runs/simulate/B]")
+            what = "one name, not a list" if self.runs else "empty"
+            raise InputError(f"job.runs is {what}; name the runs, job.runs=[runs/simulate/A,runs/simulate/B]")
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns a summary of every stack and the joined table."""

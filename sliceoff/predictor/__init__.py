@@ -8,7 +8,6 @@ from sliceoff.predictor.dlinear import DLinear as DLinear
 from sliceoff.predictor.ensemble import Ensemble as Ensemble
 from sliceoff.predictor.export import export as export
 from sliceoff.predictor.forecaster import Forecaster as Forecaster
-from sliceoff.predictor.forecaster import other_step as other_step
 from sliceoff.predictor.forecaster import unsuited as unsuited
 from sliceoff.predictor.informer import Informer as Informer
 from sliceoff.predictor.intervals import error_quantiles as error_quantiles

@@ -12,7 +12,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 from torchmetrics.regression import WeightedMeanAbsolutePercentageError
 
 from sliceoff import checkpoint
-from sliceoff.checks import flag, not_negative, one_of, positive
+from sliceoff.checks import flag, not_negative, one_of, positive, precision
 from sliceoff.data import Scaler, Window
 from sliceoff.errors import InputError
 from sliceoff.predictor.losses import QuantileLoss
@@ -135,11 +135,7 @@ class Forecaster(pl.LightningModule):
 
         Where the closed form is all, one epoch suffices, for its validation and checkpoint.
         """
-        if self.trainer.precision not in ("32-true", "bf16-mixed"):
-            # In 16-mixed the optimiser unscales the gradient itself, after it was clipped.
-            raise InputError(
-                f"trainer.predictor.precision={self.trainer.precision}: a predictor trains in 32-true or bf16-mixed"
-            )
+        precision("trainer.predictor.precision", self.trainer.precision)
         if not self.by_gradient:
             self.trainer.fit_loop.max_epochs = 1
         if self.scaler.fitted:
@@ -242,25 +238,14 @@ def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
         own = fitted.get(name)
         if own is None or size is None or own == size:
             continue
+        if name == "step_s":
+            return f"was fitted on steps of {own} s, the trace has steps of {size} s; set data.resample_s={own}"
         if name == "regions" and len(own) == len(size):
             place = next(index for index, pair in enumerate(zip(own, size, strict=True)) if pair[0] != pair[1])
             return f"was fitted for region {own[place]!r} where the data has {size[place]!r}"
         if name != "regions":
             return f"was fitted for {name}={own}, and the data has {size}"
     return None
-
-
-def other_step(fitted: Mapping[str, Any], step_s: int) -> str | None:
-    """What tells a forecaster's steps from a trace's, in words, and what mends it; None where they are as long.
-
-    Args:
-        fitted: the forecaster's arguments, as in its `spec`.
-        step_s: of the trace [s].
-    """
-    own = fitted.get("step_s")
-    if own is None or own == step_s:
-        return None
-    return f"was fitted on steps of {own} s, the trace has steps of {step_s} s; set data.resample_s={own}"
 
 
 def _within(name: str, modules: list[str]) -> bool:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.checks import between, count, one_of, positive, whole
+from sliceoff.checks import between, count, not_negative, one_of, positive, whole
 from sliceoff.errors import InputError
 from sliceoff.predictor.attention import (
     Sampling,
@@ -259,3 +259,13 @@ def check_positive(options: Iterable[tuple[str, int]]) -> None:
     """
     for name, value in options:
         count(f"predictor.network.{name}", value)
+
+
+def check_dropout(value: float) -> None:
+    """Check a dropout that leaves something of the one hidden layer it is applied to.
+
+    Raises:
+        InputError: it is below 0, or at least 1.
+    """
+    if not_negative("predictor.network.dropout", value) >= 1:
+        raise InputError(f"predictor.network.dropout={value} must be at least 0 and below 1")

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sliceoff.checks import whole
-from sliceoff.predictor.layers import Dropout, check_positive
+from sliceoff.predictor.layers import Dropout, check_dropout, check_positive
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -40,6 +40,7 @@ class SeasonalMLP(nn.Module):
         super().__init__()
         check_positive([("recent", recent), ("hidden_size", hidden_size)])
         whole("predictor.network.neighbours", neighbours)
+        check_dropout(dropout)
         seen = seen_steps(sizes.input_length, sizes.horizon, sizes.season_length, recent, neighbours)
         self.register_buffer("seen", seen, persistent=False)
         n_seen, n_same_time = seen.shape[1], sizes.input_length // sizes.season_length * (2 * neighbours + 1)

@@ -248,3 +248,9 @@ def test_epochs_differ_and_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_
     other = Recorder()
     trainer(tmp_path, 1).fit(other, datamodule(seed=6))
     assert other.seen[0] != whole.seen[0]
+
+
+def test_predicting_goes_beyond_the_end_of_the_data(tmp_path):
+    datamodule = TrafficDataModule(counting_trace(100), 24, 6)
+    (window,) = trainer(tmp_path, 1).predict(Recorder(), datamodule=datamodule)
+    assert window.history[0, -1, 0] == 99

@@ -155,6 +155,7 @@ def test_sparse_tsf_starts_as_the_mean_of_the_whole_days_and_maps_days_alike_at_
     [
         (partial(DLinear, kernel_size=4), "kernel_size"),
         (partial(MLP, hidden_size=0), "hidden_size"),
+        (partial(MLP, dropout=1.0), "dropout"),
         (partial(SeasonalMLP, neighbours=-1), "neighbours"),
         (partial(SeasonalMLP, recent=0), "recent"),
         (partial(SparseTSF, recent=-1), "recent"),

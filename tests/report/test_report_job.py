@@ -72,7 +72,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 
 
 def test_wrong_runs_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"job\.runs is no list"):
+    with pytest.raises(InputError, match=r"job\.runs is empty"):
         Report("report", [])
     with pytest.raises(InputError, match=r"no results\.parquet"):
         compared(tmp_path, str(tmp_path / "nowhere"))
