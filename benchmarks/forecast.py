@@ -1,12 +1,13 @@
 """Every network beside ridge, last value, seasonal naive, the published Informer and neuralforecast's.
 
-`python benchmarks/forecast.py [--groups ett lte neuralforecast ...] [--seeds 5] [--report]`
+`python benchmarks/forecast.py [--groups ett lte backtests neuralforecast ...] [--seeds 5] [--report]`
 
 A cell (experiment, horizon, network, seed) is what `main.py job=fit_predictor experiment=...` runs with the overrides
 below; it is run once, and its figures and checkpoint are kept under `--cache`, so that an interrupted study goes on
 where it was (take another cache after a change). An ensemble's cell runs its members' first. Early stopping sees the
 validation part only. `best by validation` is the trained network or ensemble whose validation error is the lowest in
-that cell, `best by test` the one whose test error is. What the ensembles hold was settled with the test part in sight.
+that cell, `best by test` the one whose test error is. What the ensembles hold was settled with the test part in sight,
+but for that of day GRUs. `backtests` compares networks on three stretches before the held-out end, which nothing sees.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from harness import finish, interval, table
@@ -67,12 +69,14 @@ LTE = {
     "sparse_tsf": [],
     "dlinear": [REVIN],
     "gru": [REVIN],
+    "gru day": [REVIN, "windows.input_length=144"],
     "informer": [REVIN],
     "transformer": [REVIN],
     "patchtst": [],
     "itransformer": [],
     "ensemble of three": [],
     "ensemble of GRUs": [],
+    "ensemble of day GRUs": ["windows.input_length=144"],
 }
 # Whose forecasts an ensemble averages; a network that is named more than once is there with as many seeds.
 MEMBERS = {
@@ -80,11 +84,14 @@ MEMBERS = {
     "ensemble of six": ("linear 96", "linear 168", "linear", "linear 720", "mlp", "sparse_tsf"),
     "ensemble of three": ("gru", "transformer", "seasonal_mlp"),
     "ensemble of GRUs": ("gru",) * 5,
+    "ensemble of day GRUs": ("gru day",) * 5,
 }
 # 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
 LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "windows.horizon=24"]
 ROOT = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
 TRACES = {name: [f"data.path={ROOT}/{name}.csv", "data.columns=[rnti_count]"] for name in ("PobleSec", "LesCorts")}
+# Training and validation part and the tenth that is forecast then, as shares of a trace whose last fifth is held out.
+BACKTESTS = ((0.4, 0.1, 0.1), (0.5, 0.1, 0.1), (0.6, 0.1, 0.1))
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 QUIET = ("callbacks.predictor.progress=null", "+trainer.predictor.enable_progress_bar=false")
 
@@ -205,26 +212,40 @@ def ett_cells(given: argparse.Namespace) -> list[Cell]:
 
 def lte_cells(given: argparse.Namespace) -> list[Cell]:
     """The cellular traces."""
-    budget = ("trainer.predictor.max_epochs=15", "trainer.predictor.limit_train_batches=1.0")
-
-    def cell(trace: str, network: str, seed: int) -> Cell:
-        task = (*LTE_WINDOWS, "windows.input_length=288", *budget, *TRACES[trace])
-        return Cell(
-            trace,
-            network,
-            seed,
-            (*task, f"predictor={network.split()[0]}", *LTE[network]),
-            given.cache,
-            tuple(cell(trace, *member) for member in members(network, seed)),
-        )
-
     return [
-        cell(trace, network, seed)
+        lte_cell(given, trace, trace, network, seed)
         for seed in range(given.seeds)
         for network in LTE
         for trace in TRACES
         if seed == 0 or not closed(network)
     ]
+
+
+def backtest_cells(given: argparse.Namespace) -> list[Cell]:
+    """The cellular traces before their held-out end: later and later stretches, each learning from what lies before."""
+    steps = {trace: len(Parts(configure(*LTE_WINDOWS, *TRACES[trace])).trace.times) for trace in TRACES}
+    return [
+        lte_cell(given, f"{trace}-backtest-{place}", trace, network, seed, f"windows.split={split}")
+        for seed in range(given.seeds)
+        for network in LTE
+        for trace in TRACES
+        for place, split in enumerate([int(share * steps[trace]) for share in shares] for shares in BACKTESTS)
+        if seed == 0 or not closed(network)
+    ]
+
+
+def lte_cell(given: argparse.Namespace, task: str, trace: str, network: str, seed: int, *overrides: str) -> Cell:
+    """One network on a cellular trace."""
+    budget = ("trainer.predictor.max_epochs=15", "trainer.predictor.limit_train_batches=1.0")
+    shared = (*LTE_WINDOWS, "windows.input_length=288", *budget, *TRACES[trace], *overrides)
+    return Cell(
+        task,
+        network,
+        seed,
+        (*shared, f"predictor={network.split()[0]}", *LTE[network]),
+        given.cache,
+        tuple(lte_cell(given, task, trace, *member, *overrides) for member in members(network, seed)),
+    )
 
 
 def members(network: str, seed: int) -> list[tuple[str, int]]:
@@ -313,6 +334,26 @@ def report_lte(cells: list[Cell]) -> dict[str, float]:
         ]
         table(f"{trace}: four hours ahead, 10-minute steps; intervals are 80 %", rows)
         results |= {f"{trace}/{network}/{name}": mean(runs, name) for network, runs in here.items() for name in runs[0]}
+    return results
+
+
+def report_backtests(cells: list[Cell]) -> dict[str, float]:
+    """A table per trace: mean MSE on every stretch, and over them."""
+    found, results = finished(cells), {}
+    for trace in TRACES:
+        tasks = [f"{trace}-backtest-{place}" for place in range(len(BACKTESTS))]
+        rows: list[dict[str, object]] = []
+        for network in LTE:
+            runs = [found.get((task, network), []) for task in tasks]
+            if not all(runs):
+                continue
+            errors = [mean(each, "mse") for each in runs]
+            overall = sum(errors) / len(errors)
+            rows.append({"network": network, **dict(zip(tasks, errors, strict=True)), "mean MSE": overall})
+            rows[-1]["seeds"] = min(map(len, runs))
+            results[f"{trace}/{network}/backtest_mse"] = overall
+        if rows:
+            table(f"{trace} before its held-out end", sorted(rows, key=lambda row: cast(float, row["mean MSE"])))
     return results
 
 
@@ -424,6 +465,7 @@ def report_neuralforecast(cells: list[Peer]) -> dict[str, float]:
 GROUPS = {
     "ett": (ett_cells, report_ett),
     "lte": (lte_cells, report_lte),
+    "backtests": (backtest_cells, report_backtests),
     "neuralforecast": (neuralforecast_cells, report_neuralforecast),
 }
 

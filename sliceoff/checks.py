@@ -79,6 +79,14 @@ def interval(key: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
+def levels(key: str, value: Any) -> tuple[float, ...]:
+    """`value` as levels of quantiles: a list of numbers that rise and lie strictly between 0 and 1."""
+    given = numbers(key, value)
+    if list(given) != sorted(set(given)) or not all(0 < level < 1 for level in given):
+        raise InputError(f"{key}={list(value)} must rise and lie between 0 and 1, both excluded")
+    return given
+
+
 def flag(key: str, value: Any) -> bool:
     """`value` as true or false; `yes` and `no` are words to Hydra."""
     if not isinstance(value, bool):

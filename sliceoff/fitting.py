@@ -5,10 +5,12 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks import Interruption, RandomState
 from sliceoff import checkpoint
@@ -35,7 +37,8 @@ def fit(
             unless the trainer is given more epochs or steps.
 
     Raises:
-        InputError: `last.ckpt` is of another module or was written with other options.
+        InputError: `last.ckpt` is of another module or was written with other options; the trainer or a callback cannot
+            do what it is told, or is told to train nothing, or on several devices.
         KeyboardInterrupt: interrupted, after `last.ckpt` was written.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -44,7 +47,8 @@ def fit(
     if resume and (place := checkpoint.differing(checkpoint.read(last)["spec"], module.spec)) is not None:
         raise InputError(f"{last} was written with another {place}; resume with the config that the run began with")
     made = [callback(dirpath=checkpoints) if isinstance(callback, partial) else callback for callback in callbacks]
-    engine = trainer(
+    engine = _engine(
+        trainer,
         callbacks=[RandomState(), *made, Interruption(last)],
         logger=list(logger),
         default_root_dir=checkpoints.parent,
@@ -60,6 +64,12 @@ def fit(
         if engine.interrupted:  # Lightning turns Ctrl-C into exit code 1
             raise KeyboardInterrupt from None
         raise
+    except MisconfigurationException as error:
+        raise InputError(f"the trainer or a callback of it: {_line(error)}") from error
+    except RuntimeError as error:
+        if not str(error).startswith("Early stopping conditioned on metric"):
+            raise
+        raise InputError(f"early stopping: {_line(error)}") from error
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
     # Lightning writes neither before the first optimiser step, and a closed form takes none.
@@ -75,5 +85,25 @@ def test(
     module: pl.LightningModule, *, trainer: Callable[..., pl.Trainer], datamodule: pl.LightningDataModule
 ) -> dict[str, float]:
     """The module's test metrics on the held-out end."""
-    engine = trainer(callbacks=[], logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    engine = _engine(trainer, callbacks=[], logger=False, enable_checkpointing=False, enable_progress_bar=False)
     return dict(engine.test(module, datamodule, verbose=False)[0])
+
+
+def _engine(trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
+    try:
+        engine = trainer(**options)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise InputError(f"trainer: {_line(error)}") from error
+    if not isinstance(engine.max_epochs, int | None) or engine.max_epochs == 0 or engine.max_steps == 0:
+        raise InputError(f"trainer: max_epochs={engine.max_epochs!r}, max_steps={engine.max_steps} trains nothing")
+    if engine.limit_train_batches == 0:
+        raise InputError("trainer: limit_train_batches=0 trains nothing; set a number of batches, or 1.0 for all")
+    if engine.world_size > 1:
+        raise InputError(
+            f"trainer: a fit takes one device, not {engine.world_size}; set devices=1 and run seeds side by side"
+        )
+    return engine
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -350,6 +350,10 @@ def run(cfg: DictConfig) -> RunResult:
 def main() -> None:
     """The command line: exit code 0 done, 2 wrong input, 1 training diverged (one line on stderr), 130 interrupted."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
+    for word in sys.argv[1:]:
+        group, _, option = word.partition("=")
+        if option == "null" and (there := options(group)):  # to Hydra a bare ValueError
+            _fail(f"{word}: choose one of {', '.join(there)}")
     try:
         _hydra_main()
     except (HydraException, OmegaConfBaseException) as error:
@@ -373,6 +377,11 @@ def _hydra_main(cfg: DictConfig) -> dict[str, Any]:
         sys.exit(DIVERGED)
     print(result.directory)
     return result.summary
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group; none where there is no such group."""
+    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) if group else []
 
 
 def explain(error: Exception, overrides: list[str]) -> str:

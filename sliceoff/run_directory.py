@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 
 import polars
@@ -60,10 +61,16 @@ class RunDirectory:
         _write_whole(self.path / name, lambda file: file.write_text(text))
 
     def write(self, summary: Mapping[str, object], table: polars.DataFrame) -> None:
-        """Write `summary.json`, `results.parquet` and `results.csv`; each appears whole or not at all."""
+        """Write `summary.json`, `results.parquet` and `results.csv`; each appears whole or not at all.
+
+        What is not finite is null in `summary.json`, as JSON knows no NaN.
+        """
         _write_whole(self.path / "results.csv", table.write_csv)
         _write_whole(self.path / "results.parquet", table.write_parquet)
-        self.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
+        numbers = {
+            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in summary.items()
+        }
+        self.write_text("summary.json", json.dumps(numbers, indent=2, allow_nan=False) + "\n")
 
     def discard(self) -> None:
         """Remove a new run's directory, and those made for it: its input was wrong. A resumed run's files are kept."""

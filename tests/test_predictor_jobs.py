@@ -184,6 +184,9 @@ def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(
     assert ahead.code == 0, ahead.err
 
 
+FIT = ("job=fit_predictor", "predictor=linear")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -192,11 +195,24 @@ def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(
         (("job=finetune", "job.scaler=new"), "not one of refit, keep"),
         (("job=fit_predictor", "init.checkpoint=runs/a"), "makes no use of init.checkpoint"),
         (("job=finetune", "job.days=[0]"), "must be above zero"),
-        (("job=forecast", "job.levels=[]"), "one level or more"),
+        (("job=forecast", "job.levels=[]"), "not a list of numbers"),
         (("job=fit_predictor", "predictor=gru", "predictor.network.dropout=1.5"), "dropout"),
         (("job=export", "job.format=tflite"), "not one of pt2, onnx"),
         (("job=forecast", "job.levels=[0.9,0.1]"), "job.levels"),
         (("job=forecast", "init.checkpoint=nowhere"), "nowhere"),
+        ((*FIT, "windows.seed=-1"), "windows.seed=-1"),
+        ((*FIT, "predictor=mlp", "predictor/loss=huber", "predictor.loss.delta=0"), "predictor.loss"),
+        ((*FIT, "trainer.predictor.max_epochs=0"), "trains nothing"),
+        ((*FIT, "trainer.predictor.max_epochs=x"), "max_epochs='x'"),
+        ((*FIT, "trainer.predictor.limit_train_batches=0"), "trains nothing"),
+        ((*FIT, "trainer.predictor.limit_train_batches=-1"), "trainer: You have passed invalid value -1"),
+        ((*FIT, "trainer.predictor.accelerator=cpu", "trainer.predictor.devices=2"), "one device, not 2"),
+        (
+            (*FIT, "predictor=mlp", "debug=fast", "callbacks.predictor.checkpoint.monitor=val/los"),
+            "could not find the monitored key",
+        ),
+        ((*FIT, "callbacks.predictor.early_stopping.monitor=val/los"), "metric `val/los` which is not available"),
+        (("logger=null",), "logger=null: choose one of csv, wandb"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(cli, tmp_path, arguments, message):

@@ -23,6 +23,12 @@ def test_an_existing_run_is_never_written_into(tmp_path):
     assert (first.path.name, second.path.name) == ("run", "run-2")
 
 
+def test_what_is_not_a_number_is_null_in_the_summary(tmp_path):
+    directory = RunDirectory(tmp_path / "run", config="")
+    directory.write({"a": float("nan"), "b": float("inf")}, TABLE)
+    assert json.loads((directory.path / "summary.json").read_text()) == {"a": None, "b": None}
+
+
 def test_files_round_trip(tmp_path):
     directory = RunDirectory(tmp_path / "run", config="")
     directory.write({"profit_money": 1.5, "seed": 0}, TABLE)

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sliceoff.checks import count
+from sliceoff.checks import count, whole
 from sliceoff.data.calendar import CYCLES, DAY_S, calendar_features
 from sliceoff.data.trace import Trace
 from sliceoff.data.windows import EpochShuffle, ResumableLoader, Window, Windows, as_gathered
@@ -63,6 +63,7 @@ class TrafficDataModule(pl.LightningDataModule):
         super().__init__()
         for name, value in (("input_length", input_length), ("horizon", horizon), ("batch_size", batch_size)):
             count(f"windows.{name}", value)
+        whole("windows.seed", seed)
         if not calendar or not set(calendar) <= set(CYCLES):
             raise InputError(f"windows.calendar={list(calendar)} must name one or more of {', '.join(CYCLES)}")
         length = len(trace.times)
@@ -97,10 +98,10 @@ class TrafficDataModule(pl.LightningDataModule):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a forecaster is made for: sizes of its windows, names of regions and calendar cycles, the step [s]."""
+        """What a forecaster is made for: the step [s], sizes of its windows, names of regions and calendar cycles."""
         sizes = ("n_regions", "n_calendar", "input_length", "horizon", "season_length", "calendar")
-        named = {"step_s": self.trace.step_s, "regions": list(self.trace.regions)}
-        return {name: getattr(self, name) for name in sizes} | named
+        step = {"step_s": self.trace.step_s}  # first: of all that does not suit, `unsuited` tells the first
+        return step | {name: getattr(self, name) for name in sizes} | {"regions": list(self.trace.regions)}
 
     @property
     def train_values(self) -> Float[Tensor, "time regions"]:

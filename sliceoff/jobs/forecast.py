@@ -8,7 +8,8 @@ import numpy as np
 import polars
 from torch import Tensor
 
-from sliceoff.data import Trace, TrafficDataModule
+from sliceoff import checks
+from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, unsuited
 from sliceoff.report import forecast_fan, page
@@ -36,18 +37,19 @@ class Forecast:
     levels: Sequence[float] = (0.1, 0.5, 0.9)
 
     def __post_init__(self) -> None:
-        levels = list(self.levels)
-        if not levels or levels != sorted(set(levels)) or not all(0 < level < 1 for level in levels):
-            raise InputError(f"job.levels={levels} must be one level or more that rise and lie between 0 and 1")
+        checks.levels("job.levels", self.levels)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""
         if parts.starts_from_checkpoint:
-            forecaster = _suiting(parts.loaded_forecaster(), parts.trace)
+            forecaster = parts.loaded_forecaster()
             fitted = forecaster.spec["arguments"]
             data = parts.windows_as_fitted(fitted)
             if (reason := unsuited(fitted, data.description)) is not None:
-                raise InputError(f"init.checkpoint {reason}; choose these data, or tune it to them (job=finetune)")
+                raise InputError(
+                    f"init.checkpoint {reason}; choose its data (data.columns, data.resample_s), or tune it to these "
+                    "(job=finetune)"
+                )
         else:
             data = parts.datamodule
             forecaster = parts.forecaster
@@ -68,18 +70,6 @@ class Forecast:
             ),
         )
         return {"horizon": data.horizon, "n_regions": data.n_regions}, table
-
-
-def _suiting(forecaster: Forecaster, trace: Trace) -> Forecaster:
-    regions = forecaster.n_regions
-    if regions != len(trace.regions):
-        raise InputError(
-            f"init.checkpoint forecasts {regions} regions, the trace has {len(trace.regions)}; choose them with "
-            f"data.columns, or tune it to this trace first (job=finetune)"
-        )
-    if (reason := unsuited(forecaster.spec["arguments"], {"step_s": trace.step_s})) is not None:
-        raise InputError(f"init.checkpoint {reason}")
-    return forecaster
 
 
 def _table(forecaster: Forecaster, data: TrafficDataModule, levels: Sequence[float]) -> polars.DataFrame:

@@ -76,6 +76,10 @@ class Forecaster(pl.LightningModule):
         self.nonnegative = flag("predictor.nonnegative", nonnegative)
         self.loss = loss()
         self.n_outputs = len(self.loss.levels) if isinstance(self.loss, QuantileLoss) else 1
+        try:
+            self.loss(torch.zeros(1, 1, 1, self.n_outputs), torch.zeros(1, 1, 1, 1))
+        except (RuntimeError, TypeError, ValueError) as error:  # torch's own look at their options only when called
+            raise InputError(f"predictor.loss: {error}") from error
         self.sizes = Sizes(
             n_channels=n_regions if channels == "joint" else 1,
             n_calendar=n_calendar,
@@ -109,8 +113,7 @@ class Forecaster(pl.LightningModule):
     @torch.no_grad()
     def forecast(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
         """Forecast in the trace's own units; the middle output is the point forecast (or median)."""
-        real = self.scaler.inverse(self(window))
-        return real.clamp_min(0) if self.nonnegative else real
+        return self._in_units(self(window))
 
     def point(self, window: Window) -> Float[Tensor, "batch horizon regions"]:
         """The point forecast in the trace's own units."""
@@ -149,18 +152,19 @@ class Forecaster(pl.LightningModule):
         """One gradient step's loss."""
         if not self.by_gradient:
             return None
-        loss = self._loss(window)
+        loss = self._loss(self(window), window)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(window.history))
         return loss
 
     def validation_step(self, window: Window, batch_index: int) -> None:
         """Validation loss and metrics."""
-        self.log("val/loss", self._loss(window), prog_bar=True, batch_size=len(window.history))
-        self._measure(self.val_metrics, window)
+        forecast = self(window)
+        self.log("val/loss", self._loss(forecast, window), prog_bar=True, batch_size=len(window.history))
+        self._measure(self.val_metrics, forecast, window)
 
     def test_step(self, window: Window, batch_index: int) -> None:
         """Test metrics."""
-        self._measure(self.test_metrics, window)
+        self._measure(self.test_metrics, self(window), window)
 
     def on_validation_epoch_start(self) -> None:
         """Start the metrics anew."""
@@ -204,8 +208,8 @@ class Forecaster(pl.LightningModule):
     def _examples(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """What a closed form is fitted on: (history, future, weight) in the units and channels that the network sees.
 
-        A window that was divided by its standard deviation counts by its square, so that errors count as they do in
-        the loss: else a window that hardly moves would count for more than all others.
+        A window that was divided by its standard deviation counts by its square (the mean over the channels that
+        share a window), so that errors count as they do in the loss: else one that hardly moves would outweigh all.
         """
         for window in loader:
             history, future = (self.scaler.transform(part.to(self.device)) for part in (window.history, window.future))
@@ -218,13 +222,17 @@ class Forecaster(pl.LightningModule):
                 weight = std.square().mean((1, 2))
             yield history, future, weight
 
-    def _loss(self, window: Window) -> Tensor:
-        return self.loss(self(window), self.scaler.transform(window.future).unsqueeze(-1))
+    def _in_units(self, forecast: Tensor) -> Tensor:
+        real = self.scaler.inverse(forecast)
+        return real.clamp_min(0) if self.nonnegative else real
 
-    def _measure(self, metrics: "Metrics", window: Window) -> None:
-        target = self.scaler.transform(window.future)
-        metrics.scaled.update(self(window)[..., self.n_outputs // 2].contiguous(), target.contiguous())
-        metrics.real.update(self.point(window).contiguous(), window.future.contiguous())
+    def _loss(self, forecast: Tensor, window: Window) -> Tensor:
+        return self.loss(forecast, self.scaler.transform(window.future).unsqueeze(-1))
+
+    def _measure(self, metrics: "Metrics", forecast: Tensor, window: Window) -> None:
+        middle = forecast[..., self.n_outputs // 2 : self.n_outputs // 2 + 1]
+        metrics.scaled.update(middle.squeeze(-1).contiguous(), self.scaler.transform(window.future).contiguous())
+        metrics.real.update(self._in_units(middle).squeeze(-1).contiguous(), window.future.contiguous())
 
 
 def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:

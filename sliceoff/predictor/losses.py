@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sliceoff import checks
 from sliceoff.errors import InputError
 
 
@@ -14,14 +15,16 @@ class QuantileLoss(nn.Module):
 
     Args:
         levels: rising, between 0 and 1, the median in the middle, such as (0.1, 0.5, 0.9).
+
+    Raises:
+        InputError: they are not.
     """
 
     levels: Tensor
 
     def __init__(self, levels: Sequence[float]):
         super().__init__()
-        if list(levels) != sorted(set(levels)) or not all(0 < level < 1 for level in levels):
-            raise InputError(f"predictor.loss.levels={list(levels)} must rise and lie between 0 and 1")
+        levels = checks.levels("predictor.loss.levels", levels)
         if len(levels) % 2 == 0 or levels[len(levels) // 2] != 0.5:
             raise InputError(f"predictor.loss.levels={list(levels)} must have the median 0.5 in the middle")
         self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32), persistent=False)
