@@ -9,7 +9,7 @@ run: .venv/installed
 	$(BIN)/python main.py $(ARGS)
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
