@@ -18,7 +18,7 @@ from sliceoff.run import configure, run
 LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
 TRACE = ["data=wide_csv", "data.columns=[rnti_count]", "data.resample_s=600"]
 WINDOWS = ["windows.input_length=144", "windows.horizon=24"]
-QUIET = ["callbacks.predictor.progress=null", "+trainer.predictor.enable_progress_bar=false"]
+QUIET = ["callbacks.predictor.progress=null"]
 PRETRAIN = ["job=fit_predictor", "predictor.instance_norm=true"]
 DAYS = (1, 2, 4)
 

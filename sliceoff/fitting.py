@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -52,6 +52,7 @@ def fit(
         callbacks=[RandomState(), *made, Interruption(last)],
         logger=list(logger),
         default_root_dir=checkpoints.parent,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in made),  # else Lightning adds one
     )
     ended, budget = checkpoints / "ended", f"epochs {engine.max_epochs}, steps {engine.max_steps}\n"
     if resume and ended.is_file() and ended.read_text() == budget:

@@ -115,7 +115,6 @@ def test_a_user_fits_two_predictors_and_runs_their_mean(tmp_path):
         "trainer.predictor.max_epochs=1",
         "trainer.predictor.limit_train_batches=2",
         "callbacks.predictor.progress=null",
-        "+trainer.predictor.enable_progress_bar=false",
     ]
     members = [
         run(configure("job=fit_predictor", f"predictor={name}", f"run_dir={tmp_path / name}", *small))
