@@ -93,7 +93,11 @@ class Parts:
 
         Args:
             fitted: the predictor's arguments, as in its `spec`.
+
+        Raises:
+            InputError: the command line has a predictor or windows of its own, which would play no part.
         """
+        _refuse_beside("init.checkpoint", "predictor", "windows.input_length", "windows.horizon", "windows.calendar")
         chosen = {name: fitted.get(name) for name in ("input_length", "horizon", "calendar")}
         chosen |= {name: value for name, value in options.items() if value is not None}
         return self.windows(**{name: value for name, value in chosen.items() if value is not None})
@@ -162,6 +166,7 @@ class Parts:
         data = self.datamodule.description
         if (path := self._cfg.init.predictor) is None:
             return self._build("predictor", **data)
+        _refuse_beside("init.predictor", "predictor")
         loaded = checkpoint.load(path, expect=Forecaster)
         if (reason := unsuited(loaded.spec["arguments"], data)) is not None:
             raise InputError(
@@ -418,6 +423,21 @@ def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{key}.")
+
+
+def _refuse_beside(checkpoint: str, *keys: str) -> None:
+    """What a checkpoint brings cannot be configured beside it: without a word, the option would be ignored.
+
+    Raises:
+        InputError: the command line sets one of the keys, or something below one.
+    """
+    for word in HydraConfig.get().overrides.task if HydraConfig.initialized() else []:
+        name = word.lstrip("+~").partition("=")[0]
+        if any(name == key or name.startswith((f"{key}.", f"{key}/")) for key in keys):
+            raise InputError(
+                f"{word} plays no part beside {checkpoint}, which brings its own; leave it out "
+                "(job=finetune has job.learning_rate, job.input_length and job.horizon)"
+            )
 
 
 def _missing_extra(error: str) -> str | None:

@@ -12,11 +12,10 @@ import torch
 from sliceoff import checkpoint
 from sliceoff.predictor import Forecaster
 
-SMALL = (
-    "predictor.network.d_model=8", "predictor.network.d_ff=8", "predictor.network.n_heads=2",
-    "windows.input_length=72", "windows.horizon=12",
-    "trainer.predictor.max_epochs=3", "trainer.predictor.limit_train_batches=4",
-)  # fmt: skip
+NETWORK = ("predictor.network.d_model=8", "predictor.network.d_ff=8", "predictor.network.n_heads=2")
+WINDOWS = ("windows.input_length=72", "windows.horizon=12")
+BUDGET = ("trainer.predictor.max_epochs=3", "trainer.predictor.limit_train_batches=4")
+SMALL = (*NETWORK, *WINDOWS, *BUDGET)
 
 
 def trace_csv(path: Path, regions: int, step_minutes: int = 60, rows: int = 500) -> Path:
@@ -39,7 +38,7 @@ def fitted(cli, tmp_path) -> Path:
 def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts(cli, fitted, tmp_path):
     trace = trace_csv(tmp_path / "second.csv", regions=3)
     data = ("data=wide_csv", f"data.path={trace}")
-    tuned = cli("job=finetune", f"init.checkpoint={fitted}", *data, *SMALL, "job.days=[2,4]")
+    tuned = cli("job=finetune", f"init.checkpoint={fitted}", *data, *BUDGET, "job.days=[2,4]")
     assert tuned.code == 0, tuned.err
     assert "tensors loaded" in tuned.out
     run = Path(tuned.out.strip().splitlines()[-1])
@@ -57,7 +56,7 @@ def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts
     assert ahead.code == 0, ahead.err
     directory = Path(ahead.out.strip().splitlines()[-1])
     forecast = polars.read_parquet(directory / "results.parquet")
-    again = cli("job=forecast", f"init.predictor={run}", *data, *SMALL)
+    again = cli("job=forecast", f"init.predictor={run}", *data, *WINDOWS)
     assert again.code == 0, again.err
     same = Path(again.out.strip().splitlines()[-1])
     assert polars.read_parquet(same / "results.parquet").equals(forecast)  # used as it is, not trained on
@@ -71,7 +70,7 @@ def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts
 @pytest.mark.parametrize(("unfrozen_at", "backbone_moves"), [(99, False), (0, True)])
 def test_the_backbone_is_frozen_until_the_schedule_says(cli, fitted, tmp_path, unfrozen_at, backbone_moves):
     trace = trace_csv(tmp_path / "second.csv", regions=2)
-    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *SMALL)
+    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *BUDGET)
     ended = cli(*command, f"job.schedule.unfreeze_backbone_at_epoch={unfrozen_at}", "job.learning_rate=1e-2")
     assert ended.code == 0, ended.err
     start = checkpoint.load(fitted, expect=Forecaster)
@@ -84,7 +83,7 @@ def test_the_backbone_is_frozen_until_the_schedule_says(cli, fitted, tmp_path, u
 
 def test_another_step_is_refused_unless_kept(cli, fitted, tmp_path):
     trace = trace_csv(tmp_path / "half_hours.csv", regions=2, step_minutes=30, rows=900)
-    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *SMALL)
+    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *BUDGET)
     refused = cli(*command)
     assert refused.code == 2
     assert refused.err.count("\n") == 1
@@ -95,7 +94,7 @@ def test_another_step_is_refused_unless_kept(cli, fitted, tmp_path):
 
 def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained_run_alone(cli, fitted, tmp_path):
     trace = trace_csv(tmp_path / "second.csv", regions=2)
-    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *SMALL)
+    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *BUDGET)
     ended = cli(*command)
     assert ended.code == 0, ended.err
     run = Path(ended.out.strip().splitlines()[-1])
@@ -162,13 +161,29 @@ def test_regions_in_another_order_are_told_apart(cli, fitted, tmp_path):
     data = ("data=wide_csv", f"data.path={trace_csv(tmp_path / 'again.csv', regions=2)}", "data.columns=[r1,r0]")
     for command in (
         ("job=forecast", f"init.checkpoint={fitted}"),
-        ("job=fit_predictor", f"init.predictor={fitted}", *SMALL),
+        ("job=fit_predictor", f"init.predictor={fitted}", *WINDOWS),
         ("job=finetune", f"init.checkpoint={fitted}", "job.scaler=keep"),
     ):
         ended = cli(*command, *data)
         assert ended.code == 2
         assert ended.err.count("\n") == 1
         assert "region" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("job=finetune", "init.checkpoint={run}"), "predictor.learning_rate=1e-3"),
+        (("job=finetune", "init.checkpoint={run}"), "windows.horizon=6"),
+        (("job=forecast", "init.checkpoint={run}"), "predictor/loss=mae"),
+        (("job=forecast", "init.predictor={run}", *WINDOWS), "predictor=gru"),
+    ],
+)
+def test_options_that_a_checkpoint_would_overrule_are_refused(cli, fitted, tmp_path, command, option):
+    command = [word.format(run=fitted) for word in command]
+    ended = cli(*command, option, "data=wide_csv", f"data.path={tmp_path / 'first.csv'}")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"{option} plays no part beside init." in ended.err
 
 
 def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(cli, tmp_path):
