@@ -5,6 +5,7 @@ A module keeps `self.spec`, a plain description of its constructor's arguments (
 """
 
 import functools
+import hashlib
 import importlib
 import os
 import pickle
@@ -182,6 +183,17 @@ def _item(options: Any, name: str) -> Any:
     for key in name.split("."):
         options = options.get(key, options.get("arguments", {}).get(key)) if isinstance(options, Mapping) else None
     return options
+
+
+def fingerprint(*modules: nn.Module) -> str:
+    """A hash of the modules' weights and buffers."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in module.state_dict().items():
+            digest.update(name.encode())
+            if isinstance(value, torch.Tensor):
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def differing(saved: Any, current: Any, name: str = "") -> str | None:

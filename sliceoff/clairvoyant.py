@@ -12,10 +12,10 @@ import torch
 
 from sliceoff.data import TrafficDataModule
 from sliceoff.loop import revenue_scale
-from sliceoff.region import Allocation, RegionEnvironment, RegionState, Scenario, Tasks, slice_bounds
+from sliceoff.region import Allocation, RegionEnvironment, RegionState, Scenario, map_state, slice_bounds
 from sliceoff.slicing import Offers, most_profit
 
-_TOGETHER = 24  # long slots bounded in one batch: fewer would be slower, more would take more memory
+_ROWS = 100  # long slots times regions bounded in one batch: fewer are slower, more only take more memory
 
 
 def clairvoyant(
@@ -42,15 +42,16 @@ def clairvoyant(
         scenario, 0.0, len(trace.regions), seed, bandwidth_hz=offers.bandwidth_hz[:, -1], n_vms=1
     )
     bounds: list[float] = []
-    for start in range(0, len(periods), _TOGETHER):
-        batch = periods[start : start + _TOGETHER]
+    together = max(1, _ROWS // len(trace.regions))
+    for start in range(0, len(periods), together):
+        batch = periods[start : start + together]
         drawn = []
         for period in batch:
             environment.mean_users = users[period]
             drawn.append([_next_slot(environment) for _ in range(slots_per_period)])
         revenue = slice_bounds(
             scenario,
-            [_one_batch(states) for states in zip(*drawn, strict=True)],
+            [map_state(lambda *parts: torch.cat(parts), *states) for states in zip(*drawn, strict=True)],
             offers.bandwidth_hz.float().repeat(len(batch), 1),
             offers.n_vms.float().repeat(len(batch), 1),
             (rent / scale).float().repeat(len(batch), 1, 1),
@@ -67,10 +68,3 @@ def _next_slot(environment: RegionEnvironment) -> RegionState:
     state = environment.state
     environment.step(Allocation(torch.zeros_like(state.tasks.data_bits), torch.zeros_like(state.tasks.present).long()))
     return state
-
-
-def _one_batch(states: tuple[RegionState, ...]) -> RegionState:
-    """One slot of several long slots as one batch."""
-    tasks = Tasks(*(torch.cat(parts) for parts in zip(*(state.tasks for state in states), strict=True)))
-    backlog, bandwidth, vms = (torch.cat(parts) for parts in zip(*(state[1:] for state in states), strict=True))
-    return RegionState(tasks, backlog, bandwidth, vms)

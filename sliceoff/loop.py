@@ -26,7 +26,15 @@ from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.predictor import Forecaster
 from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, Scenario, Tasks, utilisation
-from sliceoff.slicing import ForecastErrors, Rental, Slicer, SlicingRequest, TaskStatistics, quantile_scenarios
+from sliceoff.slicing import (
+    ForecastErrors,
+    Rental,
+    Slicer,
+    SlicingRequest,
+    TaskStatistics,
+    quantile_scenarios,
+    scenario_quantile,
+)
 
 _SCENARIOS = 16  # equally likely numbers of users read off a quantile forecast, or a point forecast's recent errors
 NO_FORECAST = "no number forecast for some region: its last users"
@@ -157,7 +165,7 @@ class Simulation:
         self._statistics = self._statistics.updated(self._scenario, _together(tasks))
         revenue = tally.revenue * revenue_scale(self._windows.trace.step_s, self._slots, self._scenario.short_slot_s)
         spread = self._errors.scenarios(forecast, _SCENARIOS) if scenarios is None else scenarios
-        low, high = torch.quantile(spread, torch.tensor([0.1, 0.9], dtype=spread.dtype), dim=-1).float()
+        low, high = (scenario_quantile(spread, level).float() for level in (0.1, 0.9))
         self._errors = self._errors.forecasting(forecast).observed(users, asked_miss=0.5, rate=0.0)
         self._rows.append(
             {

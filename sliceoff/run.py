@@ -31,6 +31,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from callbacks import Diverged
 from sliceoff import checkpoint
+from sliceoff.allocator import traffic_levels
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, near_miss
 from sliceoff.fitting import fit, test
@@ -107,17 +108,19 @@ class Parts:
         """Whether `init.checkpoint` is set."""
         return self._cfg.init.checkpoint is not None
 
-    def refuse_checkpoint(self) -> None:
-        """For jobs that begin with what other runs fitted by `init.predictor` and `init.allocator`.
+    def init_serves(self, *used: str) -> None:
+        """Say which of `init`'s checkpoint, predictor and allocator the job begins from.
 
         Raises:
-            InputError: `init.checkpoint` is set.
+            InputError: another one is set, which the job would ignore.
         """
-        if self.starts_from_checkpoint:
-            raise InputError(
-                f"job={self._cfg.job.name} makes no use of init.checkpoint; name what other runs fitted by "
-                "init.predictor=RUN and init.allocator=RUN, or tune a predictor to another trace by job=finetune"
-            )
+        for name in ("checkpoint", "predictor", "allocator"):
+            if name not in used and self._cfg.init[name] is not None:
+                takes = " and ".join(f"init.{key}" for key in used) or "nothing of init"
+                raise InputError(
+                    f"job={self._cfg.job.name} makes no use of init.{name}; it takes {takes} "
+                    "(job=finetune init.checkpoint=RUN goes on from a fitted predictor)"
+                )
 
     def loaded_forecaster(self) -> Forecaster:
         """The forecaster in `init.checkpoint`, as it was fitted."""
@@ -204,7 +207,28 @@ class Parts:
             )
             for name in self._cfg.get("rivals") or {}
         ]
+        for rival in rivals:
+            if isinstance(rival.allocator, pl.LightningModule):
+                raise InputError(
+                    f"rivals.{rival.name}.allocator is one that learns, but only the main stack's is trained; "
+                    "run it as allocator=... in a run of its own and compare by job=report"
+                )
         return [main, *rivals]
+
+    def fit_missing(self, directory: RunDirectory) -> dict[str, float]:
+        """Fit the predictor, and an allocator that learns, unless `init` brings them.
+
+        Returns:
+            Wall seconds by `fit predictor` and `fit allocator`.
+        """
+        learning = {"predictor": True, "allocator": isinstance(self.allocator, pl.LightningModule)}
+        seconds = {}
+        for module, learns in learning.items():
+            if learns and self._cfg.init[module] is None:
+                begun = time.perf_counter()
+                self.fit(module, directory, module)
+                seconds[f"fit {module}"] = time.perf_counter() - begun
+        return seconds
 
     def fit(self, module: str, directory: RunDirectory, folder: str) -> pl.LightningModule:
         """Fit the `predictor` or the `allocator` as the config says and return it with its best weights.
@@ -274,7 +298,7 @@ class Parts:
         return self._build(
             key,
             scenario=self.scenario,
-            mean_users=(self.datamodule.train_values * self.users_per_unit).float(),
+            mean_users=traffic_levels((self.datamodule.train_values * self.users_per_unit).float()),
             bandwidth_options_hz=self.offers.bandwidth_hz[0].tolist(),
             vm_options=self.offers.n_vms[0].tolist(),
         )

@@ -1,7 +1,8 @@
 """`python -m sliceoff.sweep FILE`: run a Weights & Biases sweep file on this machine alone, without W&B's server.
 
 Grids (`method: grid`) are run in the file's order, random sweeps (`method: random`) as `run_cap` draws, the same ones
-every time. A combination that has been run is not run again, so that a stopped sweep goes on where it was.
+every time. A combination that has been run is not run again and one that was stopped is resumed, so that a stopped
+sweep goes on where it was.
 """
 
 import argparse
@@ -62,6 +63,7 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
         if not summary.is_file():
             print(*overrides, flush=True)
             command = [sys.executable, str(sweep["program"]), *overrides, f"run_dir={run}"]
+            command += ["init=resume"] * (run / "config.yaml").is_file()  # it was stopped
             if (code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode) != 0:
                 raise InputError(f"sweep: {' '.join(overrides)} ended with exit code {code}; run it alone to see why")
         result = json.loads(summary.read_text())

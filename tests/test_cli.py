@@ -108,6 +108,10 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["job=fit_allocator", "allocator.learning_starts=16000"], "never reached"),
         (["init.checkpoint=absent.ckpt"], "makes no use of init.checkpoint"),
         (["job=fit_allocator", "init.checkpoint=absent.ckpt"], "makes no use of init.checkpoint"),
+        (["job=fit_predictor", "init.predictor=absent.ckpt"], "makes no use of init.predictor"),
+        (["job=market", "init.checkpoint=absent.ckpt"], "makes no use of init.checkpoint"),
+        (["job=market_bridge", "init.checkpoint=absent.ckpt"], "makes no use of init.checkpoint"),
+        (["+allocator@rivals.mine.allocator=td3", "+slicer@rivals.mine.slicer=cheapest"], "rivals.mine.allocator"),
         (["job=fit_allocator", "allocator.batch_size=1"], "allocator.batch_size"),
         (["job=fit_allocator", "allocator.gradient_steps=0"], "allocator.gradient_steps"),
         (["data=wide_csv", "data.path={zero}"], "no users' traffic"),
@@ -225,3 +229,23 @@ def test_the_main_job_needs_no_extra_and_others_name_theirs(tmp_path, arguments,
     assert ended.returncode == code, ended.stderr
     assert said in ended.stderr
     assert len(ended.stderr.splitlines()) <= 1 or code == 0
+
+
+def test_what_was_simulated_with_a_predictor_fitted_less_is_not_kept(cli, tmp_path):
+    path = trace_csv(tmp_path / "mine.csv")
+    command = [
+        *("data=wide_csv", f"data.path={path}", "predictor=mlp", "windows.input_length=48", "windows.horizon=4"),
+        *("allocator=greedy", "slicer=cheapest", "rivals=none", "job.periods=3", "job.bound=false"),
+    ]
+    ended = cli(*command, "trainer.predictor.max_epochs=1", "predictor.learning_rate=1e-3")
+    assert ended.code == 0, ended.err
+    run = Path(ended.out.strip().splitlines()[-1])
+    before = json.loads((run / "summary.json").read_text())["forecast/mae_users"]
+    (run / "summary.json").unlink()  # as if it had been stopped
+    more = cli(*command, "trainer.predictor.max_epochs=4", "predictor.learning_rate=1e-3", "init=resume")
+    assert more.code == 0, more.err
+    after = json.loads((run / "summary.json").read_text())["forecast/mae_users"]
+    fresh = cli(*[word for word in command if word != "predictor=mlp"], f"init.predictor={run}")
+    assert fresh.code == 0, fresh.err
+    apart = json.loads((Path(fresh.out.strip().splitlines()[-1]) / "summary.json").read_text())["forecast/mae_users"]
+    assert before != after == apart

@@ -1,9 +1,13 @@
 """Every option of every config group builds, and a class from the user's own package is one line away."""
 
+import inspect
+
 import numpy as np
 import polars
 import pytest
 import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from sliceoff.run import CONFIGS, Parts, configure
 
@@ -12,6 +16,9 @@ OPTIONS = [
     for group in ("data", "windows", "region", "offers", "predictor", "slicer", "allocator", "rivals", "logger")
     for file in sorted((CONFIGS / group).glob("*.yaml"))
 ]
+
+# An ensemble has no network, and the other recurrent one is of the same class.
+NETWORKS = sorted({file.stem for file in (CONFIGS / "predictor").glob("*.yaml")} - {"ensemble", "lstm"})
 
 
 @pytest.fixture
@@ -68,6 +75,25 @@ def test_every_job_builds(job):
 def test_every_other_option_composes(group):
     for file in (CONFIGS / group).glob("*.yaml"):
         assert configure(f"{group}={file.stem}")
+
+
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [
+        *((f"predictor={name}", "predictor.network") for name in NETWORKS),
+        ("allocator=dual", "allocator"),
+        *((f"allocator/network={name}", "allocator.network") for name in ("set", "mlp")),
+        *((f"allocator/decoder={name}", "allocator.decoder") for name in ("prices", "packing", "paper")),
+    ],
+)
+def test_a_notebook_gets_what_the_config_has(option, key):
+    """What is not given to a class is as its config has it."""
+    node = OmegaConf.select(configure(option), key)
+    for name, value in OmegaConf.to_container(node, resolve=True).items():
+        parameter = inspect.signature(get_class(node._target_)).parameters.get(name)
+        if parameter is not None and parameter.default is not parameter.empty:
+            default = parameter.default
+            assert value == (list(default) if isinstance(default, tuple) else default), name
 
 
 def test_a_class_of_the_users_own_package_needs_no_edit_here(tmp_path, monkeypatch):

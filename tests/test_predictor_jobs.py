@@ -1,5 +1,6 @@
 """A predictor's life on the command line: fitted, tuned to another trace, forecasting beyond it, exported."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -161,13 +162,23 @@ def test_regions_in_another_order_are_told_apart(cli, fitted, tmp_path):
     data = ("data=wide_csv", f"data.path={trace_csv(tmp_path / 'again.csv', regions=2)}", "data.columns=[r1,r0]")
     for command in (
         ("job=forecast", f"init.checkpoint={fitted}"),
-        ("job=fit_predictor", f"init.predictor={fitted}", *WINDOWS),
+        ("allocator=greedy", f"init.predictor={fitted}", *WINDOWS),
         ("job=finetune", f"init.checkpoint={fitted}", "job.scaler=keep"),
     ):
         ended = cli(*command, *data)
         assert ended.code == 2
         assert ended.err.count("\n") == 1
         assert "region" in ended.err
+
+
+def test_the_summary_of_a_fit_is_that_of_the_weights_it_leaves(cli, tmp_path):
+    trace = trace_csv(tmp_path / "trace.csv", regions=2)
+    ended = cli("job=fit_predictor", "data=wide_csv", f"data.path={trace}", *SMALL, *EARLY)
+    assert ended.code == 0, ended.err
+    run = Path(ended.out.strip().splitlines()[-1])
+    log = polars.read_csv(next(run.glob("logs/*/*/metrics.csv")))["val/loss"].drop_nulls()
+    assert log[-1] > log.min()  # it went on after its best
+    assert json.loads((run / "summary.json").read_text())["val/loss"] == pytest.approx(log.min())
 
 
 @pytest.mark.parametrize(

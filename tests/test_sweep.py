@@ -1,5 +1,7 @@
 """A W&B sweep file runs offline, each combination once."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -46,6 +48,23 @@ def test_a_grid_runs_every_combination_once_and_ranks_them(sweep, tmp_path):
     times = [file.stat().st_mtime_ns for file in sorted((tmp_path / "runs").glob("*/summary.json"))]
     assert run_sweep(sweep(metric={"name": "profit", "goal": "minimize"}), tmp_path / "runs") == rows[::-1]
     assert [file.stat().st_mtime_ns for file in sorted((tmp_path / "runs").glob("*/summary.json"))] == times
+
+
+def test_a_run_that_was_stopped_is_resumed(sweep, tmp_path):
+    file = sweep(parameters={"a": {"value": 1}, "b": {"value": "x"}})
+    (program := tmp_path / "program.py").write_text(
+        PROGRAM.replace("run.mkdir(parents=True)", "assert given['init'] == 'resume'")
+    )
+    assert program.read_text() != PROGRAM
+    with pytest.raises(InputError, match="exit code 1"):
+        run_sweep(file, tmp_path / "runs")  # nothing to resume
+    program.write_text(PROGRAM)
+    row = run_sweep(file, tmp_path / "runs")[0]
+    run = Path(row["run"])
+    (run / "summary.json").unlink()
+    (run / "config.yaml").write_text("")  # as it is left by a run that was stopped
+    program.write_text(PROGRAM.replace("run.mkdir(parents=True)", "assert given['init'] == 'resume'"))
+    assert run_sweep(file, tmp_path / "runs") == [row]
 
 
 def test_random_draws_repeat():

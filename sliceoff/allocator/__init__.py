@@ -10,5 +10,6 @@ from sliceoff.allocator.networks import MLPNetwork as MLPNetwork
 from sliceoff.allocator.networks import Network as Network
 from sliceoff.allocator.networks import SetNetwork as SetNetwork
 from sliceoff.allocator.perspectives import Perspectives as Perspectives
+from sliceoff.allocator.perspectives import traffic_levels as traffic_levels
 from sliceoff.allocator.replay import Ring as Ring
 from sliceoff.allocator.replay import Transition as Transition

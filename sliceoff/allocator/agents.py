@@ -54,7 +54,7 @@ class Agents(nn.Module):
         policy_delay: int = 2,
         target_policy_noise: float | int = 0.2,
         target_noise_clip: float | int = 0.5,
-        distillation: float | int = 1.0,
+        distillation: float | int = 0.5,
         confidence: float | int = 1.0,
         exponent_clip: float | int = 2.0,
     ):

@@ -29,7 +29,8 @@ from sliceoff.region import (
     RegionEnvironment,
     RegionState,
     Scenario,
-    Tasks,
+    draws,
+    map_state,
     observe,
     region_features,
     upper_bound,
@@ -37,8 +38,6 @@ from sliceoff.region import (
 )
 from sliceoff.region import Allocator as AllocatorProtocol
 
-# Offsets of the seed, so that no two uses share draws.
-_TRAINING, _VALIDATION = 0, 1_000_003
 _SATURATED = 0.99
 _BOUND_ITERATIONS = 30
 
@@ -78,14 +77,19 @@ class LearningAllocator(pl.LightningModule):
         network, decoder: see `sliceoff.allocator.networks` and `.decoder`; called with what they need.
         observation: `full`, or `paper`, which leaves out backlogs and channels.
         policy: who acts in `allocate`: the current agent, its peer, or per state whoever is worth more there.
-        n_copies: regions per agent.
-        exploration_noise: standard deviation of the noise on actions.
-        buffer_size: transitions kept per agent.
+        reward: `revenue`, `above_greedy` or `above_rest`, see above; in tasks of mean priority times `reward_scale`.
+        actor_learning_rate, critic_learning_rate: of Adam.
         batch_size: transitions per agent and update.
+        buffer_size: transitions kept per agent.
+        learning_starts: transitions per agent before the first update; until then actions are random.
+        exploration_noise: standard deviation of the noise on actions.
+        n_copies: regions per agent.
         env_steps, gradient_steps: of one training step; `update_to_data` is what they come to.
+        slots_per_rental: slots between two draws of traffic and rental.
         capacity: range of what is rented over what is needed.
         steps_per_epoch: training steps per epoch.
         validation_copies, validation_slots: regions and slots of each evaluation.
+        seed: of regions, exploration and batches.
         agents: further arguments of `Agents`.
 
     Raises:
@@ -107,22 +111,22 @@ class LearningAllocator(pl.LightningModule):
         *,
         observation: str = "full",
         policy: str = "hybrid",
-        reward: str = "above_greedy",
-        reward_scale: float | int = 0.1,
-        actor_learning_rate: float | int = 1e-4,
+        reward: str = "above_rest",
+        reward_scale: float | int = 1.0,
+        actor_learning_rate: float | int = 3e-5,
         critic_learning_rate: float | int = 1e-3,
         batch_size: int = 128,
         buffer_size: int = 16384,
-        learning_starts: int = 4096,
+        learning_starts: int = 2560,
         exploration_noise: float | int = 0.3,
         n_copies: int = 32,
         env_steps: int = 8,
         gradient_steps: int = 16,
-        slots_per_rental: int = 20,
-        capacity: Sequence[float | int] = (0.7, 3.0),
+        slots_per_rental: int = 60,
+        capacity: Sequence[float | int] = (0.5, 2.0),
         steps_per_epoch: int = 10,
-        validation_copies: int = 64,
-        validation_slots: int = 20,
+        validation_copies: int = 32,
+        validation_slots: int = 40,
         seed: int = 0,
         **agents: Any,
     ):
@@ -242,7 +246,7 @@ class LearningAllocator(pl.LightningModule):
             self.scenario,
             mean_users=0.0,
             n_copies=self.agents.n_agents * self.n_copies,
-            seed=self.seed + _TRAINING,
+            seed=self.seed + draws.TRAINING,
             device=self.device,
         )
 
@@ -368,7 +372,7 @@ class LearningAllocator(pl.LightningModule):
         self, allocate: Callable[[Scenario, RegionState], Allocation]
     ) -> Iterator[tuple[RegionState, Outcome]]:
         """States and outcomes of one evaluation."""
-        seed = self.seed + _VALIDATION
+        seed = self.seed + draws.VALIDATION
         mean_users, bandwidth_hz, n_vms = self._perspectives.draw(
             self.validation_copies, torch.Generator().manual_seed(seed)
         )
@@ -463,4 +467,4 @@ def done_by_priority(scenario: Scenario, slots: Sequence[tuple[RegionState, Outc
 
 def _plain(state: RegionState) -> RegionState:
     """The state as ordinary tensors: evaluations run in inference mode, of which no gradient may know."""
-    return RegionState(Tasks(*(x.clone() for x in state.tasks)), *(x.clone() for x in state[1:]))
+    return map_state(Tensor.clone, state)

@@ -5,6 +5,7 @@ A decoder is part of the environment as far as learning is concerned: no gradien
 
 from collections.abc import Sequence
 from math import log
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -12,12 +13,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sliceoff.checks import at_least, count, not_negative, positive
-from sliceoff.region import Allocation, RegionState, Scenario, Tasks, bandwidth_work, execution_work, serve
-from sliceoff.region.packing import pack
+from sliceoff.region import (
+    Allocation,
+    RegionState,
+    Scenario,
+    allocation_of,
+    bandwidth_work,
+    execution_work,
+    map_state,
+    serve,
+)
+from sliceoff.region.packing import SLACK, free_from, pack
 from sliceoff.region.rules import normalise
 
-# Kept back, as a part of the deadline, so that a VM filled to the brim is not late by rounding.
-_SLACK = 1e-3
 # Part of the deadline that uploads last on average where bandwidth is short.
 _UPLOADING = 0.8
 # Free tasks are compared by priority all the same.
@@ -43,8 +51,7 @@ class Decoder(nn.Module):
 class Paper(Decoder):
     """Eq. 21: the first action is the share, normalised over present users, the second picks the VM.
 
-    With x the action moved to [0, 1], the VM is `min(floor(x V), V - 1)` and the share proportional to x; equal where
-    all are zero.
+    See `sliceoff.region.allocation_of`.
     """
 
     def action_shape(self, n_users: int) -> tuple[int, int]:
@@ -55,15 +62,7 @@ class Paper(Decoder):
         self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch users actions"]
     ) -> Allocation:
         """Decode."""
-        present = state.tasks.present
-        unit = (action.detach() + 1) / 2
-        weight = unit[..., 0] * present
-        nobody = weight.sum(-1, keepdim=True) <= 0
-        n_vms = state.n_vms.unsqueeze(-1)
-        vm = (unit[..., 1] * n_vms).floor().long().clamp_min(0)
-        return Allocation(
-            normalise(torch.where(nobody, present.to(weight.dtype), weight)), torch.minimum(vm, n_vms - 1)
-        )
+        return allocation_of(state, *((action.detach() + 1) / 2).unbind(-1))
 
 
 class Packing(Decoder):
@@ -138,7 +137,7 @@ class Prices(Decoder):
         prices = bid_price(scenario, state, torch.stack((room, torch.ones_like(room)), -1))
         worth = state.tasks.priority - prices[:, :1] * execution_work(scenario, state.tasks)
         plans = packings(scenario, state, worth, worth / sum(demands(scenario, state)), self.stride)
-        after = serve(scenario, rows_of(state, plans.row), plans.allocation)
+        after = serve(scenario, map_state(itemgetter(plans.row), state), plans.allocation)
         earned = after.revenue.sum(-1) / max(scenario.price, _LEAST_PRICE)
         left = (1 + waiting) * (prices[:, 1] + mean(scenario.priorities) / scenario.deadline_s)
         return plans.best(earned - left[plans.row] * after.backlog_s.sum(-1))
@@ -230,15 +229,10 @@ def packings(
     key = torch.where(by_rank[row] < (place * stride).unsqueeze(-1), by_place[row], wanted.shape[-1] + by_rank[row])
     order = key.argsort(-1)[:, : max([1, *count.tolist()])]  # (plans, users wanted)
     bandwidth_s, execution_s, wanted = (x[row].gather(-1, order) for x in (bandwidth_s, execution_s, wanted))
-    share, vm = pack(bandwidth_s, execution_s, wanted, free_from(state)[row], scenario.deadline_s * (1 - _SLACK))
+    share, vm = pack(bandwidth_s, execution_s, wanted, free_from(state)[row], scenario.deadline_s * (1 - SLACK))
     nothing = share.new_zeros(*key.shape)
     packed = Allocation(normalise(nothing.scatter(-1, order, share)), nothing.long().scatter(-1, order, vm))
     return Plans(packed, row, place)
-
-
-def rows_of(state: RegionState, row: Int[Tensor, " rows"]) -> RegionState:
-    """The states of some regions, some of them several times."""
-    return RegionState(Tasks(*(x[row] for x in state.tasks)), *(x[row] for x in state[1:]))
 
 
 def placement(
@@ -251,12 +245,6 @@ def placement(
     other task the least.
     """
     return bandwidth_s / execution_s
-
-
-def free_from(state: RegionState) -> Float[Tensor, "batch vms"]:
-    """When each VM is free, from the slot's start; infinite for one that is not rented; VMs nobody rents left out."""
-    vms = torch.arange(int(state.n_vms.max()) if state.n_vms.numel() else 1, device=state.n_vms.device)
-    return torch.where(vms < state.n_vms.unsqueeze(-1), state.backlog_s[..., : len(vms)], torch.inf)
 
 
 def _position(score: Float[Tensor, "batch users"], wanted: Bool[Tensor, "batch users"]) -> Int[Tensor, "batch users"]:

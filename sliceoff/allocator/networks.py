@@ -223,8 +223,8 @@ class SetNetwork(Network):
         user_features: int,
         n_users: int,
         action_shape: tuple[int, int],
-        width: int = 64,
-        depth: int = 1,
+        width: int = 32,
+        depth: int = 0,
     ):
         super().__init__()
         count("allocator.network.width", width)

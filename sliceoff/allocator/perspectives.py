@@ -10,6 +10,8 @@ from sliceoff.checks import interval
 from sliceoff.errors import InputError
 from sliceoff.region import RegionEnvironment, Scenario, bandwidth_work, execution_work
 
+_MOST_LEVELS = 4096
+
 
 class Perspectives:
     """Draws a traffic level from the trace, then a rental of about the size that such traffic needs.
@@ -60,6 +62,14 @@ class Perspectives:
             nearest(self._bandwidth, bandwidth * self._bandwidth_per_user).float(),
             nearest(self._vms, vms * self._vms_per_user).long(),
         )
+
+
+def traffic_levels(mean_users: Float[Tensor, "periods regions"]) -> Float[Tensor, "levels one"]:
+    """All levels of traffic, or evenly spaced ones of them by size: enough to draw from, and little to keep."""
+    levels = mean_users.flatten()
+    if len(levels) > _MOST_LEVELS:
+        levels = levels.sort().values[torch.linspace(0, len(levels) - 1, _MOST_LEVELS).round().long()]
+    return levels.unsqueeze(-1)
 
 
 def nearest(options: Float[Tensor, " options"], wanted: Float[Tensor, " count"]) -> Float[Tensor, " count"]:

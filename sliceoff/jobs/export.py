@@ -32,6 +32,7 @@ class Export:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the file's size, and the sizes of its inputs."""
+        parts.init_serves("checkpoint")
         parts.checkpoint()  # says what to set when it is not
         forecaster = parts.loaded_forecaster()
         file = export(forecaster, directory.path / f"forecaster.{self.format}")

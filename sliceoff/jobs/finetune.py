@@ -64,6 +64,7 @@ class Finetune:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the tuned forecaster's metrics, and everyone's, one row per amount of data and forecaster."""
+        parts.init_serves("checkpoint")
         content = parts.checkpoint()
         self._check(content["spec"]["arguments"], parts)
         budgets = self._budgets(content["spec"]["arguments"], parts)

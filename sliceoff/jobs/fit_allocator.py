@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from sliceoff.run import Parts
 
 
-def is_trained(allocator: object) -> bool:
-    """Whether an allocator learns (a rule does not)."""
-    return isinstance(allocator, pl.LightningModule)
-
-
 @dataclass(frozen=True)
 class FitAllocator:
     """Train the allocator and leave its checkpoints."""
@@ -27,8 +22,8 @@ class FitAllocator:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the last logged numbers and the whole log."""
-        parts.refuse_checkpoint()
-        if not is_trained(parts.allocator):
+        parts.init_serves("allocator")
+        if not isinstance(parts.allocator, pl.LightningModule):
             raise InputError(f"job=fit_allocator: {type(parts.allocator).__name__} is a rule; choose allocator=dual")
         parts.fit("allocator", directory, "")
         return learned("allocator", directory)

@@ -23,9 +23,9 @@ class FitPredictor:
         """Run; returns the test metrics and the learning log.
 
         Raises:
-            InputError: the config cannot be built, or names `init.checkpoint`.
+            InputError: the config cannot be built, or names anything by `init`.
         """
-        parts.refuse_checkpoint()
+        parts.init_serves()
         _ = parts.forecaster  # built before anything is written
         forecaster = parts.fit("predictor", directory, "")
         summary, table = learned("predictor", directory)

@@ -41,6 +41,7 @@ class Forecast:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""
+        parts.init_serves("checkpoint" if parts.starts_from_checkpoint else "predictor")
         if parts.starts_from_checkpoint:
             forecaster = parts.loaded_forecaster()
             fitted = forecaster.spec["arguments"]

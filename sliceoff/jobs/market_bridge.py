@@ -40,6 +40,7 @@ class MarketBridge:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns what the market job returns, and leaves the loop's table as `slices.parquet`."""
+        parts.init_serves("predictor", "allocator")
         windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
         periods = range(windows.heldout_start, windows.heldout_start + self.market.first + self.market.scenarios)
         if periods.stop > windows.heldout_end:
@@ -47,8 +48,7 @@ class MarketBridge:
                 f"job.market.first + scenarios = {len(periods)} long slots, but the held-out end has "
                 f"{windows.heldout_end - windows.heldout_start}"
             )
-        if not parts.has_checkpoint("predictor"):
-            parts.fit("predictor", directory, "predictor")
+        parts.fit_missing(directory)
         table = simulate(
             parts.stacks[0],
             windows,

@@ -37,6 +37,7 @@ class Report:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns a summary of every stack and the joined table."""
+        parts.init_serves()
         paths = [Path(run) for run in self.runs]
         labels = _labels(paths)
         table = joined([results(path) for path in paths], labels)

@@ -4,19 +4,18 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 
-from sliceoff.checkpoint import AtomicCheckpointIO
+from sliceoff import checkpoint
 from sliceoff.checks import count, flag, not_negative, optional
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
-from sliceoff.jobs.fit_allocator import is_trained
 from sliceoff.loggers import finish, log_figures, log_files
 from sliceoff.loop import Simulation, Stack, simulate
 from sliceoff.region import Scenario, draws
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
 class Simulate:
     """Fit what has no checkpoint, then run every stack over the held-out end and compare.
 
-    A resumed run goes on with the long slot after the last checkpoint, and ends with the same table.
+    A resumed run goes on with the long slot after the last checkpoint, and ends with the same table; where predictor or
+    allocator were fitted further, it simulates from the start.
 
     Args:
         periods: long slots to simulate from the start of the held-out end; None: all of it.
@@ -58,14 +58,11 @@ class Simulate:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns the summary and one row per stack, long slot and region."""
-        parts.refuse_checkpoint()
+        parts.init_serves("predictor", "allocator")
         windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
         if self.bound and (queue := parts.scenario.queue) != "lindley":
             raise InputError(f"job.bound=true is for region.queue=lindley, not {queue}; set job.bound=false")
-        seconds: dict[str, float] = {}
-        for module, fitted in (("predictor", True), ("allocator", is_trained(parts.allocator))):
-            if fitted and not parts.has_checkpoint(module):
-                seconds[f"fit {module}"] = _timed(partial(parts.fit, module, directory, module))
+        seconds = parts.fit_missing(directory)
         start, end = windows.heldout_start, windows.heldout_end
         periods = range(start, end if self.periods is None else min(start + self.periods, end))
         arguments: dict[str, Any] = {
@@ -104,6 +101,9 @@ class Simulate:
         """Run one stack, from its checkpoint where the run is resumed; its table and wall seconds by part."""
         file = directory.checkpoints("simulation") / f"{stack.name}.ckpt"
         saved = torch.load(file, weights_only=True) if directory.resume and file.is_file() else None
+        modules = checkpoint.fingerprint(*(x for x in (stack.forecaster, stack.allocator) if isinstance(x, nn.Module)))
+        if saved and saved["modules"] != modules:
+            saved = None  # fitted further since: what the others did is not theirs
         spent: dict[str, float] = saved["seconds"] if saved else {}
         last = time.perf_counter()
 
@@ -111,7 +111,7 @@ class Simulate:
             nonlocal last, spent
             spent = simulation.seconds
             if time.perf_counter() - last > self.checkpoint_s or simulation.period == arguments["periods"].stop:
-                AtomicCheckpointIO().save_checkpoint(simulation.state_dict(), file)
+                checkpoint.AtomicCheckpointIO().save_checkpoint(simulation.state_dict() | {"modules": modules}, file)
                 last = time.perf_counter()
             advance()
 
@@ -205,9 +205,3 @@ def _with_coordinates(table: polars.DataFrame, trace: Trace) -> polars.DataFrame
         {"region": list(trace.regions), "x": trace.coordinates[:, 0], "y": trace.coordinates[:, 1]}
     )
     return table.join(places, on="region", how="left", maintain_order="left")
-
-
-def _timed(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars
 
+from sliceoff import checkpoint
 from sliceoff.report import learning_curves, page
 from sliceoff.run_directory import RunDirectory
 
@@ -12,19 +13,22 @@ def learned(module: str, directory: RunDirectory) -> tuple[dict[str, Any], polar
     """Read the module's learning log and write `report.html`.
 
     Returns:
-        The last value of everything logged, and the log itself, one row per logged step.
+        Everything logged as it was at the end of the epoch that `best.ckpt` is from, and the log itself, one row per
+        logged step.
     """
     log = directory.logs().get(module, polars.DataFrame({"epoch": []}))
-    last = {name: log[name].drop_nulls() for name in log.columns if "/" in name}
-    summary = {name: float(values[-1]) for name, values in last.items() if len(values)}
-    rows = [{"quantity": name, "last value": f"{value:.5g}"} for name, value in summary.items()]
+    best = checkpoint.read(directory.checkpoints() / "best.ckpt")["epoch"]
+    until = log.filter(polars.col("epoch") <= best)
+    values = {name: until[name].drop_nulls() for name in log.columns if "/" in name}
+    summary = {name: float(value[-1]) for name, value in values.items() if len(value)}
+    rows = [{"quantity": name, "value": f"{value:.5g}"} for name, value in summary.items()]
     directory.write_text(
         "report.html",
         page(
             title=f"SliceOff: the {module} learning",
             about=str(directory.path),
-            headline=f"{len(log)} log lines, {log['epoch'].n_unique()} epochs.",
-            rows=rows or [{"quantity": "nothing to learn", "last value": ""}],
+            headline=f"{len(log)} log lines, {log['epoch'].n_unique()} epochs; the values are those of the best one.",
+            rows=rows or [{"quantity": "nothing to learn", "value": ""}],
             sections=[("Learning", "One panel per logged quantity.", learning_curves({module: log}))],
         ),
     )

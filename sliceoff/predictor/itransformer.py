@@ -28,9 +28,9 @@ class ITransformer(nn.Module):
         self,
         sizes: Sizes,
         *,
-        d_model: int = 128,
+        d_model: int = 64,
         n_heads: int = 4,
-        d_ff: int = 128,
+        d_ff: int = 64,
         n_layers: int = 2,
         dropout: float = 0.1,
     ):

@@ -31,7 +31,7 @@ class Recurrent(nn.Module):
         sizes: Sizes,
         *,
         cell: str = "gru",
-        hidden_size: int = 64,
+        hidden_size: int = 32,
         n_layers: int = 1,
         dropout: float = 0.0,
     ):

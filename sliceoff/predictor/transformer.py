@@ -25,13 +25,13 @@ class Transformer(nn.Module):
         self,
         sizes: Sizes,
         *,
-        label_length: int = 48,
-        d_model: int = 64,
+        label_length: int = 24,
+        d_model: int = 32,
         n_heads: int = 4,
-        d_ff: int = 128,
+        d_ff: int = 64,
         encoder_layers: int = 2,
         decoder_layers: int = 1,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
     ):
         super().__init__()
         check_positive([("d_ff", d_ff), ("encoder_layers", encoder_layers), ("decoder_layers", decoder_layers)])

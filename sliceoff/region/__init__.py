@@ -18,6 +18,7 @@ from sliceoff.region.rules import Greedy as Greedy
 from sliceoff.region.rules import LookaheadGreedy as LookaheadGreedy
 from sliceoff.region.rules import Proportional as Proportional
 from sliceoff.region.rules import Random as Random
+from sliceoff.region.rules import allocation_of as allocation_of
 from sliceoff.region.rules import normalise as normalise
 from sliceoff.region.scenario import Scenario as Scenario
 from sliceoff.region.serve import bandwidth_work as bandwidth_work
@@ -28,3 +29,4 @@ from sliceoff.region.state import Allocation as Allocation
 from sliceoff.region.state import Outcome as Outcome
 from sliceoff.region.state import RegionState as RegionState
 from sliceoff.region.state import Tasks as Tasks
+from sliceoff.region.state import map_state as map_state

@@ -1,6 +1,7 @@
 """Regions over time: tasks arrive, are served as allocated, and leave their VMs' queues behind."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from sliceoff.region import draws
 from sliceoff.region.allocation import Allocator, check_allocation
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import serve
-from sliceoff.region.state import Allocation, Outcome, RegionState, Tasks
+from sliceoff.region.state import Allocation, Outcome, RegionState, Tasks, map_state
 
 # What is drawn, each from a stream of its own.
 _COUNT, _SIZE, _PLACE, _WALK = range(4)
@@ -201,7 +202,7 @@ class RegionEnvironment:
         given = self._backlog_s.new_zeros(slots, copies, self._backlog_s.shape[-1])
         given[0] = self._backlog_s
         states = RegionState(tasks, given, self._bandwidth_hz.expand(slots, copies), self._n_vms.expand(slots, copies))
-        flat = RegionState(Tasks(*(field.flatten(0, 1) for field in tasks)), *(x.flatten(0, 1) for x in states[1:]))
+        flat = map_state(lambda x: x.flatten(0, 1), states)
         outcome = self._served(allocator, flat)
         for _ in range(1, slots):
             left = outcome.backlog_s.unflatten(0, (slots, copies))[:-1]
@@ -210,9 +211,7 @@ class RegionEnvironment:
             if not len(rows):
                 break
             given[1:] = left
-            again = self._served(
-                allocator, RegionState(Tasks(*(field[rows] for field in flat.tasks)), *(x[rows] for x in flat[1:]))
-            )
+            again = self._served(allocator, map_state(itemgetter(rows), flat))
             for field, corrected in zip(outcome, again, strict=True):
                 field[rows] = corrected
         return states, Outcome(*(field.unflatten(0, (slots, copies)) for field in outcome))

@@ -27,7 +27,7 @@ from sliceoff.errors import InputError
 from sliceoff.region.environment import RegionEnvironment
 from sliceoff.region.observation import Kind, observe, region_features, user_features
 from sliceoff.region.picture import draw_slot, rgb
-from sliceoff.region.rules import normalise
+from sliceoff.region.rules import allocation_of
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import serve
 from sliceoff.region.state import Allocation, Outcome, RegionState
@@ -41,9 +41,7 @@ def decode(state: RegionState, action: Float[Tensor, "*batch actions"]) -> Alloc
     """
     if not bool((action.isfinite() & (action.abs() <= 1 + 1e-6)).all()):
         raise InputError("action has a number that is not finite or not in [-1, 1]; clip it to the action space")
-    weight, machine = ((action + 1) / 2).clamp(0, 1).chunk(2, -1)
-    vms = state.n_vms.unsqueeze(-1)
-    return Allocation(normalise(weight * state.tasks.present), (machine * vms).long().clamp_max(vms - 1))
+    return allocation_of(state, *((action + 1) / 2).clamp(0, 1).chunk(2, -1))
 
 
 def flatten(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Float[Tensor, "*batch features"]:

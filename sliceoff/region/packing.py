@@ -6,10 +6,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sliceoff.region.state import RegionState
+
+# Kept back, as a part of the deadline, so that a VM filled to the brim is not late by rounding.
+SLACK = 1e-3
 # Stands for infinity, but may be multiplied by zero.
 _ENDLESS = 1e12
 # Rows that have no task left are cut off when they are a quarter of those that still count.
 _SHRINK = 0.75
+
+
+def free_from(state: RegionState) -> Float[Tensor, "*batch vms"]:
+    """When each VM is free, from the slot's start; infinite for one that is not rented; VMs nobody rents left out."""
+    most = max(int(state.n_vms.max()), 1) if state.n_vms.numel() else 1
+    rented = torch.arange(most, device=state.n_vms.device) < state.n_vms.unsqueeze(-1)
+    return torch.where(rented, state.backlog_s[..., :most], torch.inf)
 
 
 def pack(

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sliceoff.errors import InputError
 from sliceoff.region import draws
-from sliceoff.region.packing import pack
+from sliceoff.region.packing import SLACK, free_from, pack
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import bandwidth_work, execution_work, serve
-from sliceoff.region.state import Allocation, RegionState, Tasks
+from sliceoff.region.state import Allocation, RegionState, map_state
 
 
 class Equal:
@@ -96,9 +96,7 @@ class LookaheadGreedy:
         """Deterministic: it knows nothing of the next slot's tasks."""
         plans = [_repacked(scenario, state, value_density(scenario, state, weight)) for weight in self._weights]
         plan = Allocation(*(torch.stack(parts) for parts in zip(*plans, strict=True)))
-        n = len(plans)
-        tasks = Tasks(*(x.expand(n, *x.shape) for x in state.tasks))
-        now = RegionState(tasks, *(x.expand(n, *x.shape) for x in state[1:]))
+        now = map_state(lambda x: x.expand(len(plans), *x.shape), state)
         served = serve(scenario, now, plan)
         then = now._replace(backlog_s=served.backlog_s)
         after = serve(scenario, then, Greedy().allocate(scenario, then))
@@ -110,6 +108,18 @@ class LookaheadGreedy:
 def normalise(weight: Float[Tensor, "*batch users"]) -> Float[Tensor, "*batch users"]:
     """Shares proportional to the weights; all zero where all weights are."""
     return weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def allocation_of(
+    state: RegionState, weight: Float[Tensor, "*batch users"], machine: Float[Tensor, "*batch users"]
+) -> Allocation:
+    """Eq. 21 from two numbers in [0, 1] per user: shares proportional to `weight`, equal where all are zero, and VM
+    `min(floor(machine V), V - 1)` of V."""
+    present, n_vms = state.tasks.present, state.n_vms.unsqueeze(-1)
+    weight = weight * present
+    nobody = weight.sum(-1, keepdim=True) <= 0
+    vm = (machine * n_vms).long().clamp_min(0)
+    return Allocation(normalise(torch.where(nobody, present.to(weight.dtype), weight)), torch.minimum(vm, n_vms - 1))
 
 
 def value_density(
@@ -126,7 +136,7 @@ def least_loaded(work_s: Float[Tensor, "*batch users"], state: RegionState) -> I
     """Longest task first, each to the VM that is free first, backlog included."""
     present = state.tasks.present
     ranked, order = torch.where(present, work_s, 0).sort(dim=-1, descending=True, stable=True)
-    load = torch.where(_exists(state), state.backlog_s, torch.inf)
+    load = free_from(state)
     vm = torch.zeros_like(order)
     for rank in range(int(present.sum(-1).max()) if present.numel() else 0):
         chosen = load.argmin(-1, keepdim=True)
@@ -140,14 +150,12 @@ def packed(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batc
     ranked, order = density.sort(dim=-1, descending=True, stable=True)
     wanted = ranked > -torch.inf
     bandwidth = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1)
-    rented = max(int(state.n_vms.max()) if state.n_vms.numel() else 0, 1)
     share, vm = pack(
         bandwidth.gather(-1, order),
         execution_work(scenario, state.tasks).gather(-1, order),
         wanted,
-        torch.where(_exists(state), state.backlog_s, torch.inf)[..., :rented],
-        # A thousandth is kept so that a VM filled to the brim is not late by rounding.
-        scenario.deadline_s * (1 - 1e-3),
+        free_from(state),
+        scenario.deadline_s * (1 - SLACK),
     )
     share = torch.zeros_like(share).scatter(-1, order, share)
     return Allocation(normalise(share), torch.zeros_like(vm).scatter(-1, order, vm))
@@ -167,7 +175,3 @@ def _repacked(scenario: Scenario, state: RegionState, density: Float[Tensor, "*b
 
 def _placed_priority(state: RegionState, allocation: Allocation) -> Float[Tensor, "*batch 1"]:
     return (state.tasks.priority * (allocation.share > 0)).sum(-1, keepdim=True)
-
-
-def _exists(state: RegionState) -> Bool[Tensor, "*batch max_vms"]:
-    return torch.arange(state.backlog_s.shape[-1], device=state.n_vms.device) < state.n_vms.unsqueeze(-1)

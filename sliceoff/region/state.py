@@ -1,5 +1,6 @@
 """What an allocator sees, decides and causes: named tuples of tensors, one row per region or copy of one."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
@@ -23,6 +24,12 @@ class RegionState(NamedTuple):
     backlog_s: Float[Tensor, "*batch max_vms"]  # seconds until the VM is free
     bandwidth_hz: Float[Tensor, "*batch"]
     n_vms: Int[Tensor, "*batch"]
+
+
+def map_state(function: Callable[..., Tensor], *states: RegionState) -> RegionState:
+    """`function` of every tensor of a state, or of the same tensor of several."""
+    tasks = Tasks(*(function(*fields) for fields in zip(*(state.tasks for state in states), strict=True)))
+    return RegionState(tasks, *(function(*fields) for fields in zip(*(state[1:] for state in states), strict=True)))
 
 
 class Allocation(NamedTuple):

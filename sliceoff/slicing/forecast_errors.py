@@ -99,6 +99,15 @@ def quantile_scenarios(
     return (low + part * (high - low)).clamp_min(0)
 
 
+def scenario_quantile(scenarios: Float[Tensor, "regions scenarios"], level: float) -> Float[Tensor, " regions"]:
+    """The `level` quantile of equally likely scenarios, the k-th of n of which is the (k + 1/2) / n quantile: linear
+    between them, and at most the first or last."""
+    count = scenarios.shape[-1]
+    place = min(max(level * count - 0.5, 0.0), count - 1.0)
+    below = min(int(place), max(count - 2, 0))
+    return torch.lerp(scenarios[:, below], scenarios[:, min(below + 1, count - 1)], place - below)
+
+
 def _users(forecast: Tensor, relative: Tensor) -> Tensor:
     if relative.ndim > forecast.ndim:
         forecast = forecast.unsqueeze(-1)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from sliceoff.checks import Number, count
 from sliceoff.errors import InputError
-from sliceoff.region import Allocator, Greedy, Scenario
+from sliceoff.region import Allocator, Greedy, Scenario, draws
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors
 from sliceoff.slicing.offers import Offers, pick
@@ -134,7 +134,7 @@ class Profit:
                 [float(users) for users in (*range(self._step, most, self._step), most)],
                 copies=self._copies,
                 slots=self._slots,
-                seed=self._seed,
+                seed=self._seed + draws.REVENUE,
             )
         return self._table
 

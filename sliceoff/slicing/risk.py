@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-
 from sliceoff.checks import Number, fraction, not_negative, optional
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
 from sliceoff.slicing.demand import TaskStatistics
-from sliceoff.slicing.forecast_errors import ForecastErrors
+from sliceoff.slicing.forecast_errors import ForecastErrors, scenario_quantile
 from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.rental import Rental, Slicer, SlicingRequest
 
@@ -50,9 +48,11 @@ class Newsvendor:
         errors = errors.observed(request.last, self.miss, self._rate)
         guess = request.forecast
         if request.scenarios is not None:
-            guess = torch.quantile(request.scenarios, 1 - self.miss, dim=-1)
+            guess = scenario_quantile(request.scenarios, 1 - self.miss)
         bound = errors.upper(guess)
-        rental = self._slicer.rent(replace(request, forecast=bound.to(request.forecast.dtype)))
+        rental = self._slicer.rent(
+            replace(request, forecast=bound.to(request.forecast.dtype), scenarios=bound.double().unsqueeze(-1))
+        )
         return replace(rental, errors=errors.forecasting(guess, bound))
 
 

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from sliceoff import checkpoint
 from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, Prices, SetNetwork
 from sliceoff.errors import InputError
-from sliceoff.region import Equal, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation
+from sliceoff.region import Equal, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation, draws
 from sliceoff.run import configure
 
 SCENARIO = Scenario(max_users=12, max_vms=8)
@@ -54,6 +54,18 @@ def fit(allocator, epochs, directory=None, resume=None, **trainer):
     )
     engine.fit(allocator, ckpt_path=resume, weights_only=None if resume is None else True)
     return engine
+
+
+def test_no_two_uses_of_a_seed_share_draws():
+    """Of a simulation, its allocator's training and evaluation, with the same seed."""
+    allocator = build()
+    fit(allocator, 1)
+    trained = allocator._experience.environment
+    simulated = RegionEnvironment(SCENARIO, trained.mean_users, trained.n_copies, trained.seed - draws.TRAINING)
+    tasks = [environment.reset().tasks.data_bits for environment in (trained, simulated)]
+    assert trained.seed - draws.TRAINING == 0
+    assert not torch.equal(*tasks)
+    assert len({0, draws.TRAINING, draws.VALIDATION, draws.REVENUE}) == 4
 
 
 def state(copies=5, scenario=SCENARIO):

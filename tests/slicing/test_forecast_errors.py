@@ -8,7 +8,16 @@ import torch
 
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
-from sliceoff.slicing import Cheapest, Exact, ForecastErrors, Newsvendor, newsvendor_miss, quantile_scenarios
+from sliceoff.slicing import (
+    Cheapest,
+    Exact,
+    ForecastErrors,
+    Newsvendor,
+    Profit,
+    newsvendor_miss,
+    quantile_scenarios,
+    scenario_quantile,
+)
 
 
 def follow(actual, forecast, miss, rate=0.05):
@@ -19,6 +28,20 @@ def follow(actual, forecast, miss, rate=0.05):
         errors = errors.forecasting(expected, bound).observed(now, miss, rate)
         covered.append(now <= bound)
     return torch.stack(covered).double()
+
+
+def test_a_quantile_of_scenarios_by_hand():
+    """Sixteen of them stand for the quantiles 1/32, 3/32, ...: of an even spread from 0 to 160, they are 5, 15, ..."""
+    scenarios = (10 * torch.arange(16.0) + 5).expand(2, 16)
+    for level, users in ((0.1, 16), (0.5, 80), (0.9, 144), (0.0, 5), (1.0, 155)):
+        assert scenario_quantile(scenarios, level).tolist() == pytest.approx([users, users])
+    assert scenario_quantile(torch.tensor([[7.0]]), 0.9).tolist() == [7.0]
+
+
+def test_profit_rents_for_the_bound_that_newsvendor_hands_it(offers, scenario, ask):
+    request = replace(ask([20.0], last=[20.0], truth=[20.0]), scenarios=torch.linspace(5, 35, 16).double()[None])
+    rented = [Newsvendor(offers(1), scenario, Profit, miss=miss).rent(request).bandwidth_hz for miss in (0.95, 0.05)]
+    assert rented[0] < rented[1]
 
 
 @pytest.mark.parametrize("miss", [0.05, 0.1, 0.2, 0.3, 0.5])
