@@ -1,6 +1,10 @@
 """`python main.py [group=option] [key=value]` runs one SliceOff job; see README.md."""
 
-from sliceoff.run import main
+import sys
 
 if __name__ == "__main__":
+    try:
+        from sliceoff.run import main  # seconds, in which Ctrl-C is heeded too
+    except KeyboardInterrupt:
+        sys.exit("interrupted before anything was done")
     main()

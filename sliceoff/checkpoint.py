@@ -119,7 +119,7 @@ def find(path: str | Path) -> list[Path]:
     Raises:
         InputError: there is none.
     """
-    path = Path(path)
+    path = Path(str(path))
     if path.is_file():
         return [path]
     for folders in ([path / "checkpoints"], [path], sorted((path / "checkpoints").glob("*/"))):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from sliceoff.errors import InputError, near_miss
@@ -91,6 +92,20 @@ def flag(key: str, value: Any) -> bool:
     """`value` as true or false; `yes` and `no` are words to Hydra."""
     if not isinstance(value, bool):
         raise InputError(f"{key}={value!r} is neither true nor false")
+    return value
+
+
+def path(key: str, value: Any) -> Path:
+    """`value` as a path; a number is a name like any other."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Path) or not str(value):
+        raise InputError(f"{key}={value!r} is no path; give the name of a file or directory")
+    return Path(str(value))
+
+
+def listed(key: str, value: Any, example: str) -> Sequence[Any]:
+    """`value` as a list of at least one item."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise InputError(f"{key}={value!r} is not a list, such as {example}")
     return value
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks import Interruption, RandomState
 from sliceoff import checkpoint
+from sliceoff.checks import whole
 from sliceoff.errors import InputError
 
 
@@ -46,7 +47,7 @@ def fit(
     resume = resume and last.is_file()
     if resume and (place := checkpoint.differing(checkpoint.read(last)["spec"], module.spec)) is not None:
         raise InputError(f"{last} was written with another {place}; resume with the config that the run began with")
-    made = [callback(dirpath=checkpoints) if isinstance(callback, partial) else callback for callback in callbacks]
+    made = [_made(callback, checkpoints) for callback in callbacks]
     engine = _engine(
         trainer,
         callbacks=[RandomState(), *made, Interruption(last)],
@@ -90,6 +91,16 @@ def test(
     return dict(engine.test(module, datamodule, verbose=False)[0])
 
 
+def _made(callback: Any, checkpoints: Path) -> Callback:
+    try:
+        callback = callback(dirpath=checkpoints) if isinstance(callback, partial) else callback
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise InputError(f"callbacks: {_line(error)}") from error
+    if not isinstance(callback, Callback):
+        raise InputError(f"callbacks: {callback!r} is no Lightning callback; null leaves one out")
+    return callback
+
+
 def _engine(trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
     try:
         engine = trainer(**options)
@@ -97,6 +108,7 @@ def _engine(trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
         raise InputError(f"trainer: {_line(error)}") from error
     if not isinstance(engine.max_epochs, int | None) or engine.max_epochs == 0 or engine.max_steps == 0:
         raise InputError(f"trainer: max_epochs={engine.max_epochs!r}, max_steps={engine.max_steps} trains nothing")
+    whole("trainer.log_every_n_steps", engine.log_every_n_steps)  # type: ignore[attr-defined]  # Lightning's
     if engine.limit_train_batches == 0:
         raise InputError("trainer: limit_train_batches=0 trains nothing; set a number of batches, or 1.0 for all")
     if engine.world_size > 1:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from pydoc import locate
 from typing import Any, NoReturn, cast
 
 import hydra
@@ -26,12 +27,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from callbacks import Diverged
 from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
+from sliceoff.checks import one_of, optional, path, positive
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, near_miss
 from sliceoff.fitting import fit, test
@@ -115,7 +118,8 @@ class Parts:
             InputError: another one is set, which the job would ignore.
         """
         for name in ("checkpoint", "predictor", "allocator"):
-            if name not in used and self._cfg.init[name] is not None:
+            value = optional(path, f"init.{name}", self._cfg.init[name])
+            if name not in used and value is not None:
                 takes = " and ".join(f"init.{key}" for key in used) or "nothing of init"
                 raise InputError(
                     f"job={self._cfg.job.name} makes no use of init.{name}; it takes {takes} "
@@ -142,9 +146,11 @@ class Parts:
     @cached_property
     def users_per_unit(self) -> float:
         """Users per short slot for one unit of the trace."""
-        mean_users, room = self._cfg.mean_users, self.scenario.max_users
-        if not isinstance(mean_users, int | float) or not 0 < mean_users <= room:
-            raise InputError(f"mean_users={mean_users!r} is not a number above 0 and at most region.max_users={room}")
+        mean_users, room = positive("mean_users", self._cfg.mean_users), self.scenario.max_users
+        if mean_users > room:
+            raise InputError(
+                f"mean_users={mean_users:g} is above region.max_users={room}; lower the one or raise the other"
+            )
         train = self.datamodule.train_values
         if float(self.trace.values.min()) < 0 or float(train.mean()) <= 0:
             raise InputError(
@@ -197,6 +203,8 @@ class Parts:
     @cached_property
     def stacks(self) -> list[Stack]:
         """The main stack, then the rivals; all share its forecaster."""
+        if "main" in (self._cfg.get("rivals") or {}):
+            raise InputError("rivals.main: the main stack has that name; choose another")
         main = Stack("main", self.forecaster, self._slicer("slicer"), self.allocator)
         rivals = [
             Stack(
@@ -265,7 +273,7 @@ class Parts:
             folder: where under the run's `checkpoints/` its files go; "" for the run's only module.
             callbacks: further ones.
         """
-        configured = [each for each in self._build(f"callbacks.{kind}").values() if each is not None]
+        configured = [each for each in (self._build(f"callbacks.{kind}") or {}).values() if each is not None]
         return fit(
             untrained,
             datamodule=datamodule,
@@ -282,7 +290,9 @@ class Parts:
 
     def logger(self, name: str, directory: RunDirectory) -> list[Logger]:
         """The experiment loggers of one part of the run; each is told the whole config."""
-        loggers = self._build("logger")(name=name, directory=directory.path)
+        loggers = self._build("logger", name=name, directory=directory.path)
+        if not isinstance(loggers, list) or not all(isinstance(logger, Logger) for logger in loggers):
+            raise InputError(f"logger: {OmegaConf.select(self._cfg, 'logger._target_')} returns no list of loggers")
         for logger in loggers:
             logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(self._cfg, resolve=True)))
         return loggers
@@ -292,7 +302,10 @@ class Parts:
         return self._build(key, offers=self.offers, scenario=scenario)
 
     def _allocator(self, key: str) -> Allocator:
-        target = hydra.utils.get_class(OmegaConf.select(self._cfg, key)._target_)
+        if (node := OmegaConf.select(self._cfg, key)) is None:
+            raise InputError(f"{key} has no value; choose one with +allocator@{key}=greedy")
+        if not isinstance(target := locate(node._target_), type):
+            raise InputError(f"{key}._target_={node._target_} is no class that can be imported")
         if not issubclass(target, pl.LightningModule):
             return self._build(key)
         return self._build(
@@ -319,17 +332,19 @@ class Parts:
                 raise cause from None
             if missing := _missing_extra(str(cause or error)):
                 raise InputError(f"{key}: {missing}") from error
-            if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
-                raise InputError(f"{key}: {' '.join(str(cause or error).split())}") from error
+            if isinstance(
+                cause, TypeError | ValueError | ImportError | AttributeError | MisconfigurationException | None
+            ):
+                raise InputError(f"{key}: {_worded(cause or error)}") from error
             raise cause from None
         except MissingMandatoryValue as error:
             raise InputError(f"{error.full_key} has no value; set {error.full_key}=...") from error
         except OmegaConfBaseException as error:
-            raise InputError(f"{key}: {' '.join(str(error).split())}") from error
+            raise InputError(f"{key}: {_worded(error)}") from error
         except InputError:
             raise
         except (TypeError, ValueError) as error:  # a class of torch's or the user's own, which knows no InputError
-            raise InputError(f"{key}: {' '.join(str(error).split())}") from error
+            raise InputError(f"{key}: {_worded(error)}") from error
 
 
 def configure(*overrides: str) -> DictConfig:
@@ -351,7 +366,7 @@ def run(cfg: DictConfig) -> RunResult:
     """
     started = time.perf_counter()
     for key, least, most in (("seed", 0, 2**32 - 1), ("threads", 1, 1024)):
-        if not isinstance(value := cfg[key], int) or not least <= value <= most:
+        if not isinstance(value := cfg[key], int) or isinstance(value, bool) or not least <= value <= most:
             raise InputError(f"{key}={value!r} must be a whole number from {least} to {most}")
     directory = _directory(cfg)
     torch.set_num_threads(cfg.threads)
@@ -381,7 +396,11 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
     for word in sys.argv[1:]:
         group, _, option = word.partition("=")
-        if option == "null" and (there := options(group)):  # to Hydra a bare ValueError
+        if not group:
+            _fail(f"{word}: what is to be set? write key=value")
+        if re.fullmatch(r"null|true|false|[-+.\d]+", option) and (
+            there := options(group)
+        ):  # to Hydra a bare ValueError
             _fail(f"{word}: choose one of {', '.join(there)}")
     try:
         _hydra_main()
@@ -449,6 +468,14 @@ def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{prefix}{key}.")
 
 
+def _worded(error: Exception) -> str:
+    """An error of Python's, Hydra's or Lightning's as one line, with what a user probably meant."""
+    text = " ".join(str(error).split())
+    if text.endswith("object is not callable"):
+        text += "; a part is chosen with a slash, such as predictor/loss=mae or allocator/network=mlp"
+    return text
+
+
 def _refuse_beside(checkpoint: str, *keys: str) -> None:
     """What a checkpoint brings cannot be configured beside it: without a word, the option would be ignored.
 
@@ -473,9 +500,11 @@ def _missing_extra(error: str) -> str | None:
 
 
 def _directory(cfg: DictConfig) -> RunDirectory:
-    if cfg.init.mode != "resume":
-        return RunDirectory(cfg.run_dir, config=_repeatable(cfg))
-    run = Path(cfg.run_dir if cfg.init.run is None else cfg.init.run)
+    run = path("run_dir", cfg.run_dir)
+    if one_of("init.mode", cfg.init.mode, ("scratch", "resume")) == "scratch":
+        return RunDirectory(run, config=_repeatable(cfg))
+    if cfg.init.run is not None:
+        run = path("init.run", cfg.init.run)
     if not (run / "config.yaml").is_file():
         if cfg.init.run is not None:
             raise InputError(f"init.run={run} is no run directory (no config.yaml there); name the run to resume")

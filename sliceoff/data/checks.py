@@ -42,7 +42,7 @@ class Source:
 
 def check_columns(path: Path, present: Sequence[str], wanted: Iterable[str], key: str) -> None:
     """Every wanted column, array or region must be there; `key` is where the user named it."""
-    for name in wanted:
+    for name in map(str, wanted):
         if name not in present:
             shown = ", ".join(present[:12]) + (", ..." if len(present) > 12 else "")
             raise InputError(f"{path} has no '{name}'{near_miss(name, present)} (it has {shown}); set {key}")
@@ -50,7 +50,7 @@ def check_columns(path: Path, present: Sequence[str], wanted: Iterable[str], key
 
 def check_regions(columns: Sequence[str | int] | str) -> list[str]:
     """The `columns` argument as a list of names: at least one, none twice."""
-    names = [columns] if isinstance(columns, str) else [str(name) for name in columns]
+    names = [str(columns)] if isinstance(columns, str | int) else [str(name) for name in columns]
     if not names or len(set(names)) < len(names):
         raise InputError(f"data.columns={names} must name at least one region, and none twice; or leave it out for all")
     return names

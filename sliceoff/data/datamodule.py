@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sliceoff.checks import count, whole
+from sliceoff.checks import count, listed, one_of, whole
 from sliceoff.data.calendar import CYCLES, DAY_S, calendar_features
 from sliceoff.data.trace import Trace
 from sliceoff.data.windows import EpochShuffle, ResumableLoader, Window, Windows, as_gathered
@@ -64,8 +64,8 @@ class TrafficDataModule(pl.LightningDataModule):
         for name, value in (("input_length", input_length), ("horizon", horizon), ("batch_size", batch_size)):
             count(f"windows.{name}", value)
         whole("windows.seed", seed)
-        if not calendar or not set(calendar) <= set(CYCLES):
-            raise InputError(f"windows.calendar={list(calendar)} must name one or more of {', '.join(CYCLES)}")
+        for cycle in listed("windows.calendar", calendar, "[day, week]"):
+            one_of("windows.calendar", cycle, CYCLES)
         length = len(trace.times)
         train, validation, heldout = split_lengths(split, length)
         for part, steps, needed, rule in (
@@ -74,10 +74,16 @@ class TrafficDataModule(pl.LightningDataModule):
             ("held-out", heldout, horizon, "windows.horizon"),
         ):
             if steps < needed:
+                least = input_length + 3 * horizon
+                cure = (
+                    f"set windows.split=[{length - 2 * horizon},{horizon},{horizon}]"
+                    if length >= least
+                    else f"that takes a trace of {least}: lower windows.input_length={input_length} or windows.horizon="
+                    f"{horizon}, or give a longer trace"
+                )
                 raise InputError(
                     f"the {part} part has {steps} of the trace's {length} steps, but a window needs {needed} of it "
-                    f"({rule}); lower windows.input_length={input_length} or windows.horizon={horizon}, "
-                    f"change windows.split, or give a longer trace"
+                    f"({rule}); {cure}"
                 )
         self.trace, self.input_length, self.horizon, self.batch_size = trace, input_length, horizon, batch_size
         self.n_regions, self.n_calendar = len(trace.regions), 2 * len(calendar)
@@ -185,7 +191,7 @@ def split_lengths(split: Sequence[float | int], length: int) -> tuple[int, int, 
     Raises:
         InputError: the split makes no sense, or asks for more steps than there are.
     """
-    shown = f"windows.split={list(split)}"
+    shown = f"windows.split={list(listed('windows.split', split, '[0.7, 0.1, 0.2]'))}"
     if len(split) != 3 or any(isinstance(part, bool | str) or not part > 0 for part in split):
         raise InputError(f"{shown} must be three numbers above zero, such as [0.7, 0.1, 0.2] or [8640, 2880, 2880]")
     if all(isinstance(part, int) for part in split):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 import polars
+from lightning.pytorch.callbacks import BackboneFinetuning
 from rich.console import Console
 from rich.table import Table
 
-from sliceoff.checks import numbers, one_of, optional, positive
+from sliceoff.checks import numbers, one_of, optional, positive, whole
 from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.predictor import (
@@ -59,6 +60,11 @@ class Finetune:
         one_of("job.scaler", self.scaler, ("refit", "keep"))
         one_of("job.other_step", self.other_step, ("refuse", "keep"))
         positive("job.learning_rate", self.learning_rate)
+        if self.schedule is not None and not isinstance(self.schedule, pl.Callback):
+            raise InputError(f"job.schedule={self.schedule!r} is no Lightning callback; null tunes all weights at once")
+        if isinstance(self.schedule, BackboneFinetuning):
+            whole("job.schedule.unfreeze_backbone_at_epoch", self.schedule.unfreeze_backbone_at_epoch)
+            positive("job.schedule.backbone_initial_ratio_lr", self.schedule.backbone_initial_ratio_lr)
         for day in optional(numbers, "job.days", self.days) or ():
             positive("job.days", day)
 

@@ -28,5 +28,4 @@ class FitPredictor:
         parts.init_serves()
         _ = parts.forecaster  # built before anything is written
         forecaster = parts.fit("predictor", directory, "")
-        summary, table = learned("predictor", directory)
-        return {**summary, **parts.test(cast(Forecaster, forecaster))}, table
+        return learned("predictor", directory, parts.test(cast(Forecaster, forecaster)))

@@ -10,7 +10,7 @@ import polars
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sliceoff import loggers
-from sliceoff.checks import whole
+from sliceoff.checks import path, whole
 from sliceoff.errors import InputError
 from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
 from sliceoff.market.family import Markets
@@ -49,7 +49,11 @@ class Market:
     def __post_init__(self) -> None:
         for option, least in (("scenarios", 1), ("first", 0), ("simulated_tasks", 0)):
             whole(f"job.{option}", getattr(self, option), least)
-        if not self._chosen:
+        if not callable(getattr(self.family, "draw", None)):
+            raise InputError(f"job.family={self.family!r} has no draw(number) method; see sliceoff.market.Family")
+        if self.scenario is not None:
+            path("job.scenario", self.scenario)
+        if not isinstance(self.mechanisms, Mapping) or not self._chosen:
             raise InputError("job.mechanisms is empty; add one with +market@job.mechanisms.auction=auction")
         for name, mechanism in self._chosen.items():
             if not callable(getattr(mechanism, "clear", None)):
@@ -61,9 +65,14 @@ class Market:
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns every mechanism's means and the margins, and one row per market and mechanism."""
+        parts.init_serves()
+        return self.clear(parts, directory)
+
+    def clear(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+        """Clear the markets by every mechanism; as `__call__`."""
         numbers = [0] if self.scenario is not None else range(self.first, self.first + self.scenarios)
         if self.scenario is not None:
-            MarketScenario.load_from(self.scenario)  # refused before anything is written
+            self._given()  # refused before anything is written
         done = directory.path / "cleared.jsonl"
         rows = [json.loads(line) for line in done.read_text().splitlines()] if done.is_file() else []
         cleared = {(row["scenario"], row["mechanism"]) for row in rows}
@@ -99,7 +108,10 @@ class Market:
         return summary, table
 
     def _market(self, number: int) -> MarketScenario:
-        return self.family.draw(number) if self.scenario is None else MarketScenario.load_from(self.scenario)
+        return self.family.draw(number) if self.scenario is None else self._given()
+
+    def _given(self) -> MarketScenario:
+        return MarketScenario.load_from(path("job.scenario", self.scenario))
 
     def _cleared(self, mechanism: Mechanism, scenario: MarketScenario, seed: int) -> dict[str, float]:
         """One outcome in numbers; an invalid one is told, not shown."""

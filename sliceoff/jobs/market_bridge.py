@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars
 
+from sliceoff.checks import count
 from sliceoff.errors import InputError
 from sliceoff.jobs.market import Market
 from sliceoff.loop import simulate
@@ -35,8 +36,9 @@ class MarketBridge:
     slots_per_period: int = 20
 
     def __post_init__(self) -> None:
-        if self.slots_per_period < 1:
-            raise InputError(f"job.slots_per_period={self.slots_per_period} must be at least 1")
+        count("job.slots_per_period", self.slots_per_period)
+        if not callable(self.regions):
+            raise InputError(f"job.regions={self.regions!r} makes no market of regions; leave it as it is")
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns what the market job returns, and leaves the loop's table as `slices.parquet`."""
@@ -60,4 +62,4 @@ class MarketBridge:
         )
         table.write_parquet(directory.path / "slices.parquet")
         family = self.regions(table=table, scenario=parts.scenario, offers=parts.offers)
-        return replace(self.market, family=family)(parts, directory)
+        return replace(self.market, family=family).clear(parts, directory)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars
 from omegaconf import OmegaConf
 
+from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError
 from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page
 from sliceoff.run_directory import RunDirectory, logs_of
@@ -31,16 +33,23 @@ class Report:
     runs: Sequence[str]
 
     def __post_init__(self) -> None:
-        if not self.runs or isinstance(self.runs, str):
-            what = "one name, not a list" if self.runs else "empty"
-            raise InputError(f"job.runs is {what}; name the runs, job.runs=[runs/simulate/A,runs/simulate/B]")
+        for run in checks.listed("job.runs", self.runs, "[runs/simulate/A,runs/simulate/B]"):
+            checks.path("job.runs", run)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
         """Run; returns a summary of every stack and the joined table."""
         parts.init_serves()
-        paths = [Path(run) for run in self.runs]
+        paths = [checks.path("job.runs", run) for run in self.runs]
         labels = _labels(paths)
-        table = joined([results(path) for path in paths], labels)
+        tables = [results(path) for path in paths]
+        configs = {label: _config(path) for label, path in zip(labels, paths, strict=True)}
+        for place in range(1, len(paths)):
+            if (what := _apart(tables[0], configs[labels[0]], tables[place], configs[labels[place]])) is not None:
+                raise InputError(
+                    f"job.runs: {paths[place]} has another {what} than {paths[0]}; compare runs of the same traffic, "
+                    "tasks and prices"
+                )
+        table = joined(tables, labels)
         bound = _bound(paths[0], table)
         seconds: dict[str, float] = {}
         logs: dict[str, polars.DataFrame] = {}
@@ -53,7 +62,6 @@ class Report:
             f"{len(paths)} runs, compared over the {table['period'].n_unique()} long slots and "
             f"{table['region'].n_unique()} regions that they share, {table['time'].min()!s} to {table['time'].max()!s}."
         )
-        configs = {label: _config(path) for label, path in zip(labels, paths, strict=True)}
         figures = simulation_figures(table, bound, seconds)
         page = simulation_page(
             "SliceOff: runs compared", about, table, bound, figures, learning_curves(logs), differences(configs)
@@ -77,6 +85,21 @@ def results(path: Path) -> polars.DataFrame:
     if not {"stack", "profit", *_KEYS} <= set(table.columns):
         raise InputError(f"job.runs: {file} is no simulation's table; name run directories of job=simulate")
     return table
+
+
+def _apart(table: polars.DataFrame, config: Mapping[str, Any], other: polars.DataFrame, its: Mapping) -> str | None:
+    """In what users, their tasks or prices of two runs differ, so that no bound holds for both; None if in nothing."""
+    decisive = ("seed", "region", "offers")
+    first, second = ({key: content.get(key) for key in decisive} for content in (config, its))
+    if (place := checkpoint.differing(first, second)) is not None:
+        return place
+    if OmegaConf.select(OmegaConf.create(dict(config)), slots := "job.slots_per_period") != OmegaConf.select(
+        OmegaConf.create(dict(its)), slots
+    ):
+        return slots
+    both = table.join(other, on=_KEYS, suffix="_there")
+    same = np.allclose(both["users"].to_numpy(), both["users_there"].to_numpy(), rtol=1e-4)
+    return None if same else "traffic (data, mean_users or windows.split)"
 
 
 def joined(tables: Sequence[polars.DataFrame], labels: Sequence[str]) -> polars.DataFrame:

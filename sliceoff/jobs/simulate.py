@@ -51,7 +51,9 @@ class Simulate:
     checkpoint_s: float = 20.0
 
     def __post_init__(self) -> None:
-        for key in ("periods", "slots_per_period", "regions_per_batch", "workers"):
+        for key in ("slots_per_period", "workers"):
+            count(f"job.{key}", getattr(self, key))
+        for key in ("periods", "regions_per_batch"):
             optional(count, f"job.{key}", getattr(self, key))
         flag("job.bound", self.bound)
         not_negative("job.checkpoint_s", self.checkpoint_s)

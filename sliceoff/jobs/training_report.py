@@ -1,5 +1,6 @@
 """What a fitting job reports: the log it wrote, and a page with its curves."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars
@@ -9,18 +10,23 @@ from sliceoff.report import learning_curves, page
 from sliceoff.run_directory import RunDirectory
 
 
-def learned(module: str, directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+def learned(
+    module: str, directory: RunDirectory, measured: Mapping[str, float] | None = None
+) -> tuple[dict[str, Any], polars.DataFrame]:
     """Read the module's learning log and write `report.html`.
 
+    Args:
+        measured: of the fitted module, such as its test metrics.
+
     Returns:
-        Everything logged as it was at the end of the epoch that `best.ckpt` is from, and the log itself, one row per
-        logged step.
+        That and everything logged as it was at the end of the epoch that `best.ckpt` is from, and the log itself, one
+        row per logged step.
     """
     log = directory.logs().get(module, polars.DataFrame({"epoch": []}))
     best = checkpoint.read(directory.checkpoints() / "best.ckpt")["epoch"]
     until = log.filter(polars.col("epoch") <= best)
     values = {name: until[name].drop_nulls() for name in log.columns if "/" in name}
-    summary = {name: float(value[-1]) for name, value in values.items() if len(value)}
+    summary = {name: float(value[-1]) for name, value in values.items() if len(value)} | dict(measured or {})
     rows = [{"quantity": name, "value": f"{value:.5g}"} for name, value in summary.items()]
     directory.write_text(
         "report.html",

@@ -1,13 +1,13 @@
 """Regions as players of the market: their rented VMs are servers, their users' tasks are applications."""
 
 from dataclasses import dataclass
-from math import inf
 from statistics import fmean
 
 import numpy as np
 import polars
 import torch
 
+from sliceoff.checks import fraction, not_negative, positive
 from sliceoff.errors import InputError
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.region import Scenario
@@ -47,9 +47,10 @@ class RegionMarket:
     market_money: float = 1000.0
 
     def __post_init__(self) -> None:
-        for name, most in (("kappa", 1), ("market_money", inf)):
-            if not 0 < getattr(self, name) < most:
-                raise InputError(f"regions.{name}={getattr(self, name)} must be above 0 and below {most}")
+        fraction("job.regions.kappa", self.kappa)
+        positive("job.regions.market_money", self.market_money)
+        for name in ("home_delay_s", "away_delay_s", "least_profit"):
+            not_negative(f"job.regions.{name}", getattr(self, name))
         if (self._vm_prices[:, 1] <= 0).any():
             raise InputError("the market needs VM prices that rise faster than their number; choose offers=rising")
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.errors import InputError
+from sliceoff.checks import numbers, positive
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -29,9 +29,8 @@ class Linear(nn.Module):
         penalties: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
     ):
         super().__init__()
-        if not penalties or min(penalties) <= 0:
-            raise InputError(f"predictor.network.penalties={list(penalties)} must be numbers above zero")
-        self.penalties = tuple(penalties)
+        key = "predictor.network.penalties"
+        self.penalties = tuple(positive(key, penalty) for penalty in numbers(key, penalties))
         self.n_channels, self.n_outputs, self.horizon = sizes.n_channels, sizes.n_outputs, sizes.horizon
         n_inputs, n_targets = sizes.input_length * sizes.n_channels, sizes.horizon * sizes.n_channels
         self.register_buffer("weight", torch.zeros(n_targets, n_inputs))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sliceoff.errors import InputError
+from sliceoff.checks import between, numbers, whole
 from sliceoff.region import draws
 from sliceoff.region.packing import SLACK, free_from, pack
 from sliceoff.region.scenario import Scenario
@@ -47,7 +47,7 @@ class Random:
     serves_ahead = True
 
     def __init__(self, seed: int = 0):
-        self._seed = seed
+        self._seed = whole("allocator.seed", seed)
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Shares from the flat Dirichlet distribution over the present users."""
@@ -88,9 +88,8 @@ class LookaheadGreedy:
     serves_ahead = True
 
     def __init__(self, bandwidth_weights: Sequence[float] = (0.1, 0.35, 0.8)):
-        if not bandwidth_weights or not all(0 <= weight <= 1 for weight in bandwidth_weights):
-            raise InputError(f"bandwidth_weights={list(bandwidth_weights)} must be one or more numbers from 0 to 1")
-        self._weights = tuple(bandwidth_weights)
+        key = "allocator.bandwidth_weights"
+        self._weights = tuple(between(key, weight, 0, 1) for weight in numbers(key, bandwidth_weights))
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Deterministic: it knows nothing of the next slot's tasks."""

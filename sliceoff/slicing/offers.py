@@ -86,7 +86,8 @@ class Offers:
                 raise InputError(f"offers.{size} must be above zero and rise from offer to offer; sort it")
         if len(self.bandwidth_hz) != len(self.n_vms):
             raise InputError(f"offers: {len(self.bandwidth_hz)} regions have bandwidth, {len(self.n_vms)} have VMs")
-        for name in ("budget", "bandwidth_inventory_hz", "vm_inventory", "change_price"):
+        object.__setattr__(self, "change_price", not_negative("offers.change_price", self.change_price))
+        for name in ("budget", "bandwidth_inventory_hz", "vm_inventory"):
             object.__setattr__(self, name, optional(not_negative, f"offers.{name}", getattr(self, name)))
         smallest = torch.zeros(self.n_regions, dtype=torch.int64)
         for row in self.rows:

@@ -6,7 +6,7 @@ import time
 import torch
 from jaxtyping import Float
 
-from sliceoff.checks import Number, count
+from sliceoff.checks import Number, count, whole
 from sliceoff.errors import InputError
 from sliceoff.region import Allocator, Greedy, Scenario, draws
 from sliceoff.slicing.demand import TaskStatistics
@@ -68,7 +68,11 @@ class Profit:
             )
         self._offers, self._scenario = offers, scenario
         self._allocator = Greedy() if allocator is None else allocator
-        self._n_scenarios, self._seed = count("slicer.n_scenarios", n_scenarios), seed
+        if not isinstance(self._allocator, Allocator):
+            raise InputError(
+                f"slicer.allocator={allocator!r} does not allocate; name a class with slicer.allocator._target_"
+            )
+        self._n_scenarios, self._seed = count("slicer.n_scenarios", n_scenarios), whole("slicer.seed", seed)
         self._step = count("slicer.users_step", users_step)
         self._copies, self._slots = count("slicer.copies", copies), count("slicer.slots", slots)
         self._program = ExactProgram(Solver(solver, time_limit_s, integer=True, gap=gap))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, full_like
 
-from sliceoff.checks import Number, count, not_negative
+from sliceoff.checks import Number, count, not_negative, whole
 from sliceoff.region import Scenario
 from sliceoff.slicing.choice import Choice, ChoiceProblem, cheapest, scale_back
 from sliceoff.slicing.offers import Offers
@@ -166,7 +166,7 @@ class LpRounding:
         time_limit_s: Number = 10.0,
     ):
         self._offers, self._requirement = offers, requirement(scenario, kappa, z, aggregate_margin)
-        self._seed = seed
+        self._seed = whole("slicer.seed", seed)
         self._n_draws = count("slicer.n_draws", n_draws)
         self._relaxation = self._requirement.relaxation(Solver(solver, time_limit_s, integer=False))
 

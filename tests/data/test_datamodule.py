@@ -170,7 +170,7 @@ def test_impossible_splits(split, words):
     ("options", "words"),
     [
         ({"input_length": 10_000}, ["training part has 70", "trace's 100 steps", "windows.input_length=10000"]),
-        ({"horizon": 11}, ["validation part has 10", "windows.horizon=11", "windows.split"]),
+        ({"horizon": 11}, ["validation part has 10", "windows.split=[78,11,11]"]),
         ({"split": [80, 11, 5]}, ["held-out part has 5"]),
         ({"horizon": 0}, ["windows.horizon=0", "above zero"]),
         ({"batch_size": -1}, ["windows.batch_size=-1"]),

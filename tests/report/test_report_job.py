@@ -7,10 +7,11 @@ import pytest
 
 from sliceoff.errors import InputError
 from sliceoff.jobs import Report
+from sliceoff.run import Parts, configure
 from sliceoff.run_directory import RunDirectory
 
 
-def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "reactive_greedy")):
+def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "reactive_greedy"), seed=0, users=20.0):
     rows = [
         {
             "stack": stack,
@@ -19,7 +20,7 @@ def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "re
             "region": region,
             "profit": profit if stack == "main" else 1.0,
         }
-        | dict.fromkeys(("users", "users_forecast", "users_low", "users_high", "capacity_users"), 20.0)
+        | dict.fromkeys(("users", "users_forecast", "users_low", "users_high", "capacity_users"), users)
         | dict.fromkeys(("revenue", "rent", "backlog_s"), 1.0)
         | {"tasks": 10.0, "done": 9.0, "late": 1.0, "dropped": 0.0}
         for stack in stacks
@@ -32,7 +33,7 @@ def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "re
     polars.DataFrame(bound | {"bound": [8.0] * len(periods)}).write_parquet(path / "bound.parquet")
     (path / "timings.json").write_text('{"main: serve": 2.5}')
     (path / "config.yaml").write_text(
-        f"predictor:\n  learning_rate: {learning_rate}\nseed: 0\nrivals: {{{path.name}: {{slicer: reactive}}}}\n"
+        f"predictor:\n  learning_rate: {learning_rate}\nseed: {seed}\nrivals: {{{path.name}: {{slicer: reactive}}}}\n"
     )
     log = path / "logs" / "predictor" / "version_0"
     log.mkdir(parents=True)
@@ -42,7 +43,7 @@ def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "re
 
 def compared(tmp_path, *runs):
     directory = RunDirectory(tmp_path / "out", config="")
-    summary, table = Report("report", list(runs))(None, directory)
+    summary, table = Report("report", list(runs))(Parts(configure()), directory)
     return summary, table, (directory.path / "report.html").read_text()
 
 
@@ -71,8 +72,14 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
     assert {"a/run/profit_money", "b/run/profit_money"} <= set(summary)
 
 
+@pytest.mark.parametrize(("other", "what"), [({"seed": 1}, "seed"), ({"users": 40.0}, "traffic")])
+def test_runs_of_other_tasks_or_traffic_share_no_bound_and_are_refused(tmp_path, other, what):
+    with pytest.raises(InputError, match=f"b has another {what}"):
+        compared(tmp_path, a_run(tmp_path / "a", 1.0), a_run(tmp_path / "b", 1.0, **other))
+
+
 def test_wrong_runs_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"job\.runs is empty"):
+    with pytest.raises(InputError, match=r"job\.runs=\[\] is not a list"):
         Report("report", [])
     with pytest.raises(InputError, match=r"no results\.parquet"):
         compared(tmp_path, str(tmp_path / "nowhere"))
