@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import lightning.pytorch as pl
 import numpy as np
 import polars
 import torch
 from harness import finish, interval, table
 
 from sliceoff.clairvoyant import clairvoyant
-from sliceoff.jobs.fit_allocator import is_trained
 from sliceoff.loop import simulate
 from sliceoff.run import CONFIGS, Parts, configure
 from sliceoff.run_directory import RunDirectory
@@ -82,7 +82,7 @@ class Setting:
         if not file.is_file():
             parts = self.parts(cell)
             for module, option in (("predictor", cell.predictor), ("allocator", cell.allocator)):
-                trained = module == "predictor" or is_trained(parts.allocator)
+                trained = module == "predictor" or isinstance(parts.allocator, pl.LightningModule)
                 if trained and not parts.has_checkpoint(module):
                     parts.fit(module, RunDirectory(self.folder / f"{module}-{option}", config=""), "")
             begun = time.perf_counter()
