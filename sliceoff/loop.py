@@ -50,6 +50,20 @@ class Stack:
     allocator: Allocator
 
 
+class Forecasts:
+    """A forecaster's outputs for the next long slot, made once however many stacks ask for them."""
+
+    def __init__(self, forecaster: Forecaster, windows: TrafficDataModule):
+        self.forecaster, self._windows = forecaster, windows
+        self._made: dict[int, Float[Tensor, "regions outputs"]] = {}
+
+    def at(self, period: int) -> Float[Tensor, "regions outputs"]:
+        """What is forecast for the trace's step `period` from the steps before it, in the trace's units."""
+        if period not in self._made:
+            self._made[period] = self.forecaster.forecast(self._windows.history_until(period))[0, 0]
+        return self._made[period]
+
+
 def users_per_unit(train_values: Float[Tensor, "time regions"], mean_users: float) -> float:
     """Users per short slot for one unit of the trace: `mean_users` on average over the training part's regions."""
     return mean_users / float(train_values.double().mean())
@@ -103,6 +117,7 @@ class Simulation:
         regions_per_batch: regions whose slots are served together; None: all, or each worker's part.
         workers: processes, forked here, that serve batches of regions side by side; 1: this one. Neither
             changes the results, both the time taken.
+        forecasts: of the stack's forecaster, shared with other stacks that have the same; None: of its own.
 
     Attributes:
         period: the long slot that comes next.
@@ -121,10 +136,12 @@ class Simulation:
         seed: int,
         regions_per_batch: int | None = None,
         workers: int = 1,
+        forecasts: Forecasts | None = None,
     ):
         self.stack, self.period = stack, start
         self._windows, self._scenario, self._slots = windows, scenario, slots_per_period
         self._unit = unit_users
+        self._forecasts = Forecasts(stack.forecaster, windows) if forecasts is None else forecasts
         self._users = torch.from_numpy(windows.trace.values).float() * unit_users
         self._statistics = TaskStatistics.prior(scenario, windows.n_regions)
         self._errors = ForecastErrors.none_yet(windows.n_regions)
@@ -251,7 +268,7 @@ class Simulation:
     def _predict(self) -> tuple[Float[Tensor, " regions"], Float[Tensor, "regions outputs"] | None, str]:
         """Users forecast for this long slot, as a distribution where the forecaster gives quantiles, and a fallback."""
         forecaster = self.stack.forecaster
-        outputs = forecaster.forecast(self._windows.history_until(self.period))[0, 0] * self._unit
+        outputs = self._forecasts.at(self.period) * self._unit
         known = outputs.isfinite().all(-1, keepdim=True)
         outputs = outputs.where(known, self._users[self.period - 1].unsqueeze(-1))
         instead = "" if known.all() else NO_FORECAST
@@ -273,13 +290,14 @@ def simulate(
     seed: int,
     regions_per_batch: int | None = None,
     workers: int = 1,
+    forecasts: Forecasts | None = None,
     on_period: Callable[[Simulation], None] = lambda simulation: None,
     resume_from: Mapping[str, Any] | None = None,
 ) -> polars.DataFrame:
     """Run Algorithm 1 over the long slots `periods` (indices into the trace).
 
     Args:
-        unit_users, slots_per_period, seed, regions_per_batch, workers: as for `Simulation`.
+        unit_users, slots_per_period, seed, regions_per_batch, workers, forecasts: as for `Simulation`.
         on_period: called after every long slot, for progress and checkpoints.
         resume_from: the `state_dict` of a simulation of the same periods.
 
@@ -300,6 +318,7 @@ def simulate(
         seed=seed,
         regions_per_batch=regions_per_batch,
         workers=workers,
+        forecasts=forecasts,
     )
     if resume_from is not None:
         simulation.load_state_dict(resume_from)

@@ -9,7 +9,7 @@ import torch
 
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
 from sliceoff.errors import InputError
-from sliceoff.loop import NO_FORECAST, Stack, revenue_scale, simulate, users_per_unit
+from sliceoff.loop import NO_FORECAST, Forecasts, Stack, revenue_scale, simulate, users_per_unit
 from sliceoff.predictor import Forecaster, LastValue, QuantileLoss, SeasonalNaive
 from sliceoff.region import Equal, Greedy, Scenario
 from sliceoff.slicing import Cheapest, Fixed, LpRounding, Newsvendor, Offers, Oracle, Profit, Reactive
@@ -95,6 +95,15 @@ def test_stacks_face_the_same_tasks_and_a_run_repeats(windows):
     assert first["users"].equals(other["users"])
     assert first.equals(run(windows, Cheapest(**RULE), Greedy()))
     assert not first["tasks"].equals(run(windows, Cheapest(**RULE), Greedy(), seed=1)["tasks"])
+
+
+def test_stacks_with_one_forecaster_ask_it_once_a_long_slot(windows, monkeypatch):
+    forecaster, asked, forecast = stack(windows, Cheapest(**RULE), Greedy()).forecaster, [], Forecaster.forecast
+    monkeypatch.setattr(Forecaster, "forecast", lambda self, window: asked.append(1) or forecast(self, window))
+    forecasts = Forecasts(forecaster, windows)
+    tables = [run(windows, Cheapest(**RULE), each, periods=3, forecasts=forecasts) for each in (Greedy(), Equal())]
+    assert len(asked) == 3
+    assert tables[0]["users_forecast"].equals(tables[1]["users_forecast"])
 
 
 def test_nothing_but_the_oracle_depends_on_the_future(windows):

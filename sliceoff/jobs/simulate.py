@@ -17,7 +17,7 @@ from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
 from sliceoff.loggers import finish, log_figures, log_files
-from sliceoff.loop import Simulation, Stack, simulate
+from sliceoff.loop import Forecasts, Simulation, Stack, simulate
 from sliceoff.region import Scenario, draws
 from sliceoff.report import learning_curves, simulation_figures, simulation_page
 from sliceoff.run_directory import RunDirectory
@@ -81,9 +81,10 @@ class Simulate:
                 task = progress.add_task(text, total=len(periods))
                 return lambda done=1: progress.advance(task, done)
 
-            tables = []
+            tables, forecasts = [], Forecasts(parts.forecaster, windows)
             for stack in parts.stacks:
-                table, spent = self._simulate(stack, parts, arguments, directory, shown(f"simulate {stack.name}"))
+                advance = shown(f"simulate {stack.name}")
+                table, spent = self._simulate(stack, parts, arguments | {"forecasts": forecasts}, directory, advance)
                 tables.append(table)
                 seconds |= {f"{stack.name}: {part}": value for part, value in spent.items()}
             bound = None

@@ -1,5 +1,6 @@
 """A fitted forecaster as a file that runs without SliceOff: `torch.export` (.pt2) or ONNX (.onnx)."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -83,6 +84,9 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path):
         import onnxscript  # noqa: F401  (torch writes ONNX with it)
     except ImportError as error:
         raise InputError(f"{path}: writing ONNX needs {error.name}; pip install 'sliceoff[export]'") from None
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(
+        logging.ERROR
+    )  # no torchvision: no matter
     written = torch.onnx.export(program, input_names=INPUTS, output_names=["forecast"], dynamo=True, verbose=False)
     assert written is not None
     written.save(path, external_data=False)
