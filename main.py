@@ -6,5 +6,6 @@ if __name__ == "__main__":
     try:
         from sliceoff.run import main  # seconds, in which Ctrl-C is heeded too
     except KeyboardInterrupt:
-        sys.exit("interrupted before anything was done")
+        print("interrupted before anything was done", file=sys.stderr)
+        sys.exit(130)
     main()

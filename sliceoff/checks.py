@@ -62,12 +62,12 @@ def whole(key: str, value: Any, least: int = 0) -> int:
 
 def counts(key: str, value: Any) -> tuple[int, ...]:
     """`value` as a list of at least one whole number above zero."""
-    return tuple(count(key, item) for item in _items(key, value, "[400, 300]"))
+    return tuple(count(key, item) for item in listed(key, value, "[400, 300]", "list of numbers"))
 
 
 def numbers(key: str, value: Any) -> tuple[float, ...]:
     """`value` as a list of at least one finite number."""
-    return tuple(finite(key, item) for item in _items(key, value, "[1.0, 2.0]"))
+    return tuple(finite(key, item) for item in listed(key, value, "[1.0, 2.0]", "list of numbers"))
 
 
 def interval(key: str, value: Any) -> tuple[float, float]:
@@ -102,10 +102,10 @@ def path(key: str, value: Any) -> Path:
     return Path(str(value))
 
 
-def listed(key: str, value: Any, example: str) -> Sequence[Any]:
+def listed(key: str, value: Any, example: str, what: str = "list") -> Sequence[Any]:
     """`value` as a list of at least one item."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise InputError(f"{key}={value!r} is not a list, such as {example}")
+        raise InputError(f"{key}={value!r} is not a {what}, such as {example}")
     return value
 
 
@@ -131,9 +131,3 @@ def finite(key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise InputError(f"{key}={value!r} is not a finite number")
     return float(value)
-
-
-def _items(key: str, value: Any, example: str) -> Sequence[Any]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise InputError(f"{key}={value!r} is not a list of numbers, such as {example}")
-    return value

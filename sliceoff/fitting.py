@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from callbacks import Interruption, RandomState
 from sliceoff import checkpoint
 from sliceoff.checks import whole
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, one_line
 
 
 def fit(
@@ -67,11 +67,11 @@ def fit(
             raise KeyboardInterrupt from None
         raise
     except MisconfigurationException as error:
-        raise InputError(f"the trainer or a callback of it: {_line(error)}") from error
+        raise InputError(f"the trainer or a callback of it: {one_line(error)}") from error
     except RuntimeError as error:
         if not str(error).startswith("Early stopping conditioned on metric"):
             raise
-        raise InputError(f"early stopping: {_line(error)}") from error
+        raise InputError(f"early stopping: {one_line(error)}") from error
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
     # Lightning writes neither before the first optimiser step, and a closed form takes none.
@@ -95,7 +95,7 @@ def _made(callback: Any, checkpoints: Path) -> Callback:
     try:
         callback = callback(dirpath=checkpoints) if isinstance(callback, partial) else callback
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise InputError(f"callbacks: {_line(error)}") from error
+        raise InputError(f"callbacks: {one_line(error)}") from error
     if not isinstance(callback, Callback):
         raise InputError(f"callbacks: {callback!r} is no Lightning callback; null leaves one out")
     return callback
@@ -105,7 +105,7 @@ def _engine(trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
     try:
         engine = trainer(**options)
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise InputError(f"trainer: {_line(error)}") from error
+        raise InputError(f"trainer: {one_line(error)}") from error
     if not isinstance(engine.max_epochs, int | None) or engine.max_epochs == 0 or engine.max_steps == 0:
         raise InputError(f"trainer: max_epochs={engine.max_epochs!r}, max_steps={engine.max_steps} trains nothing")
     whole("trainer.log_every_n_steps", engine.log_every_n_steps)  # type: ignore[attr-defined]  # Lightning's
@@ -116,7 +116,3 @@ def _engine(trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
             f"trainer: a fit takes one device, not {engine.world_size}; set devices=1 and run seeds side by side"
         )
     return engine
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -36,7 +36,7 @@ from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
 from sliceoff.checks import one_of, optional, path, positive
 from sliceoff.data import Trace, TrafficDataModule
-from sliceoff.errors import InputError, near_miss
+from sliceoff.errors import InputError, near_miss, one_line
 from sliceoff.fitting import fit, test
 from sliceoff.loop import Stack, users_per_unit
 from sliceoff.predictor import Forecaster, unsuited
@@ -232,7 +232,7 @@ class Parts:
         learning = {"predictor": True, "allocator": isinstance(self.allocator, pl.LightningModule)}
         seconds = {}
         for module, learns in learning.items():
-            if learns and self._cfg.init[module] is None:
+            if learns and not self.has_checkpoint(module):
                 begun = time.perf_counter()
                 self.fit(module, directory, module)
                 seconds[f"fit {module}"] = time.perf_counter() - begun
@@ -438,7 +438,7 @@ def explain(error: Exception, overrides: list[str]) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         hint = near_miss(option, error.options)
         return f"{group}={option}: no such option{hint} (there are: {', '.join(sorted(error.options))})"
-    text = " ".join(str(error).split())
+    text = one_line(error)
     unknown = next((word for word in overrides if f"'{word.lstrip('+~').partition('=')[0]}'" in text), None)
     if unknown is not None:
         key = unknown.lstrip("+~").partition("=")[0]
@@ -470,7 +470,7 @@ def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
 
 def _worded(error: Exception) -> str:
     """An error of Python's, Hydra's or Lightning's as one line, with what a user probably meant."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if text.endswith("object is not callable"):
         text += "; a part is chosen with a slash, such as predictor/loss=mae or allocator/network=mlp"
     return text

@@ -89,14 +89,13 @@ def results(path: Path) -> polars.DataFrame:
 
 def _apart(table: polars.DataFrame, config: Mapping[str, Any], other: polars.DataFrame, its: Mapping) -> str | None:
     """In what users, their tasks or prices of two runs differ, so that no bound holds for both; None if in nothing."""
-    decisive = ("seed", "region", "offers")
-    first, second = ({key: content.get(key) for key in decisive} for content in (config, its))
+    first, second = (
+        {key: content.get(key) for key in ("seed", "region", "offers")}
+        | {"job.slots_per_period": (content.get("job") or {}).get("slots_per_period")}
+        for content in (config, its)
+    )
     if (place := checkpoint.differing(first, second)) is not None:
         return place
-    if OmegaConf.select(OmegaConf.create(dict(config)), slots := "job.slots_per_period") != OmegaConf.select(
-        OmegaConf.create(dict(its)), slots
-    ):
-        return slots
     both = table.join(other, on=_KEYS, suffix="_there")
     same = np.allclose(both["users"].to_numpy(), both["users_there"].to_numpy(), rtol=1e-4)
     return None if same else "traffic (data, mean_users or windows.split)"

@@ -11,10 +11,10 @@ from sliceoff.checks import one_of
 from sliceoff.data.checks import Source, check_regions, check_signs, first, numbers
 from sliceoff.data.grid import Policy, to_trace
 from sliceoff.data.readers.long import pivot
-from sliceoff.data.readers.table import existing, one_line
+from sliceoff.data.readers.table import existing
 from sliceoff.data.times import parse_times
 from sliceoff.data.trace import Trace
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, one_line
 
 _ACTIVITIES = ("sms_in", "sms_out", "call_in", "call_out", "internet")
 _COLUMNS = ("square", "time", "country", *_ACTIVITIES)
@@ -118,7 +118,7 @@ def _read(file: Path, activity: str, squares: list[int] | None) -> polars.DataFr
         return table.collect()
     except polars.exceptions.PolarsError as error:
         _explain(file, activity)
-        raise InputError(f"{file} cannot be read: {one_line(error)}; give the raw file") from None
+        raise InputError(f"{file} cannot be read: {one_line(error, 160)}; give the raw file") from None
 
 
 def _explain(file: Path, activity: str) -> None:

@@ -9,10 +9,10 @@ import polars
 
 from sliceoff.data.checks import Source, check_columns, check_order, check_regions, first, numbers
 from sliceoff.data.grid import Policy, check_cells, to_trace
-from sliceoff.data.readers.table import existing, one_line
+from sliceoff.data.readers.table import existing
 from sliceoff.data.times import parse_times
 from sliceoff.data.trace import Trace
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, one_line
 
 
 def read_npz(
@@ -41,7 +41,7 @@ def read_npz(
         with np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
     except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file} is no .npz archive ({one_line(error)}); write it with numpy.savez") from None
+        raise InputError(f"{file} is no .npz archive ({one_line(error, 160)}); write it with numpy.savez") from None
     check_columns(file, list(arrays), ["values", "times"], "the arrays' names when saving the file")
     values, stamps = arrays["values"], arrays["times"]
     if values.ndim != 2 or stamps.shape != values.shape[:1] or 0 in values.shape:

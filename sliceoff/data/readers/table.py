@@ -9,7 +9,7 @@ import polars
 
 from sliceoff.data.checks import Source, check_columns, first
 from sliceoff.data.times import find_time_column
-from sliceoff.errors import InputError, near_miss
+from sliceoff.errors import InputError, near_miss, one_line
 
 _LINE = "\x00line"  # no file's column is called so
 
@@ -74,7 +74,7 @@ class Table:
         except (polars.exceptions.PolarsError, OSError) as error:
             if self.separator is not None:
                 _check_width(self.path, self.separator, len(self.columns))
-            raise InputError(f"{self.path} cannot be read: {one_line(error)}; mend the file") from None
+            raise InputError(f"{self.path} cannot be read: {one_line(error, 160)}; mend the file") from None
 
 
 def scan_csv(path: str | Path) -> Table:
@@ -100,7 +100,7 @@ def scan_csv(path: str | Path) -> Table:
         )
         names = [name.strip() for name in frame.collect_schema().names()]
     except polars.exceptions.PolarsError as error:
-        raise InputError(f"{file} cannot be read: {one_line(error)}; mend the file") from None
+        raise InputError(f"{file} cannot be read: {one_line(error, 160)}; mend the file") from None
     names = [name.partition("_duplicated_")[0] for name in names]  # what polars makes of a name that is there again
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{file}, line {number}: two columns are called '{twice[0]}'; rename one")
@@ -118,7 +118,9 @@ def scan_parquet(path: str | Path) -> Table:
         frame = polars.scan_parquet(file, glob=False).with_row_index(_LINE, offset=1)
         frame.collect_schema()
     except (polars.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{file} is no Parquet file ({one_line(error)}); give one, or use data=wide_csv") from None
+        raise InputError(
+            f"{file} is no Parquet file ({one_line(error, 160)}); give one, or use data=wide_csv"
+        ) from None
     return Table(file, "row", frame)
 
 
@@ -150,8 +152,3 @@ def existing(path: str | Path) -> Path:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; give a file with data")
     return path
-
-
-def one_line(error: BaseException) -> str:
-    """The start of an error's message, on one line."""
-    return " ".join(str(error).split())[:160]
