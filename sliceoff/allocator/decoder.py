@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sliceoff.allocator.bid_price import bid_prices
 from sliceoff.checks import at_least, count, not_negative, positive
 from sliceoff.region import (
     Allocation,
@@ -26,12 +27,8 @@ from sliceoff.region import (
 from sliceoff.region.packing import SLACK, free_from, pack
 from sliceoff.region.rules import normalise
 
-# Part of the deadline that uploads last on average where bandwidth is short.
-_UPLOADING = 0.8
 # Free tasks are compared by priority all the same.
 _LEAST_PRICE = 1e-12
-# Rounds after which the two prices have settled.
-_ROUNDS = 6
 
 
 class Decoder(nn.Module):
@@ -108,11 +105,12 @@ class Prices(Decoder):
     """Two prices per region instead of two numbers per user: far less to learn.
 
     What fills the queues now costs the slots to come. The first action sets the price of execution that a task must be
-    worth to be wanted: the `bid_price` for so many slots' VM time, `room` at 0, `room_range` times more or less at the
+    worth to be wanted: `bid_prices` for so many slots' VM time, `room` at 0, `room_range` times more or less at the
     bounds. More room means a lower price, and none where there is room for all; less than a slot leaves VMs idle. The
     second is the price of what is left in the queues, for one slot's bid price and a mean priority per deadline: that
-    at 0, nothing at -1, twice that at 1. Every packing that `packings` finds for the wanted tasks is served in thought,
-    and the one chosen that earns most less the price of the backlog it leaves, gaps between late uploads included.
+    at 0, nothing at -1, twice that at 1. A task's rank is its priority less what its VM time and bandwidth cost. Every
+    packing that `packings` finds for the wanted tasks is served in thought, and the one chosen that earns most less the
+    price of the backlog it leaves, gaps between late uploads included.
 
     Args:
         stride: of the search; 1 is best and slowest.
@@ -120,7 +118,7 @@ class Prices(Decoder):
         room_range: largest factor on it.
     """
 
-    def __init__(self, stride: int = 6, room: float | int = 1.35, room_range: float | int = 1.6):
+    def __init__(self, stride: int = 3, room: float | int = 1.25, room_range: float | int = 1.6):
         super().__init__()
         self.stride = count("allocator.decoder.stride", stride)
         self.room = positive("allocator.decoder.room", room)
@@ -134,48 +132,14 @@ class Prices(Decoder):
         """Decode."""
         execution, waiting = action.detach().squeeze(-2).unbind(-1)
         room = self.room * (-log(self.room_range) * execution).exp()
-        prices = bid_price(scenario, state, torch.stack((room, torch.ones_like(room)), -1))
-        worth = state.tasks.priority - prices[:, :1] * execution_work(scenario, state.tasks)
-        plans = packings(scenario, state, worth, worth / sum(demands(scenario, state)), self.stride)
+        hertz_s, vm_s = bid_prices(scenario, state, torch.stack((room, torch.ones_like(room)), -1))
+        worth = state.tasks.priority - vm_s[:, :1] * execution_work(scenario, state.tasks)
+        rank = worth - hertz_s[:, :1] * bandwidth_work(scenario, state.tasks)
+        plans = packings(scenario, state, worth, rank, self.stride)
         after = serve(scenario, map_state(itemgetter(plans.row), state), plans.allocation)
         earned = after.revenue.sum(-1) / max(scenario.price, _LEAST_PRICE)
-        left = (1 + waiting) * (prices[:, 1] + mean(scenario.priorities) / scenario.deadline_s)
+        left = (1 + waiting) * (vm_s[:, 1] + mean(scenario.priorities) / scenario.deadline_s)
         return plans.best(earned - left[plans.row] * after.backlog_s.sum(-1))
-
-
-def bid_price(
-    scenario: Scenario, state: RegionState, room: Float[Tensor, "batch rooms"]
-) -> Float[Tensor, "batch rooms"]:
-    """Priority that a second of VM time is worth, were every slot like this one; zero where there is enough of it.
-
-    The dual prices of one slot's fractional knapsack over bandwidth and VM time, found in turn: each is the worth per
-    size of the first task, by falling worth per size, that the resource has no room for, where worth is what the price
-    of the other resource leaves of the priority. There is `room` slots' time of every VM (1 where queues stay as they
-    are), and bandwidth for the part of the deadline that uploads last on average.
-    """
-    tasks = state.tasks
-    priority, present = tasks.priority.unsqueeze(1), tasks.present.unsqueeze(1)
-    bandwidth_s, execution_s = demands(scenario, state)[0].unsqueeze(1), execution_work(scenario, tasks).unsqueeze(1)
-    airtime = torch.full_like(room, _UPLOADING * scenario.deadline_s)
-    vm_time = state.n_vms.unsqueeze(-1) * scenario.short_slot_s * room
-    price = torch.zeros_like(room)
-    for _ in range(_ROUNDS):
-        airtime_price = marginal_density(priority - price.unsqueeze(-1) * execution_s, bandwidth_s, present, airtime)
-        price = marginal_density(priority - airtime_price.unsqueeze(-1) * bandwidth_s, execution_s, present, vm_time)
-    return price
-
-
-def marginal_density(
-    worth: Float[Tensor, "batch rooms users"],
-    size: Float[Tensor, "batch 1 users"],
-    present: Bool[Tensor, "batch 1 users"],
-    room: Float[Tensor, "batch rooms"],
-) -> Float[Tensor, "batch rooms"]:
-    """Worth per size of the first task, by falling worth per size, that there is no room for; zero if all fit."""
-    density = torch.where(present & (worth > 0), worth / size, 0)
-    ranked, order = density.sort(-1, descending=True)
-    filled = torch.where(ranked > 0, size.expand_as(order).gather(-1, order), 0).cumsum(-1)
-    return torch.where(filled > room.unsqueeze(-1), ranked, 0).amax(-1)
 
 
 def mean(values: Sequence[float]) -> float:

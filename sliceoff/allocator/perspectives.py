@@ -8,9 +8,10 @@ from torch import Tensor
 
 from sliceoff.checks import interval
 from sliceoff.errors import InputError
-from sliceoff.region import RegionEnvironment, Scenario, bandwidth_work, execution_work
+from sliceoff.region import Scenario, bandwidth_work, execution_work, typical_tasks
 
 _MOST_LEVELS = 4096
+_TASKS = 3200  # for the mean of what they need
 
 
 class Perspectives:
@@ -46,7 +47,7 @@ class Perspectives:
         self._bandwidth = torch.tensor(bandwidth_options_hz, dtype=torch.float64)
         self._vms = torch.tensor(vm_options, dtype=torch.float64)
         self._capacity = torch.tensor(bounds, dtype=torch.float64).log()
-        tasks = RegionEnvironment(scenario, mean_users=0.0, n_copies=64, seed=0).state.tasks
+        tasks = typical_tasks(scenario, _TASKS)
         self._bandwidth_per_user = bandwidth_work(scenario, tasks).double().mean() / scenario.deadline_s
         self._vms_per_user = execution_work(scenario, tasks).double().mean() / scenario.short_slot_s
 

@@ -5,6 +5,7 @@ from sliceoff.region.allocation import check_allocation as check_allocation
 from sliceoff.region.bounds import slice_bounds as slice_bounds
 from sliceoff.region.bounds import upper_bound as upper_bound
 from sliceoff.region.environment import RegionEnvironment as RegionEnvironment
+from sliceoff.region.environment import typical_tasks as typical_tasks
 from sliceoff.region.environment import utilisation as utilisation
 from sliceoff.region.observation import Observation as Observation
 from sliceoff.region.observation import observe as observe

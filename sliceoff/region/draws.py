@@ -11,6 +11,7 @@ from torch import Tensor
 
 # Added to a run's seed, so that no two uses of regions share draws; the simulation and its bound use the seed itself.
 VALIDATION, TRAINING, REVENUE = 1_000_003, 2_000_003, 3_000_017
+TYPICAL = -1  # a seed of its own: no run's is negative
 
 _GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MULTIPLIERS = (-0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

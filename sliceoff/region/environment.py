@@ -1,6 +1,7 @@
 """Regions over time: tasks arrive, are served as allocated, and leave their VMs' queues behind."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from operator import itemgetter
 from typing import Any
 
@@ -283,6 +284,17 @@ class RegionEnvironment:
             shape = tuple(tensor.shape)
             raise InputError(f"{name} has shape {shape}; give one number, or one per copy ({self.n_copies},)")
         return tensor.expand(self.n_copies).clone()
+
+
+def typical_tasks(scenario: Scenario, n_tasks: int, device: str | torch.device = "cpu") -> Tasks:
+    """At least `n_tasks` tasks from draws that no run sees, always the same: for what tasks need on the whole.
+
+    Returns:
+        Tasks of shape (tasks,), all present.
+    """
+    copies = ceil(n_tasks / scenario.max_users)
+    drawn = RegionEnvironment(scenario, 0.0, copies, seed=draws.TYPICAL, device=device).state.tasks
+    return Tasks(*(x.flatten() for x in drawn._replace(present=torch.ones_like(drawn.present))))
 
 
 def walk(

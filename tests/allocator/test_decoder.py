@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sliceoff.allocator import Packing, Paper, Prices
-from sliceoff.allocator.decoder import Plans, bid_price, placement
+from sliceoff.allocator.bid_price import bid_prices
+from sliceoff.allocator.decoder import Plans, placement
 from sliceoff.errors import InputError
 from sliceoff.region import Allocation, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation, serve
 from sliceoff.region.packing import pack
@@ -125,33 +126,13 @@ def test_worthless_tasks_are_left_out_and_worthier_ones_come_first():
     assert (share[0].nonzero() == 4).all()
 
 
-def test_bid_price_is_zero_where_there_is_room_for_all():
-    assert bid_price(SCENARIO, state_of([[True] * 9], 6, bandwidth_hz=80e6), torch.ones(1, 1)).item() == 0
-
-
-def test_at_the_bid_price_just_the_densest_tasks_that_a_slot_can_execute_are_worth_it():
-    state = state_of([[True] * 9], 1, bandwidth_hz=80e6)
-    execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
-    for room in (1.0, 1.5):
-        price = bid_price(SCENARIO, state, torch.tensor([[room]]))
-        kept = state.tasks.priority / execution_s > price
-        assert 0 < execution_s[kept].sum() <= room * SCENARIO.short_slot_s
-        assert execution_s[state.tasks.priority / execution_s >= price].sum() > room * SCENARIO.short_slot_s
-
-
-def test_vm_time_is_cheaper_where_bandwidth_is_short_too():
-    plenty, short = (
-        bid_price(SCENARIO, state_of([[True] * 9], 1, bandwidth_hz=hertz), torch.ones(1, 1)) for hertz in (80e6, 1e6)
-    )
-    assert 0 <= short < plenty
-
-
 def test_a_price_leaves_out_what_is_not_worth_it():
     state = state_of([[True] * 9], 2, bandwidth_hz=80e6)
     execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
     prices = Prices(stride=1, room=1.0, room_range=2.0)
     dear, _ = prices(SCENARIO, state, torch.tensor([[[1.0, -1.0]]]))
-    worth = state.tasks.priority - bid_price(SCENARIO, state, torch.tensor([[0.5]])) * execution_s
+    _, price = bid_prices(SCENARIO, state, torch.tensor([[0.5]]))
+    worth = state.tasks.priority - price * execution_s
     assert torch.equal(dear > 0, worth > 0)
     cheap, _ = prices(SCENARIO, state, torch.tensor([[[-1.0, -1.0]]]))
     assert (cheap > 0).sum() > (dear > 0).sum()

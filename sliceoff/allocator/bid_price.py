@@ -1,0 +1,78 @@
+"""What bandwidth and VM time are worth to a region: dual prices of the slots that its users make typical."""
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from sliceoff.region import RegionState, Scenario, bandwidth_work, execution_work, typical_tasks
+
+# Part of the deadline that uploads last on average where bandwidth is short.
+_UPLOADING = 0.8
+_TASKS = 400
+_POINTS = 49  # of the table, per axis
+_ROUNDS = 12  # after which the two prices have settled
+
+
+def bid_prices(
+    scenario: Scenario, state: RegionState, room: Float[Tensor, "batch rooms"]
+) -> tuple[Float[Tensor, "batch rooms"], Float[Tensor, "batch rooms"]]:
+    """Priority that a hertz-second of bandwidth, and a second of VM time, are worth; zero where there is enough.
+
+    These are the prices of a slot with as many users as this one and typical tasks. What waits in a queue costs the
+    slots to come, of whose tasks nobody knows more; prices of this slot's own tasks would add the luck of their draw.
+
+    Args:
+        room: VM time to count on, in slots' time of every VM (1 where queues stay as they are). Of bandwidth there is
+            the part of the deadline that uploads last on average.
+    """
+    device = state.backlog_s.device
+    work, execution_s, _ = _sample(scenario, device)
+    users = state.tasks.present.sum(-1, keepdim=True).clamp_min(1)
+    airtime = _UPLOADING * scenario.deadline_s * state.bandwidth_hz.unsqueeze(-1) / (users * work.mean())
+    vm_time = room * scenario.short_slot_s * state.n_vms.unsqueeze(-1) / (users * execution_s.mean())
+    place = torch.stack((_squeezed(vm_time), _squeezed(airtime).expand_as(room)), -1)
+    hertz_s, vm_s = grid_sample(_table(scenario, device)[None], 2 * place[None] - 1, align_corners=True)[0]
+    return hertz_s, vm_s
+
+
+@lru_cache(maxsize=16)
+def _sample(scenario: Scenario, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Bandwidth work [Hz s], execution time [s] and priority of typical tasks."""
+    tasks = typical_tasks(scenario, _TASKS, device)
+    return bandwidth_work(scenario, tasks), execution_work(scenario, tasks), tasks.priority
+
+
+@lru_cache(maxsize=16)
+def _table(scenario: Scenario, device: torch.device) -> Float[Tensor, "two airtimes vm_times"]:
+    """Prices of a hertz-second and of a second of VM time where there is so much of either, over what all tasks need.
+
+    The dual of a fractional knapsack over both, by coordinate descent: each price is the worth per size of the first
+    task, by falling worth per size, that the resource has no room for, where worth is what the price of the other
+    resource leaves of the priority.
+    """
+    work, execution_s, priority = _sample(scenario, device)
+    part = torch.linspace(0, 1, _POINTS, device=device)
+    ratio = part / (1 - part)  # inverse of `_squeezed`
+    airtime, vm_time = (ratio * work.sum()).repeat_interleave(_POINTS), (ratio * execution_s.sum()).repeat(_POINTS)
+    hertz_s = vm_s = torch.zeros_like(vm_time)
+    for _ in range(_ROUNDS):
+        hertz_s = marginal_density(priority - vm_s.unsqueeze(-1) * execution_s, work, airtime)
+        vm_s = marginal_density(priority - hertz_s.unsqueeze(-1) * work, execution_s, vm_time)
+    return torch.stack((hertz_s, vm_s)).unflatten(-1, (_POINTS, _POINTS))
+
+
+def marginal_density(
+    worth: Float[Tensor, "batch tasks"], size: Float[Tensor, " tasks"], room: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Worth per size of the first task, by falling worth per size, that there is no room for; zero if all fit."""
+    ranked, order = torch.where(worth > 0, worth / size, 0).sort(-1, descending=True)
+    filled = torch.where(ranked > 0, size[order], 0).cumsum(-1)
+    return torch.where(filled > room.unsqueeze(-1), ranked, 0).amax(-1)
+
+
+def _squeezed(ratio: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """From [0, inf] to [0, 1]."""
+    return 1 - 1 / (1 + ratio)
