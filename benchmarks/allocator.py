@@ -3,9 +3,10 @@
     python benchmarks/allocator.py [--seeds 5] [--minutes 15] [--traffic TRACE.csv] [--parts rules agents sb3 ablations]
 
 Ours is trained on the trace's training part, with traffic, rentals and loads drawn at random, once per seed and length
-of the short slot; one policy then serves every region below. SB3's agents train in one kind of region, the one they are
-judged in, as many environment steps as ours makes in its first epochs (all agents together), after which ours is judged
-beside them. Judged is on the held-out end of the trace, everybody with the same traffic and tasks.
+of the short slot; one policy then serves every region below, told to expect the traffic of the period before. SB3's
+agents train in one kind of region, the one they are judged in, as many environment steps as ours makes in its first
+epochs (all agents together), after which ours is judged beside them. Judged is on the held-out end of the trace,
+everybody with the same traffic and tasks.
 
 Each cell (who, slot, seed) is kept under `runs/benchmarks/allocator`; the benchmark goes on where it stopped, and stops
 after `--minutes`. The table says over how many seeds each row is.
@@ -125,6 +126,7 @@ class Regions(NamedTuple):
 
     environment: RegionEnvironment
     traffic: torch.Tensor  # (periods, rows)
+    expected: torch.Tensor  # (periods, rows): each period's forecast, the traffic of the one before
     labels: list[tuple[str, float]]
 
 
@@ -154,12 +156,12 @@ class Bench:
         vms = execution_work(scenario, tasks).mean() / slot_s
         level = torch.tensor([n for _, n in labels])
         bandwidth, count = (torch.tensor([LOADS[load][i] for load, _ in labels]) * level for i in (0, 1))
-        held = self.relative[self.split :]
+        held = self.relative[self.split - 1 :]  # what comes before the first is its forecast
         draw = torch.Generator().manual_seed(seed)
-        rows = torch.randint(len(held) - PERIODS, (len(labels),), generator=draw)
+        rows = torch.randint(len(held) - 1 - PERIODS, (len(labels),), generator=draw)
         column = torch.randint(held.shape[1], (len(labels),), generator=draw)
-        traffic = torch.stack([held[rows + period, column] * level for period in range(PERIODS)])
-        traffic = traffic.clamp(max=scenario.max_users)
+        traffic = torch.stack([held[rows + period, column] * level for period in range(1 + PERIODS)])
+        expected, traffic = (part.clamp(max=scenario.max_users) for part in (traffic[:-1], traffic[1:]))
         environment = RegionEnvironment(
             scenario,
             traffic[0],
@@ -168,7 +170,7 @@ class Bench:
             bandwidth_hz=bandwidth * hertz,
             n_vms=(count * vms).round().long().clamp(1, scenario.max_vms),
         )
-        return Regions(environment, traffic, labels)
+        return Regions(environment, traffic, expected, labels)
 
     def judge(self, regions: Regions, allocate: Callable[[RegionState], Allocation]) -> dict[str, float]:
         """Revenue by region."""
@@ -182,8 +184,9 @@ class Bench:
         self, regions: Regions, allocate: Callable[[RegionState], Allocation]
     ) -> Iterator[tuple[RegionState, torch.Tensor]]:
         """Every slot's state, and what each region earns in it."""
-        for mean_users in regions.traffic:
+        for mean_users, expected_users in zip(regions.traffic, regions.expected, strict=True):
             regions.environment.mean_users = mean_users
+            regions.environment.expected_users = expected_users
             for _ in range(PERIOD):
                 state = regions.environment.state
                 _, outcome = regions.environment.step(allocate(state))

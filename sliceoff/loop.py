@@ -176,7 +176,7 @@ class Simulation:
             )
         )
         sliced = time.perf_counter()
-        served = self._map(partial(self._serve, users, rental), self._batches)
+        served = self._map(partial(self._serve, users, forecast.clamp_min(0), rental), self._batches)
         self._batches, tallies, tasks = map(list, zip(*served, strict=True))
         tally = Tally(*(torch.cat(parts) for parts in zip(*map(_values, tallies), strict=True)))
         self._statistics = self._statistics.updated(self._scenario, _together(tasks))
@@ -348,7 +348,12 @@ def _adopt(allocator: Allocator) -> None:
 
 
 def _serve(
-    allocator: Allocator, slots: int, users: Float[Tensor, " regions"], rental: Rental, environment: RegionEnvironment
+    allocator: Allocator,
+    slots: int,
+    users: Float[Tensor, " regions"],
+    forecast: Float[Tensor, " regions"],
+    rental: Rental,
+    environment: RegionEnvironment,
 ) -> tuple[RegionEnvironment, Tally, Tasks]:
     """All short slots of one batch of regions.
 
@@ -357,6 +362,7 @@ def _serve(
     """
     part = environment.copy_ids
     environment.mean_users = users[part]
+    environment.expected_users = forecast[part]
     environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
     tally, tasks = Tally.empty(len(part)), []
     for states, outcomes in environment.run(allocator, slots):

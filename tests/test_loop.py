@@ -117,6 +117,21 @@ def test_nothing_but_the_oracle_depends_on_the_future(windows):
         assert same != sees
 
 
+def test_the_allocator_is_told_the_forecast_of_the_traffic_and_nothing_else(windows):
+    class Spy(Greedy):
+        serves_ahead = False
+        told: list = []  # noqa: RUF012
+
+        def allocate(self, scenario, state):
+            self.told.append(state.expected_users)
+            return super().allocate(scenario, state)
+
+    table = run(windows, Cheapest(**RULE), Spy(), periods=2)
+    forecast = torch.from_numpy(table["users_forecast"].to_numpy()).view(2, 1, 4).expand(2, 6, 4)
+    torch.testing.assert_close(torch.stack(Spy.told).view(2, 6, 4), forecast.float())
+    assert not table["users"].equals(table["users_forecast"])
+
+
 def test_reactive_rents_for_the_hour_before_as_a_last_value_forecast_does(windows):
     start = windows.heldout_start
     unit = users_per_unit(windows.train_values, 20)

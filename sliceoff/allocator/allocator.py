@@ -87,6 +87,7 @@ class LearningAllocator(pl.LightningModule):
         env_steps, gradient_steps: of one training step; `update_to_data` is what they come to.
         slots_per_rental: slots between two draws of traffic and rental.
         capacity: range of what is rented over what is needed.
+        forecast_error: standard deviation of the logarithm of expected over mean users in training.
         steps_per_epoch: training steps per epoch.
         validation_copies, validation_slots: regions and slots of each evaluation.
         seed: of regions, exploration and batches.
@@ -124,6 +125,7 @@ class LearningAllocator(pl.LightningModule):
         gradient_steps: int = 16,
         slots_per_rental: int = 60,
         capacity: Sequence[float | int] = (0.5, 2.0),
+        forecast_error: float | int = 0.2,
         steps_per_epoch: int = 10,
         validation_copies: int = 32,
         validation_slots: int = 40,
@@ -170,7 +172,9 @@ class LearningAllocator(pl.LightningModule):
         )
         if self.agents.n_agents > 1:
             whole("allocator.batch_size", batch_size, 2)  # distillation standardises over the batch
-        self._perspectives = Perspectives(scenario, mean_users, bandwidth_options_hz, vm_options, capacity)
+        self._perspectives = Perspectives(
+            scenario, mean_users, bandwidth_options_hz, vm_options, capacity, forecast_error
+        )
         self._experience: Experience | None = None
         self._saved_experience: Mapping[str, Any] | None = None
         self._yardsticks: tuple[float, float | None] | None = None
@@ -271,9 +275,12 @@ class LearningAllocator(pl.LightningModule):
         saturated = torch.zeros((), device=self.device)
         for _ in range(self.env_steps):
             if environment.steps % self.slots_per_rental == 0:
-                mean_users, bandwidth_hz, n_vms = self._perspectives.draw(environment.n_copies, experience.draws)
+                mean_users, expected_users, bandwidth_hz, n_vms = self._perspectives.draw(
+                    environment.n_copies, experience.draws
+                )
                 for regions in (environment, experience.shadow):
                     regions.mean_users = mean_users
+                    regions.expected_users = expected_users
                     regions.rent(bandwidth_hz, n_vms)
             state = environment.state
             seen = self._observed(state)
@@ -373,7 +380,7 @@ class LearningAllocator(pl.LightningModule):
     ) -> Iterator[tuple[RegionState, Outcome]]:
         """States and outcomes of one evaluation."""
         seed = self.seed + draws.VALIDATION
-        mean_users, bandwidth_hz, n_vms = self._perspectives.draw(
+        mean_users, expected_users, bandwidth_hz, n_vms = self._perspectives.draw(
             self.validation_copies, torch.Generator().manual_seed(seed)
         )
         environment = RegionEnvironment(
@@ -385,6 +392,7 @@ class LearningAllocator(pl.LightningModule):
             n_vms=n_vms,
             device=self.device,
         )
+        environment.expected_users = expected_users
         for _ in range(self.validation_slots):
             state = environment.state
             _, outcome = environment.step(allocate(self.scenario, state))

@@ -11,31 +11,49 @@ from sliceoff.region import RegionState, Scenario, bandwidth_work, execution_wor
 
 # Part of the deadline that uploads last on average where bandwidth is short.
 _UPLOADING = 0.8
+_REFUTED = 3.0  # standard deviations
+_LEAST_USERS = 0.1
 _TASKS = 400
 _POINTS = 49  # of the table, per axis
 _ROUNDS = 12  # after which the two prices have settled
 
 
 def bid_prices(
-    scenario: Scenario, state: RegionState, room: Float[Tensor, "batch rooms"]
+    scenario: Scenario, state: RegionState, users: Float[Tensor, " batch"], room: Float[Tensor, "batch rooms"]
 ) -> tuple[Float[Tensor, "batch rooms"], Float[Tensor, "batch rooms"]]:
     """Priority that a hertz-second of bandwidth, and a second of VM time, are worth; zero where there is enough.
 
-    These are the prices of a slot with as many users as this one and typical tasks. What waits in a queue costs the
-    slots to come, of whose tasks nobody knows more; prices of this slot's own tasks would add the luck of their draw.
+    These are the prices of a slot with typical tasks. What waits in a queue costs the slots to come, of whose tasks
+    nobody knows more; prices of this slot's own tasks would add the luck of their draw.
 
     Args:
+        users: that ask in such a slot.
         room: VM time to count on, in slots' time of every VM (1 where queues stay as they are). Of bandwidth there is
             the part of the deadline that uploads last on average.
     """
     device = state.backlog_s.device
     work, execution_s, _ = _sample(scenario, device)
-    users = state.tasks.present.sum(-1, keepdim=True).clamp_min(1)
+    users = users.unsqueeze(-1).clamp_min(1)
     airtime = _UPLOADING * scenario.deadline_s * state.bandwidth_hz.unsqueeze(-1) / (users * work.mean())
     vm_time = room * scenario.short_slot_s * state.n_vms.unsqueeze(-1) / (users * execution_s.mean())
     place = torch.stack((_squeezed(vm_time), _squeezed(airtime).expand_as(room)), -1)
     hertz_s, vm_s = grid_sample(_table(scenario, device)[None], 2 * place[None] - 1, align_corners=True)[0]
     return hertz_s, vm_s
+
+
+def likely_users(state: RegionState, forecast_weight: float | int) -> Float[Tensor, " batch"]:
+    """Users per slot, given those present and those expected: the mean of a gamma posterior.
+
+    The forecast F is taken for a gamma prior of shape k, the weight, and the users present, N, for a Poisson count:
+    `F (k + N) / (k + F)`. A forecast further from N than `_REFUTED` standard deviations is moved to there.
+
+    Args:
+        forecast_weight: k; a forecast that errs by 20 % deserves 25, one over its square. 0 looks at N alone.
+    """
+    present = state.tasks.present.sum(-1).to(state.expected_users.dtype)
+    far = _REFUTED * present.clamp_min(1).sqrt()
+    forecast = state.expected_users.clamp(present - far, present + far).clamp_min(_LEAST_USERS)
+    return forecast * (forecast_weight + present) / (forecast_weight + forecast)
 
 
 @lru_cache(maxsize=16)

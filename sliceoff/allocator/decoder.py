@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sliceoff.allocator.bid_price import bid_prices
+from sliceoff.allocator.bid_price import bid_prices, likely_users
 from sliceoff.checks import at_least, count, not_negative, positive
 from sliceoff.region import (
     Allocation,
@@ -104,25 +104,34 @@ class Packing(Decoder):
 class Prices(Decoder):
     """Two prices per region instead of two numbers per user: far less to learn.
 
-    What fills the queues now costs the slots to come. The first action sets the price of execution that a task must be
-    worth to be wanted: `bid_prices` for so many slots' VM time, `room` at 0, `room_range` times more or less at the
-    bounds. More room means a lower price, and none where there is room for all; less than a slot leaves VMs idle. The
-    second is the price of what is left in the queues, for one slot's bid price and a mean priority per deadline: that
-    at 0, nothing at -1, twice that at 1. A task's rank is its priority less what its VM time and bandwidth cost. Every
-    packing that `packings` finds for the wanted tasks is served in thought, and the one chosen that earns most less the
-    price of the backlog it leaves, gaps between late uploads included.
+    What fills the queues now costs the slots to come, of which the forecast knows (`likely_users`). The first action
+    sets the price of execution that a task must be worth to be wanted: `bid_prices` for so many slots' VM time, `room`
+    at 0, `room_range` times more or less at the bounds. More room means a lower price, and none where there is room for
+    all; less than a slot leaves VMs idle. The second is the price of what is left in the queues, for one slot's bid
+    price and a mean priority per deadline: that at 0, nothing at -1, twice that at 1. A task's rank is its priority
+    less what its VM time and bandwidth cost. Every packing that `packings` finds for the wanted tasks is served in
+    thought, and the one chosen that earns most less the price of the backlog it leaves, gaps between late uploads
+    included.
 
     Args:
         stride: of the search; 1 is best and slowest.
         room: VM time that the bid price counts on, in slots.
         room_range: largest factor on it.
+        forecast_weight: of the users expected beside those present, see `likely_users`.
     """
 
-    def __init__(self, stride: int = 3, room: float | int = 1.25, room_range: float | int = 1.6):
+    def __init__(
+        self,
+        stride: int = 3,
+        room: float | int = 1.25,
+        room_range: float | int = 1.6,
+        forecast_weight: float | int = 20.0,
+    ):
         super().__init__()
         self.stride = count("allocator.decoder.stride", stride)
         self.room = positive("allocator.decoder.room", room)
         self.room_range = at_least("allocator.decoder.room_range", room_range, 1)
+        self.forecast_weight = not_negative("allocator.decoder.forecast_weight", forecast_weight)
 
     def action_shape(self, n_users: int) -> tuple[int, int]:
         """Two per region."""
@@ -132,7 +141,8 @@ class Prices(Decoder):
         """Decode."""
         execution, waiting = action.detach().squeeze(-2).unbind(-1)
         room = self.room * (-log(self.room_range) * execution).exp()
-        hertz_s, vm_s = bid_prices(scenario, state, torch.stack((room, torch.ones_like(room)), -1))
+        users = likely_users(state, self.forecast_weight)
+        hertz_s, vm_s = bid_prices(scenario, state, users, torch.stack((room, torch.ones_like(room)), -1))
         worth = state.tasks.priority - vm_s[:, :1] * execution_work(scenario, state.tasks)
         rank = worth - hertz_s[:, :1] * bandwidth_work(scenario, state.tasks)
         plans = packings(scenario, state, worth, rank, self.stride)

@@ -1,4 +1,4 @@
-"""What an agent trains on: traffic levels and rentals, drawn at random so that one policy serves any of them."""
+"""What an agent trains on: traffic, forecasts and rentals, drawn at random so that one policy serves any of them."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sliceoff.checks import interval
+from sliceoff.checks import interval, not_negative
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario, bandwidth_work, execution_work, typical_tasks
 
@@ -19,12 +19,13 @@ class Perspectives:
 
     The need is the bandwidth that uploads the mean traffic's tasks within a deadline, and the VMs that execute them
     within a slot. What is rented is the need times a number between `capacity`'s bounds (evenly in its logarithm), for
-    either resource apart, moved to the nearest offer.
+    either resource apart, moved to the nearest offer. What is expected is the traffic times a lognormal error.
 
     Args:
         mean_users: (periods, regions) users per short slot.
         bandwidth_options_hz, vm_options: what may be rented.
         capacity: (low, high); below 1 the region is overloaded.
+        forecast_error: standard deviation of the logarithm of forecast over traffic.
 
     Raises:
         InputError: names the argument at fault.
@@ -37,8 +38,10 @@ class Perspectives:
         bandwidth_options_hz: Sequence[float | int],
         vm_options: Sequence[int],
         capacity: Sequence[float | int],
+        forecast_error: float | int,
     ):
         bounds = interval("allocator.capacity", capacity)
+        self._forecast_error = not_negative("allocator.forecast_error", forecast_error)
         if not bandwidth_options_hz or not vm_options:
             raise InputError("allocator: nothing to rent; the offers must name at least one bandwidth and one VM count")
         if mean_users.numel() == 0:
@@ -53,13 +56,15 @@ class Perspectives:
 
     def draw(
         self, count: int, generator: torch.Generator
-    ) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"], Int[Tensor, " count"]]:
-        """Draw `count` triples of mean users, bandwidth [Hz] and number of VMs."""
+    ) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"], Float[Tensor, " count"], Int[Tensor, " count"]]:
+        """Draw mean users, expected users, bandwidth [Hz] and number of VMs, `count` of each."""
         traffic = self._traffic[torch.randint(len(self._traffic), (count,), generator=generator)]
         uniform = torch.rand(2, count, generator=generator, dtype=torch.float64)
         bandwidth, vms = torch.lerp(self._capacity[0], self._capacity[1], uniform).exp() * traffic
+        error = torch.randn(count, generator=generator, dtype=torch.float64) * self._forecast_error
         return (
             traffic,
+            traffic * error.exp(),
             nearest(self._bandwidth, bandwidth * self._bandwidth_per_user).float(),
             nearest(self._vms, vms * self._vms_per_user).long(),
         )

@@ -94,7 +94,8 @@ def slice_bounds(
     most = bandwidth_hz.amax(-1)
     empty = torch.zeros_like(states[0].backlog_s[..., :1])
     one = torch.ones_like(states[0].n_vms)
-    horizon = _relax(scenario, [RegionState(state.tasks, empty, most, one) for state in states], resolution)
+    best_equipped = [state._replace(backlog_s=empty, bandwidth_hz=most, n_vms=one) for state in states]
+    horizon = _relax(scenario, best_equipped, resolution)
     everything = horizon.revenue.sum((-2, -1))
     unit = _slot_worth(everything, len(states))
     sizes = bandwidth_hz / most.unsqueeze(-1)

@@ -42,6 +42,7 @@ class RegionEnvironment:
         copy_ids: the copies' identities in the draws, `0..n_copies-1` if not given; a part of a batch repeats the whole
             batch's tasks under its own ids.
         bandwidth_hz, n_vms: what is rented, for each copy or for all; otherwise call `rent` before the first step.
+            Allocators are told to expect `mean_users`, unless `environment.expected_users = ...` says otherwise.
         dtype: of all floating-point tensors.
 
     Raises:
@@ -102,8 +103,21 @@ class RegionEnvironment:
         if not bool((mean.isfinite() & (mean >= 0)).all()):
             raise InputError(f"mean_users={mean.tolist()} must be finite and at least zero")
         self._mean_users = mean
+        self.expected_users = mean
         self._poisson_table = draws.poisson_table(mean, self.scenario.max_users)
         self._drawn, self._ahead = [], 1
+
+    @property
+    def expected_users(self) -> Float[Tensor, " copies"]:
+        """Users per short slot that the allocator is told to expect: `mean_users`, until a forecast is set after it."""
+        return self._expected_users
+
+    @expected_users.setter
+    def expected_users(self, value: float | int | Sequence[float] | Tensor) -> None:
+        expected = self._per_copy("expected_users", value, self.dtype)
+        if not bool((expected.isfinite() & (expected >= 0)).all()):
+            raise InputError(f"expected_users={expected.tolist()} must be finite and at least zero")
+        self._expected_users = expected
 
     @property
     def steps(self) -> int:
@@ -121,7 +135,9 @@ class RegionEnvironment:
         if not self._drawn:
             self._drawn = list(zip(*(field.unbind() for field in self._draw(self._ahead)), strict=True))[::-1]
             self._ahead = min(2 * self._ahead, _MOST_AHEAD)
-        return RegionState(Tasks(*self._drawn[-1]), self._backlog_s, self._bandwidth_hz, self._n_vms)
+        return RegionState(
+            Tasks(*self._drawn[-1]), self._backlog_s, self._bandwidth_hz, self._n_vms, self._expected_users
+        )
 
     def reset(self, seed: int | None = None) -> RegionState:
         """Back to step 0 with empty queues; traffic and what is rented stay.
@@ -202,7 +218,8 @@ class RegionEnvironment:
         slots, copies = tasks.present.shape[:2]
         given = self._backlog_s.new_zeros(slots, copies, self._backlog_s.shape[-1])
         given[0] = self._backlog_s
-        states = RegionState(tasks, given, self._bandwidth_hz.expand(slots, copies), self._n_vms.expand(slots, copies))
+        constant = (x.expand(slots, copies) for x in (self._bandwidth_hz, self._n_vms, self._expected_users))
+        states = RegionState(tasks, given, *constant)
         flat = map_state(lambda x: x.flatten(0, 1), states)
         outcome = self._served(allocator, flat)
         for _ in range(1, slots):
@@ -229,6 +246,7 @@ class RegionEnvironment:
             "step": self._step,
             "copy_ids": self.copy_ids,
             "mean_users": self._mean_users,
+            "expected_users": self._expected_users,
             "backlog_s": self._backlog_s,
             "bandwidth_hz": self._bandwidth_hz,
             "n_vms": self._n_vms,
@@ -244,6 +262,7 @@ class RegionEnvironment:
         self.seed, self._step = int(state["seed"]), int(state["step"])
         self.copy_ids = state["copy_ids"].to(self.device)
         self.mean_users = state["mean_users"]
+        self.expected_users = state["expected_users"]
         self._backlog_s = state["backlog_s"].to(self.device, self.dtype)
         self._bandwidth_hz = state["bandwidth_hz"].to(self.device, self.dtype)
         self._n_vms = state["n_vms"].to(self.device)

@@ -24,7 +24,7 @@ class Observation(NamedTuple):
 
 def region_features(scenario: Scenario, kind: Kind) -> int:
     """Number of features of the region."""
-    return 3 + (scenario.max_vms if kind == "full" else 0)
+    return 3 + (1 + scenario.max_vms if kind == "full" else 0)
 
 
 def user_features(kind: Kind) -> int:
@@ -35,9 +35,9 @@ def user_features(kind: Kind) -> int:
 def observe(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Observation:
     """The state (20): B, V, N; d/T_max, d eta/T_max, rho, l of every user.
 
-    `full` adds what (20) forgets and the next slot needs: each VM's backlog in units of the deadline (-1 for a VM that
-    is not rented), and each user's log2(1 + snr). Everything lies in [-1, 1]; a bandwidth above `max_bandwidth_hz`, or
-    a backlog above the deadline, reads as 1.
+    `full` adds what (20) forgets and the next slot needs: the users that are expected, each VM's backlog in units of
+    the deadline (-1 for a VM that is not rented), and each user's log2(1 + snr). Everything lies in [-1, 1]; a
+    bandwidth above `max_bandwidth_hz`, or a backlog above the deadline, reads as 1.
     """
     tasks, present = state.tasks, state.tasks.present
     dtype = tasks.data_bits.dtype
@@ -57,7 +57,9 @@ def observe(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Obse
     globals_ = torch.stack(region, -1)
     if kind == "full":
         exists = torch.arange(scenario.max_vms, device=present.device) < state.n_vms.unsqueeze(-1)
-        globals_ = torch.cat((globals_, torch.where(exists, state.backlog_s / scenario.deadline_s, -1)), -1)
+        expected = _scaled(state.expected_users, 0.0, scenario.max_users).unsqueeze(-1)
+        backlog = torch.where(exists, state.backlog_s / scenario.deadline_s, -1)
+        globals_ = torch.cat((globals_, expected, backlog), -1)
         users.append(_scaled(task_efficiency(scenario, tasks), *efficiency_range(scenario)))
     features = torch.stack(users, -1).clamp(-1, 1) * present.unsqueeze(-1)
     return Observation(globals_.clamp(-1, 1), features, present)

@@ -24,6 +24,7 @@ class RegionState(NamedTuple):
     backlog_s: Float[Tensor, "*batch max_vms"]  # seconds until the VM is free
     bandwidth_hz: Float[Tensor, "*batch"]
     n_vms: Int[Tensor, "*batch"]
+    expected_users: Float[Tensor, "*batch"]  # per slot: the forecast, made before any of these tasks was known
 
 
 def map_state(function: Callable[..., Tensor], *states: RegionState) -> RegionState:

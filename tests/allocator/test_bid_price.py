@@ -4,7 +4,7 @@ import mip
 import pytest
 import torch
 
-from sliceoff.allocator.bid_price import bid_prices
+from sliceoff.allocator.bid_price import bid_prices, likely_users
 from sliceoff.region import (
     RegionEnvironment,
     RegionState,
@@ -19,13 +19,17 @@ SCENARIO = Scenario()
 UPLOADING_S = 0.8 * SCENARIO.deadline_s
 
 
-def state_of(users, bandwidth_hz, n_vms, seed=0):
-    state = RegionEnvironment(SCENARIO, 0.0, 1, seed, bandwidth_hz=bandwidth_hz, n_vms=n_vms).state
-    return state._replace(tasks=state.tasks._replace(present=torch.arange(SCENARIO.max_users).unsqueeze(0) < users))
+def state_of(bandwidth_hz, n_vms, users=0, expected_users=0.0, seed=0) -> RegionState:
+    environment = RegionEnvironment(SCENARIO, 0.0, 1, seed, bandwidth_hz=bandwidth_hz, n_vms=n_vms)
+    environment.expected_users = expected_users
+    state, present = environment.state, torch.arange(SCENARIO.max_users).unsqueeze(0) < users
+    return state._replace(tasks=state.tasks._replace(present=present))
 
 
-def price(state: RegionState, room: float = 1.0) -> tuple[float, float]:
-    hertz_s, vm_s = bid_prices(SCENARIO, state, torch.tensor([[room]]))
+def price(users: float, bandwidth_hz: float, n_vms: int, room: float = 1.0, seed: int = 0) -> tuple[float, float]:
+    hertz_s, vm_s = bid_prices(
+        SCENARIO, state_of(bandwidth_hz, n_vms, seed=seed), torch.tensor([users]), torch.tensor([[room]])
+    )
     return hertz_s.item(), vm_s.item()
 
 
@@ -46,12 +50,12 @@ def fractional_knapsack(tasks: Tasks, hertz_s: float, vm_s: float) -> float:
     ("bandwidth_hz", "n_vms", "room"), [(40e6, 2, 1.0), (4e6, 3, 1.0), (2e6, 3, 1.0), (1e6, 20, 1.0), (4e6, 2, 1.5)]
 )
 def test_prices_are_the_dual_solution_of_the_fractional_knapsack(bandwidth_hz, n_vms, room):
-    users = 20
+    users = 20.0
     tasks = typical_tasks(SCENARIO, 400)
     slots = len(tasks.priority) / users  # that these tasks fill
     hertz_s = slots * bandwidth_hz * UPLOADING_S
     vm_s = slots * n_vms * SCENARIO.short_slot_s * room
-    priced, executed = price(state_of(users, bandwidth_hz, n_vms), room)
+    priced, executed = price(users, bandwidth_hz, n_vms, room)
     surplus = tasks.priority - priced * bandwidth_work(SCENARIO, tasks) - executed * execution_work(SCENARIO, tasks)
     dual = priced * hertz_s + executed * vm_s + float(surplus.clamp_min(0).sum())
     best = fractional_knapsack(tasks, hertz_s, vm_s)
@@ -60,26 +64,51 @@ def test_prices_are_the_dual_solution_of_the_fractional_knapsack(bandwidth_hz, n
 
 
 def test_what_is_plentiful_costs_nothing():
-    assert price(state_of(9, 80e6, 32)) == (0, 0)
-    assert price(state_of(0, 1e6, 1)) == (0, 0)
-    assert price(state_of(40, 80e6, 3))[0] == 0
+    assert price(9.0, 80e6, 32) == (0, 0)
+    assert price(0.0, 1e6, 1) == (0, 0)
+    assert price(40.0, 80e6, 3)[0] == 0
 
 
-def test_prices_know_how_many_users_there_are_but_not_what_they_ask_for():
-    first, second = (state_of(20, 8e6, 2, seed) for seed in (0, 1))
-    assert not torch.equal(first.tasks.data_bits, second.tasks.data_bits)
-    assert price(first) == price(second)
-    assert price(state_of(30, 8e6, 2))[1] > price(first)[1] > price(first, room=1.5)[1] > 0
+def test_prices_do_not_depend_on_what_this_slot_asks_for():
+    assert price(20.0, 8e6, 2, seed=0) == price(20.0, 8e6, 2, seed=1)
 
 
-def test_vm_time_is_cheaper_where_bandwidth_is_short_too():
-    assert 0 <= price(state_of(20, 1e6, 2))[1] < price(state_of(20, 80e6, 2))[1]
+def test_vm_time_is_dearer_for_more_users_and_cheaper_with_more_room_or_too_little_bandwidth():
+    dear, plain, roomy, starved = (
+        price(30.0, 80e6, 2),
+        price(20.0, 80e6, 2),
+        price(20.0, 80e6, 2, 1.5),
+        price(20.0, 1e6, 2),
+    )
+    assert dear[1] > plain[1] > roomy[1] > 0
+    assert starved[1] < plain[1]
 
 
 def test_no_bandwidth_at_all_is_priced():
-    hertz_s, vm_s = price(state_of(20, 0.0, 2))
+    hertz_s, vm_s = price(20.0, 0.0, 2)
     assert hertz_s > 0
     assert vm_s == pytest.approx(0, abs=1e-6)
+
+
+def test_likely_users_are_the_posterior_mean_of_a_poisson_rate():
+    """Against the prior and likelihood on a grid."""
+    present, expected, weight = 17, 24.0, 20.0
+    rate = torch.linspace(0.01, 80, 8000, dtype=torch.float64)
+    log_prior = (weight - 1) * rate.log() - rate * weight / expected
+    posterior = (log_prior + present * rate.log() - rate).softmax(0)
+    state = state_of(1e6, 1, present, expected)
+    assert likely_users(state, weight).item() == pytest.approx(float((posterior * rate).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("present", [0, 1, 9, 50])
+@pytest.mark.parametrize("expected", [0.0, 1.0, 9.0, 1000.0])
+def test_likely_users_lie_between_those_present_and_those_expected(present, expected):
+    state = state_of(1e6, 1, present, expected)
+    likely = likely_users(state, 20.0).item()
+    assert min(present, expected) <= likely <= max(present, expected) + 0.1
+    assert likely_users(state, 0.0).item() == pytest.approx(present)
+    # The users present refute a wild forecast.
+    assert abs(likely - present) <= 3 * max(present, 1) ** 0.5
 
 
 def test_typical_tasks_are_always_the_same_and_no_runs():

@@ -1,5 +1,7 @@
 """C4 and C5 for whatever a network may say, Eq. 21 by hand, and what the packing is good for."""
 
+from operator import itemgetter
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,17 @@ from sliceoff.allocator import Packing, Paper, Prices
 from sliceoff.allocator.bid_price import bid_prices
 from sliceoff.allocator.decoder import Plans, placement
 from sliceoff.errors import InputError
-from sliceoff.region import Allocation, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation, serve
+from sliceoff.region import (
+    Allocation,
+    Greedy,
+    RegionEnvironment,
+    RegionState,
+    Scenario,
+    Tasks,
+    check_allocation,
+    map_state,
+    serve,
+)
 from sliceoff.region.packing import pack
 
 SCENARIO = Scenario(max_users=9, max_vms=6)
@@ -21,9 +33,8 @@ def state_of(present, n_vms, bandwidth_hz=10e6, backlog_s=0.0, scenario=SCENARIO
     tasks = RegionEnvironment(scenario, mean_users=5.0, n_copies=len(present), seed=seed).state.tasks
     backlog = torch.rand(len(present), scenario.max_vms, generator=generator) * backlog_s
     n_vms = torch.as_tensor(n_vms).expand(len(present)).clone()
-    return RegionState(
-        Tasks(*tasks[:-1], present), backlog, torch.full((len(present),), float(bandwidth_hz)), n_vms.long()
-    )
+    hertz, expected = torch.full((len(present),), float(bandwidth_hz)), present.sum(-1).float()
+    return RegionState(Tasks(*tasks[:-1], present), backlog, hertz, n_vms.long(), expected)
 
 
 raw = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1, width=32))
@@ -131,7 +142,7 @@ def test_a_price_leaves_out_what_is_not_worth_it():
     execution_s = state.tasks.data_bits * state.tasks.cycles_per_bit / SCENARIO.vm_hz
     prices = Prices(stride=1, room=1.0, room_range=2.0)
     dear, _ = prices(SCENARIO, state, torch.tensor([[[1.0, -1.0]]]))
-    _, price = bid_prices(SCENARIO, state, torch.tensor([[0.5]]))
+    _, price = bid_prices(SCENARIO, state, torch.tensor([9.0]), torch.tensor([[0.5]]))
     worth = state.tasks.priority - price * execution_s
     assert torch.equal(dear > 0, worth > 0)
     cheap, _ = prices(SCENARIO, state, torch.tensor([[[-1.0, -1.0]]]))
@@ -165,7 +176,7 @@ def test_every_region_gets_its_plan_of_the_highest_score():
 @pytest.mark.parametrize("decoder", [Paper(), Packing(), Prices()])
 def test_no_region_gets_no_allocation(decoder):
     state = state_of([[True] * 9], 2)
-    none = RegionState(Tasks(*(x[:0] for x in state.tasks)), *(x[:0] for x in state[1:]))
+    none = map_state(itemgetter(slice(0)), state)
     share, vm = decoder(SCENARIO, none, torch.zeros(0, *decoder.action_shape(9)))
     assert share.shape == vm.shape == (0, 9)
 
@@ -176,7 +187,7 @@ def test_wrong_options_are_named(wrong):
         Packing(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"stride": 0}, {"room": 0.0}, {"room_range": 0.5}])
+@pytest.mark.parametrize("wrong", [{"stride": 0}, {"room": 0.0}, {"room_range": 0.5}, {"forecast_weight": -1.0}])
 def test_wrong_prices_are_named(wrong):
     with pytest.raises(InputError, match=f"decoder.{next(iter(wrong))}"):
         Prices(**wrong)

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 
 import lightning.pytorch as pl
 import pytest
@@ -12,7 +13,7 @@ from hydra.utils import instantiate
 from sliceoff import checkpoint
 from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, Prices, SetNetwork
 from sliceoff.errors import InputError
-from sliceoff.region import Equal, Greedy, RegionEnvironment, RegionState, Scenario, Tasks, check_allocation, draws
+from sliceoff.region import Equal, Greedy, RegionEnvironment, Scenario, check_allocation, draws, map_state
 from sliceoff.run import configure
 
 SCENARIO = Scenario(max_users=12, max_vms=8)
@@ -292,6 +293,5 @@ def test_a_region_is_served_alike_whatever_the_batch(network, decoder):
 
 def batches(state, size):
     """The regions of a state, some at a time."""
-    tasks = zip(*(field.split(size) for field in state.tasks), strict=True)
-    rest = zip(*(field.split(size) for field in state[1:]), strict=True)
-    return [RegionState(Tasks(*task), *other) for task, other in zip(tasks, rest, strict=True)]
+    starts = range(0, len(state.n_vms), size)
+    return [map_state(itemgetter(slice(start, start + size)), state) for start in starts]

@@ -241,7 +241,7 @@ def test_refused():
 
 def test_no_tasks():
     tasks = Tasks(*(torch.ones(1, 3) for _ in range(4)), present=torch.zeros(1, 3, dtype=torch.bool))
-    state = RegionState(tasks, torch.zeros(1, 2), torch.tensor([1e6]), torch.tensor([2]))
+    state = RegionState(tasks, torch.zeros(1, 2), torch.tensor([1e6]), torch.tensor([2]), torch.zeros(1))
     found = optimum(Scenario(), [state])
     assert found.revenue == 0
     assert found.proven
@@ -262,7 +262,7 @@ def test_one_descent_bounds_every_slice():
     best = (bounds - cost).flatten().argmax()
     for pair in range(12):
         bandwidth, vms = sizes[0, pair // 3], int(machines[0, pair % 3])
-        slots = [RegionState(state.tasks, state.backlog_s, bandwidth.expand(1), torch.tensor([vms])) for state in drawn]
+        slots = [state._replace(bandwidth_hz=bandwidth.expand(1), n_vms=torch.tensor([vms])) for state in drawn]
         alone = upper_bound(scenario, slots)
         environment = RegionEnvironment(scenario, 15.0, 1, seed=3, bandwidth_hz=float(bandwidth), n_vms=vms)
         earned = torch.zeros(1)

@@ -192,7 +192,7 @@ def test_observation_ranges():
         region = environment(mean_users=25.0)
         for _ in range(10):
             seen = observe(region.scenario, region.state, kind)
-            assert seen.region.shape == (6, 3 + 8 * (kind == "full"))
+            assert seen.region.shape == (6, 3 + 9 * (kind == "full"))
             assert seen.users.shape == (6, 30, 5 if kind == "full" else 4)
             for features in (seen.region, seen.users):
                 assert features.abs().max() <= 1 + 1e-5
@@ -200,6 +200,24 @@ def test_observation_ranges():
             region.step(Greedy().allocate(region.scenario, region.state))
     constant = Scenario(data_bits=(1e6, 1e6), priorities=(1,), max_users=30, max_vms=8)
     assert observe(constant, region.state).users.isfinite().all()
+
+
+def test_allocators_are_told_the_forecast_and_without_one_the_mean():
+    region = environment(mean_users=25.0)
+    assert (region.state.expected_users == 25).all()
+    region.expected_users = 12.0
+    assert (region.state.expected_users == 12).all()
+    told, _ = observe(region.scenario, region.state).region.split([4, 8], dim=-1)
+    torch.testing.assert_close(told[:, 3], torch.full((6,), 2 * 12 / 30 - 1))
+    other = environment(mean_users=1.0)
+    other.load_state_dict(region.state_dict())
+    assert (other.state.expected_users == 12).all()
+    assert (other.mean_users == 25).all()
+    region.mean_users = 20.0
+    assert (region.state.expected_users == 20).all()
+    for wrong in (-1.0, torch.nan):
+        with pytest.raises(InputError, match="expected_users"):
+            region.expected_users = wrong
 
 
 def bad(state, **changes):

@@ -22,7 +22,7 @@ def all_in_time(numbers):
     one = torch.ones_like(times)
     tasks = Tasks(BITS * one, times * VM_HZ / BITS, one, 100 * one, one.bool())
     wide = torch.tensor([1e9], dtype=torch.float64)
-    state = RegionState(tasks, torch.zeros(1, 2, dtype=torch.float64), wide, torch.tensor([2]))
+    state = RegionState(tasks, torch.zeros(1, 2, dtype=torch.float64), wide, torch.tensor([2]), 0 * wide)
     best = optimum(scenario, [state])
     assert best.proven
     return best.revenue == pytest.approx(len(numbers))

@@ -4,7 +4,7 @@ import pytest
 import simpy
 import torch
 
-from sliceoff.region import Allocation, RegionState, Scenario, Tasks, bandwidth_work, execution_work, serve
+from sliceoff.region import Allocation, RegionState, Scenario, Tasks, bandwidth_work, execution_work, map_state, serve
 
 N_SLOTS, USERS, VMS = 1500, 12, 4
 
@@ -85,7 +85,7 @@ def random_slots(scenario, seed, *, ties):
     backlog[300:350] = scenario.deadline_s  # full to the brim
     bandwidth = 30e6 * uniform(N_SLOTS)
     bandwidth[350:370] = 0.0
-    state = RegionState(tasks, backlog, bandwidth, n_vms)
+    state = RegionState(tasks, backlog, bandwidth, n_vms, expected_users=0 * bandwidth)
     share = share * present / (share * present).sum(-1, keepdim=True).clamp_min(1e-12)
     return state, Allocation(share, (uniform(N_SLOTS, USERS) * n_vms.unsqueeze(-1)).long())
 
@@ -135,12 +135,7 @@ def test_single_precision_agrees_with_double(queue, late_tasks):
     double = serve(scenario, state, allocation)
     single = serve(
         scenario,
-        RegionState(
-            Tasks(*(x.float() if x.is_floating_point() else x for x in state.tasks)),
-            state.backlog_s.float(),
-            state.bandwidth_hz.float(),
-            state.n_vms,
-        ),
+        map_state(lambda x: x.float() if x.is_floating_point() else x, state),
         Allocation(allocation.share.float(), allocation.vm),
     )
     assert single.completion_s.dtype == torch.float32
@@ -156,16 +151,14 @@ def test_any_leading_batch_shape():
     flat = serve(scenario, state, allocation)
     folded = serve(
         scenario,
-        RegionState(
-            Tasks(*(x.unflatten(0, (30, 50)) for x in state.tasks)), *(x.unflatten(0, (30, 50)) for x in state[1:])
-        ),
+        map_state(lambda x: x.unflatten(0, (30, 50)), state),
         Allocation(*(x.unflatten(0, (30, 50)) for x in allocation)),
     )
     for expected, actual in zip(flat, folded, strict=True):
         torch.testing.assert_close(actual.flatten(0, 1), expected, rtol=0, atol=0)
     row = serve(
         scenario,
-        RegionState(Tasks(*(x[400] for x in state.tasks)), *(x[400] for x in state[1:])),
+        map_state(lambda x: x[400], state),
         Allocation(*(x[400] for x in allocation)),
     )
     torch.testing.assert_close(row.completion_s, flat.completion_s[400], rtol=0, atol=0)

@@ -40,7 +40,8 @@ def states(draw):
     )
     bandwidth = draw(st.sampled_from([0.0, 1.0, 1e6, 1e9])) * uniform(rows)
     backlog = draw(st.sampled_from([0.0, 1.0, 3.0])) * uniform(rows, vms)
-    return RegionState(tasks, backlog, bandwidth, 1 + (uniform(rows) * vms).long().clamp_max(vms - 1))
+    n_vms = 1 + (uniform(rows) * vms).long().clamp_max(vms - 1)
+    return RegionState(tasks, backlog, bandwidth, n_vms, expected_users=uniform(rows) * users)
 
 
 @settings(deadline=None, max_examples=150)
@@ -112,7 +113,8 @@ def test_equal_takes_turns_and_proportional_ends_together():
 def test_least_loaded_by_hand():
     # Backlogs 0.5 and 0; longest first: 0.4 -> VM 1 (0.4), 0.3 -> VM 1 (0.7), 0.2 -> VM 0 (0.7), 0.1 -> VM 0.
     tasks = Tasks(*(torch.ones(1, 4) for _ in range(4)), present=torch.ones(1, 4, dtype=torch.bool))
-    state = RegionState(tasks, torch.tensor([[0.5, 0.0, 0.0]]), torch.tensor([1e6]), torch.tensor([2]))
+    backlog = torch.tensor([[0.5, 0.0, 0.0]])
+    state = RegionState(tasks, backlog, torch.tensor([1e6]), torch.tensor([2]), torch.tensor([4.0]))
     assert least_loaded(torch.tensor([[0.1, 0.3, 0.4, 0.2]]), state).tolist() == [[0, 1, 1, 0]]
 
 
