@@ -40,7 +40,7 @@ Allocate = Callable[[RegionState], Allocation]
 class Regions:
     """Regions with constant traffic, `copies` of every kind."""
 
-    def __init__(self, scenario: Scenario, users: float, kinds: list[tuple[float, float]], copies: int):
+    def __init__(self, scenario: Scenario, users: float, kinds: list[tuple[float, float]], copies: int, seed: int = 5):
         tasks = RegionEnvironment(scenario, 0.0, 64, seed=0).state.tasks
         hertz = bandwidth_work(scenario, tasks).mean() / scenario.deadline_s * users
         vms = execution_work(scenario, tasks).mean() / scenario.short_slot_s * users
@@ -50,7 +50,7 @@ class Regions:
             scenario,
             users,
             len(rented),
-            seed=5,
+            seed=seed,
             bandwidth_hz=rented[:, 0] * hertz,
             n_vms=(rented[:, 1] * vms).round().long().clamp(1, scenario.max_vms),
         )
