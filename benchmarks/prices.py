@@ -30,7 +30,7 @@ from sliceoff.region import (
 # Rented over needed, as in `allocator.py`.
 BANDWIDTHS, VMS = (1.0, 1.4, 2.0, 4.0), (0.4, 0.6, 0.8, 1.0, 1.3)
 KINDS = list(product(BANDWIDTHS, VMS))
-ROOMS = (1.0, 1.15, 1.25, 1.35, 1.5, 2.0)
+ROOMS = (1.0, 1.1, 1.2, 1.35, 1.5, 2.0)
 COPIES, SLOTS, STRIDE = 6, 60, 3
 SCARCE = (2.0, 0.6)
 GAMMAS, AHEAD = (0.9, 0.95, 0.99, 1.0), 20

@@ -123,7 +123,7 @@ class Prices(Decoder):
     def __init__(
         self,
         stride: int = 3,
-        room: float | int = 1.25,
+        room: float | int = 1.2,
         room_range: float | int = 1.6,
         forecast_weight: float | int = 20.0,
     ):
