@@ -37,7 +37,8 @@ def bid_prices(
     airtime = _UPLOADING * scenario.deadline_s * state.bandwidth_hz.unsqueeze(-1) / (users * work.mean())
     vm_time = room * scenario.short_slot_s * state.n_vms.unsqueeze(-1) / (users * execution_s.mean())
     place = torch.stack((_squeezed(vm_time), _squeezed(airtime).expand_as(room)), -1)
-    hertz_s, vm_s = grid_sample(_table(scenario, device)[None], 2 * place[None] - 1, align_corners=True)[0]
+    table = _table(scenario, device)
+    hertz_s, vm_s = grid_sample(table[None], 2 * place[None].to(table) - 1, align_corners=True)[0].to(room)
     return hertz_s, vm_s
 
 

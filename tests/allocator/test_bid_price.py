@@ -12,6 +12,7 @@ from sliceoff.region import (
     Tasks,
     bandwidth_work,
     execution_work,
+    map_state,
     typical_tasks,
 )
 
@@ -109,6 +110,18 @@ def test_likely_users_lie_between_those_present_and_those_expected(present, expe
     assert likely_users(state, 0.0).item() == pytest.approx(present)
     # The users present refute a wild forecast.
     assert abs(likely - present) <= 3 * max(present, 1) ** 0.5
+
+
+def test_prices_are_the_same_in_double_precision():
+    state = state_of(8e6, 2)
+    double = map_state(lambda x: x.double() if x.is_floating_point() else x, state)
+    for single, same in zip(
+        bid_prices(SCENARIO, state, torch.tensor([20.0]), torch.ones(1, 1)),
+        bid_prices(SCENARIO, double, torch.tensor([20.0]).double(), torch.ones(1, 1).double()),
+        strict=True,
+    ):
+        assert same.dtype == torch.float64
+        torch.testing.assert_close(same.float(), single)
 
 
 def test_typical_tasks_are_always_the_same_and_no_runs():
