@@ -259,7 +259,9 @@ class Bench:
         agent = SB3[name]("MlpPolicy", task, seed=seed, device="cpu").learn(int(steps))
 
         def allocate(state: RegionState) -> Allocation:
-            action, _ = agent.predict(flatten(scenario, state).numpy(), deterministic=True)
+            # They are told what they were told in training, where traffic is constant.
+            told = state._replace(expected_users=torch.full_like(state.expected_users, SB3_USERS))
+            action, _ = agent.predict(flatten(scenario, told).numpy(), deterministic=True)
             return decode(state, torch.as_tensor(action))
 
         return {

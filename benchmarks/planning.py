@@ -1,9 +1,8 @@
-"""What planning by simulated futures adds to the decoder `prices`, as far as an allocator that does not know the tasks
-to come can go.
+"""What one step of planning by simulated futures adds to the decoder `prices`: how good its choice among packings is.
 
     python benchmarks/planning.py [--slot 0.5] [--users 20] [--futures 16]
 
-Every slot, the planner takes the packings of three prices that `prices` likes best, plays each through the next second
+Every slot, the planner takes the packings of three prices that `prices` likes best, plays each through a deadline ahead
 in `--futures` futures with tasks drawn anew (the same for all of a slot's packings) and `prices` as its policy, and
 keeps the packing that earns most on average: one step of policy improvement, some hundred times as dear. It knows the
 true mean traffic, as `prices` does here. No training, no trace.
@@ -11,7 +10,9 @@ true mean traffic, as `prices` does here. No training, no trace.
 
 import argparse
 from functools import partial
-from itertools import product
+from math import ceil
+from operator import itemgetter
+from statistics import fmean
 
 import torch
 from harness import finish, interval, table
@@ -19,13 +20,14 @@ from prices import Allocate, Regions
 
 from sliceoff.allocator import Prices
 from sliceoff.allocator.bid_price import bid_prices, likely_users
-from sliceoff.allocator.decoder import Plans, packings
+from sliceoff.allocator.decoder import packings
 from sliceoff.region import (
     Allocation,
     Greedy,
     RegionEnvironment,
     RegionState,
     Scenario,
+    Tasks,
     bandwidth_work,
     execution_work,
     map_state,
@@ -38,80 +40,66 @@ LOADS = {"matched": (2.0, 1.0), "over": (2.0, 0.6), "far over": (3.0, 0.4), "rad
 COPIES, SEEDS = 4, 5
 ROOMS = (1.15, 1.25, 1.6)
 BEST = 10  # packings that are played through
+DECODER = Prices()
 
 
 def untrained(scenario: Scenario, state: RegionState) -> Allocation:
     """`Prices` at action zero."""
-    return Prices()(scenario, state, state.bandwidth_hz.new_zeros(len(state.n_vms), 1, 2))
+    return DECODER(scenario, state, state.bandwidth_hz.new_zeros(len(state.n_vms), 1, 2))
+
+
+def backlog_price(scenario: Scenario, state: RegionState, users: torch.Tensor) -> torch.Tensor:
+    """What `Prices` charges at action zero for a second left in the queues, (regions,)."""
+    _, price = bid_prices(scenario, state, users, torch.ones(len(users), 1))
+    return price.squeeze(-1) + fmean(scenario.priorities) / scenario.deadline_s
 
 
 class Planner:
-    """Plays the best packings through futures of `slots` slots."""
+    """Plays the best packings through futures of a deadline's length."""
 
     def __init__(self, scenario: Scenario, users: float, futures: int):
         self.scenario, self.futures = scenario, futures
-        self.slots = max(2, round(scenario.deadline_s / scenario.short_slot_s))
+        self.slots = ceil(scenario.deadline_s / scenario.short_slot_s)
         self.pool = RegionEnvironment(scenario, users, 4096, seed=99).state.tasks
         self.draw = torch.Generator().manual_seed(0)
 
     def allocate(self, state: RegionState) -> Allocation:
         """The packing that earns most in this slot and the futures together."""
-        scenario, users = self.scenario, likely_users(state, Prices().forecast_weight)
-        plans = [self._plans(state, users, room) for room in ROOMS]
-        earned, left = zip(*(self._served(state, each) for each in plans), strict=True)
-        width = max(int(each.place.max()) + 1 for each in plans)
-        score = torch.full((len(ROOMS), len(users), width), -torch.inf)
-        _, price = bid_prices(scenario, state, users, torch.ones(len(users), 1))
-        price = price + sum(scenario.priorities) / len(scenario.priorities) / scenario.deadline_s
-        for number, each in enumerate(plans):
-            now = earned[number] / scenario.price - price[each.row, 0] * left[number].sum(-1)
-            score[number, each.row, each.place] = now
-        liked = score.transpose(0, 1).flatten(1).topk(BEST, -1)
-        number, place = liked.indices // width, liked.indices % width
-        total = torch.full_like(liked.values, -torch.inf)
-        chosen = [
-            torch.zeros(*liked.indices.shape, field.shape[-1], dtype=field.dtype) for field in plans[0].allocation
-        ]
-        tasks = [self._future(len(users)) for _ in range(self.slots)]
-        for rank, which in product(range(BEST), range(len(ROOMS))):
-            rows = ((number[:, rank] == which) & liked.values[:, rank].isfinite()).nonzero().squeeze(-1)
-            if not len(rows):
-                continue
-            each = plans[which]
-            index = (each.place == 0).nonzero().squeeze(-1)[rows] + place[rows, rank]
-            total[rows, rank] = earned[which][index] + self._ahead(state, rows, left[which][index], tasks)
-            for kept, field in zip(chosen, each.allocation, strict=True):
-                kept[rows, rank] = field[index]
-        best = total.argmax(-1)
-        return Allocation(*(field[torch.arange(len(best)), best] for field in chosen))
+        scenario, regions = self.scenario, len(state.n_vms)
+        users = likely_users(state, DECODER.forecast_weight)
+        # Every region once per room, one after the other.
+        each = map_state(lambda x: x.repeat_interleave(len(ROOMS), 0), state)
+        room = torch.tensor(ROOMS).repeat(regions).unsqueeze(-1)
+        hertz_s, vm_s = bid_prices(scenario, each, users.repeat_interleave(len(ROOMS)), room)
+        worth = each.tasks.priority - vm_s * execution_work(scenario, each.tasks)
+        plans = packings(scenario, each, worth, worth - hertz_s * bandwidth_work(scenario, each.tasks), stride=2)
+        region = plans.row // len(ROOMS)
+        after = serve(scenario, map_state(itemgetter(region), state), plans.allocation)
+        earned = after.revenue.sum(-1) / scenario.price
+        score = earned - backlog_price(scenario, state, users)[region] * after.backlog_s.sum(-1)
+        count = region.bincount()
+        first = count.cumsum(0) - count
+        scores = torch.full((regions, int(count.max())), -torch.inf)
+        scores[region, torch.arange(len(region)) - first[region]] = score
+        liked = scores.topk(min(BEST, scores.shape[-1]), -1)
+        plan = torch.where(liked.values.isfinite(), first.unsqueeze(-1) + liked.indices, first.unsqueeze(-1))
+        best = plan.gather(-1, (earned[plan] + self._ahead(state, after.backlog_s[plan])).argmax(-1, keepdim=True))
+        return Allocation(*(field[best.squeeze(-1)] for field in plans.allocation))
 
-    def _plans(self, state: RegionState, users: torch.Tensor, room: float) -> Plans:
-        hertz_s, vm_s = bid_prices(self.scenario, state, users, torch.full((len(users), 1), room))
-        worth = state.tasks.priority - vm_s * execution_work(self.scenario, state.tasks)
-        return packings(self.scenario, state, worth, worth - hertz_s * bandwidth_work(self.scenario, state.tasks), 2)
-
-    def _served(self, state: RegionState, plans: Plans) -> tuple[torch.Tensor, torch.Tensor]:
-        after = serve(self.scenario, map_state(lambda x: x[plans.row], state), plans.allocation)
-        return after.revenue.sum(-1), after.backlog_s
-
-    def _future(self, regions: int) -> torch.Tensor:
-        """Whose tasks of the pool come next, (regions, futures)."""
-        return torch.randint(len(self.pool.present), (regions, self.futures), generator=self.draw)
-
-    def _ahead(
-        self, state: RegionState, rows: torch.Tensor, backlog_s: torch.Tensor, tasks: list[torch.Tensor]
-    ) -> torch.Tensor:
-        """Mean revenue of the slots to come, less the price of what they leave."""
-        repeated = map_state(lambda x: x[rows].repeat_interleave(self.futures, 0), state)
-        backlog_s, total = backlog_s.repeat_interleave(self.futures, 0), torch.zeros(len(rows) * self.futures)
-        for drawn in tasks:
-            which = drawn[rows].flatten()
-            now = repeated._replace(tasks=type(self.pool)(*(x[which] for x in self.pool)), backlog_s=backlog_s)
+    def _ahead(self, state: RegionState, backlog_s: torch.Tensor) -> torch.Tensor:
+        """Mean priority earned after every plan's backlog (regions, plans, VMs), less the price of what is left."""
+        regions, plans = backlog_s.shape[:2]
+        now = map_state(lambda x: x.repeat_interleave(plans * self.futures, 0), state)
+        now = now._replace(backlog_s=backlog_s.flatten(0, 1).repeat_interleave(self.futures, 0))
+        total = torch.zeros(len(now.n_vms))
+        for _ in range(self.slots):
+            drawn = torch.randint(len(self.pool.present), (regions, 1, self.futures), generator=self.draw)
+            which = drawn.expand(-1, plans, -1).flatten()  # the same for all plans of a region
+            now = now._replace(tasks=Tasks(*(x[which] for x in self.pool)))
             after = serve(self.scenario, now, untrained(self.scenario, now))
-            total, backlog_s = total + after.revenue.sum(-1), after.backlog_s
-        _, price = bid_prices(self.scenario, now, now.expected_users, torch.ones(len(total), 1))
-        total = total - self.scenario.price * price.squeeze(-1) * backlog_s.sum(-1)
-        return total.view(len(rows), self.futures).mean(-1)
+            total, now = total + after.revenue.sum(-1) / self.scenario.price, now._replace(backlog_s=after.backlog_s)
+        total -= backlog_price(self.scenario, now, now.expected_users) * now.backlog_s.sum(-1)
+        return total.view(regions, plans, self.futures).mean(-1)
 
 
 def main() -> None:

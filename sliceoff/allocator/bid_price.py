@@ -15,7 +15,9 @@ _REFUTED = 3.0  # standard deviations
 _LEAST_USERS = 0.1
 _TASKS = 400
 _POINTS = 49  # of the table, per axis
-_ROUNDS = 12  # after which the two prices have settled
+_ROUNDS = 12  # to within 1 % of the optimum where sizes vary; where all tasks are alike, coordinate descent may stall
+_JUST_BELOW = 0.999  # so that tasks worth just their price are wanted: where many are alike, that is most of them
+_JUST_FIT = 1 + 1e-5  # what fits but for rounding
 
 
 def bid_prices(
@@ -27,7 +29,7 @@ def bid_prices(
     nobody knows more; prices of this slot's own tasks would add the luck of their draw.
 
     Args:
-        users: that ask in such a slot.
+        users: that ask in such a slot; fewer than one count as one.
         room: VM time to count on, in slots' time of every VM (1 where queues stay as they are). Of bandwidth there is
             the part of the deadline that uploads last on average.
     """
@@ -39,21 +41,23 @@ def bid_prices(
     place = torch.stack((_squeezed(vm_time), _squeezed(airtime).expand_as(room)), -1)
     table = _table(scenario, device)
     hertz_s, vm_s = grid_sample(table[None], 2 * place[None].to(table) - 1, align_corners=True)[0].to(room)
-    return hertz_s, vm_s
+    return _JUST_BELOW * hertz_s, _JUST_BELOW * vm_s
 
 
 def likely_users(state: RegionState, forecast_weight: float | int) -> Float[Tensor, " batch"]:
     """Users per slot, given those present and those expected: the mean of a gamma posterior.
 
     The forecast F is taken for a gamma prior of shape k, the weight, and the users present, N, for a Poisson count:
-    `F (k + N) / (k + F)`. A forecast further from N than `_REFUTED` standard deviations is moved to there.
+    `F (k + N) / (k + F)`. A forecast further from N than `_REFUTED` standard deviations is moved to there, one above
+    the users that there is room for to that number.
 
     Args:
         forecast_weight: k; a forecast that errs by 20 % deserves 25, one over its square. 0 looks at N alone.
     """
     present = state.tasks.present.sum(-1).to(state.expected_users.dtype)
     far = _REFUTED * present.clamp_min(1).sqrt()
-    forecast = state.expected_users.clamp(present - far, present + far).clamp_min(_LEAST_USERS)
+    most = (present + far).clamp_max(state.tasks.present.shape[-1])
+    forecast = state.expected_users.clamp(present - far, most).clamp_min(_LEAST_USERS)
     return forecast * (forecast_weight + present) / (forecast_weight + forecast)
 
 
@@ -78,18 +82,18 @@ def _table(scenario: Scenario, device: torch.device) -> Float[Tensor, "two airti
     airtime, vm_time = (ratio * work.sum()).repeat_interleave(_POINTS), (ratio * execution_s.sum()).repeat(_POINTS)
     hertz_s = vm_s = torch.zeros_like(vm_time)
     for _ in range(_ROUNDS):
-        hertz_s = marginal_density(priority - vm_s.unsqueeze(-1) * execution_s, work, airtime)
-        vm_s = marginal_density(priority - hertz_s.unsqueeze(-1) * work, execution_s, vm_time)
+        hertz_s = _marginal_density(priority - vm_s.unsqueeze(-1) * execution_s, work, airtime)
+        vm_s = _marginal_density(priority - hertz_s.unsqueeze(-1) * work, execution_s, vm_time)
     return torch.stack((hertz_s, vm_s)).unflatten(-1, (_POINTS, _POINTS))
 
 
-def marginal_density(
+def _marginal_density(
     worth: Float[Tensor, "batch tasks"], size: Float[Tensor, " tasks"], room: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
     """Worth per size of the first task, by falling worth per size, that there is no room for; zero if all fit."""
     ranked, order = torch.where(worth > 0, worth / size, 0).sort(-1, descending=True)
     filled = torch.where(ranked > 0, size[order], 0).cumsum(-1)
-    return torch.where(filled > room.unsqueeze(-1), ranked, 0).amax(-1)
+    return torch.where(filled > room.unsqueeze(-1) * _JUST_FIT, ranked, 0).amax(-1)
 
 
 def _squeezed(ratio: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

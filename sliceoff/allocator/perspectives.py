@@ -19,7 +19,8 @@ class Perspectives:
 
     The need is the bandwidth that uploads the mean traffic's tasks within a deadline, and the VMs that execute them
     within a slot. What is rented is the need times a number between `capacity`'s bounds (evenly in its logarithm), for
-    either resource apart, moved to the nearest offer. What is expected is the traffic times a lognormal error.
+    either resource apart, moved to the nearest offer. What is expected is the traffic times a lognormal error,
+    of median one.
 
     Args:
         mean_users: (periods, regions) users per short slot.

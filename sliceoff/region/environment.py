@@ -36,13 +36,13 @@ class RegionEnvironment:
     Args:
         scenario: the regions' constants.
         mean_users: users per short slot, for each copy or for all, at most `max_users`. Traffic that changes, such as a
-            trace, is set as it comes: `environment.mean_users = ...`.
+            trace, is set as it comes: `environment.mean_users = ...`. Allocators are told to expect as many, unless
+            `environment.expected_users = ...`, set after it, says otherwise.
         n_copies: rows.
         seed: of all draws.
         copy_ids: the copies' identities in the draws, `0..n_copies-1` if not given; a part of a batch repeats the whole
             batch's tasks under its own ids.
         bandwidth_hz, n_vms: what is rented, for each copy or for all; otherwise call `rent` before the first step.
-            Allocators are told to expect `mean_users`, unless `environment.expected_users = ...` says otherwise.
         dtype: of all floating-point tensors.
 
     Raises:
@@ -253,7 +253,16 @@ class RegionEnvironment:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of an environment with as many copies and the same scenario."""
+        """Go on from a `state_dict` of an environment with as many copies and the same scenario.
+
+        Raises:
+            InputError: it has other copies, or was written by another version.
+        """
+        if missing := self.state_dict().keys() - state.keys():
+            raise InputError(
+                f"state_dict of regions lacks {', '.join(sorted(missing))}: another version of SliceOff wrote it; "
+                "start afresh"
+            )
         if state["backlog_s"].shape != self._backlog_s.shape:
             raise InputError(
                 f"state_dict is of {tuple(state['backlog_s'].shape)} copies and VMs, "
@@ -306,14 +315,14 @@ class RegionEnvironment:
 
 
 def typical_tasks(scenario: Scenario, n_tasks: int, device: str | torch.device = "cpu") -> Tasks:
-    """At least `n_tasks` tasks from draws that no run sees, always the same: for what tasks need on the whole.
+    """A sample of tasks from draws that no run sees, always the same: for what tasks need on the whole.
 
     Returns:
-        Tasks of shape (tasks,), all present.
+        Tasks of shape (n_tasks,), all present.
     """
     copies = ceil(n_tasks / scenario.max_users)
     drawn = RegionEnvironment(scenario, 0.0, copies, seed=draws.TYPICAL, device=device).state.tasks
-    return Tasks(*(x.flatten() for x in drawn._replace(present=torch.ones_like(drawn.present))))
+    return Tasks(*(x.flatten()[:n_tasks] for x in drawn._replace(present=torch.ones_like(drawn.present))))
 
 
 def walk(

@@ -37,7 +37,8 @@ def observe(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Obse
 
     `full` adds what (20) forgets and the next slot needs: the users that are expected, each VM's backlog in units of
     the deadline (-1 for a VM that is not rented), and each user's log2(1 + snr). Everything lies in [-1, 1]; a
-    bandwidth above `max_bandwidth_hz`, or a backlog above the deadline, reads as 1.
+    bandwidth above `max_bandwidth_hz`, a backlog above the deadline, or more users expected than there is room for,
+    reads as 1.
     """
     tasks, present = state.tasks, state.tasks.present
     dtype = tasks.data_bits.dtype

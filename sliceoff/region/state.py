@@ -24,7 +24,7 @@ class RegionState(NamedTuple):
     backlog_s: Float[Tensor, "*batch max_vms"]  # seconds until the VM is free
     bandwidth_hz: Float[Tensor, "*batch"]
     n_vms: Int[Tensor, "*batch"]
-    expected_users: Float[Tensor, "*batch"]  # per slot: the forecast, made before any of these tasks was known
+    expected_users: Float[Tensor, "*batch"]  # per slot: the forecast, or the true mean where none is given
 
 
 def map_state(function: Callable[..., Tensor], *states: RegionState) -> RegionState:

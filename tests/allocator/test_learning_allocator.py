@@ -11,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 
 from sliceoff import checkpoint
-from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, Prices, SetNetwork
+from sliceoff.allocator import LearningAllocator, MLPNetwork, Packing, Paper, Perspectives, Prices, SetNetwork
 from sliceoff.errors import InputError
 from sliceoff.region import Equal, Greedy, RegionEnvironment, Scenario, check_allocation, draws, map_state
 from sliceoff.run import configure
@@ -289,6 +289,21 @@ def test_a_region_is_served_alike_whatever_the_batch(network, decoder):
             parts = [allocator.allocate(scenario, some) for some in batches(seen, size)]
             for name, expected in whole._asdict().items():
                 assert torch.equal(torch.cat([getattr(part, name) for part in parts]), expected)
+
+
+def test_forecasts_err_about_the_traffic_as_much_as_asked():
+    def drawn(forecast_error):
+        perspectives = Perspectives(SCENARIO, torch.tensor([[5.0], [8.0]]), [5e6], [2], (0.5, 2.0), forecast_error)
+        return perspectives.draw(4000, torch.Generator().manual_seed(0))[:2]
+
+    traffic, expected = drawn(0.0)
+    assert torch.equal(traffic, expected)
+    traffic, expected = drawn(0.3)
+    error = (expected / traffic).log()
+    assert error.std().item() == pytest.approx(0.3, rel=0.05)
+    assert error.mean().item() == pytest.approx(0, abs=0.02)
+    with pytest.raises(InputError, match=r"allocator\.forecast_error"):
+        drawn(-0.1)
 
 
 def batches(state, size):

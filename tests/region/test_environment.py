@@ -215,6 +215,9 @@ def test_allocators_are_told_the_forecast_and_without_one_the_mean():
     assert (other.mean_users == 25).all()
     region.mean_users = 20.0
     assert (region.state.expected_users == 20).all()
+    older = {name: value for name, value in region.state_dict().items() if name != "expected_users"}
+    with pytest.raises(InputError, match="lacks expected_users: another version"):
+        other.load_state_dict(older)
     for wrong in (-1.0, torch.nan):
         with pytest.raises(InputError, match="expected_users"):
             region.expected_users = wrong
