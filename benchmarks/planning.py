@@ -10,17 +10,15 @@ true mean traffic, as `prices` does here. No training, no trace.
 
 import argparse
 from functools import partial
-from math import ceil
-from operator import itemgetter
-from statistics import fmean
+from math import ceil, log
 
 import torch
 from harness import finish, interval, table
 from prices import Allocate, Regions
 
 from sliceoff.allocator import Prices
-from sliceoff.allocator.bid_price import bid_prices, likely_users
-from sliceoff.allocator.decoder import packings
+from sliceoff.allocator.bid_price import bid_prices
+from sliceoff.allocator.decoder import backlog_price
 from sliceoff.region import (
     Allocation,
     Greedy,
@@ -28,8 +26,6 @@ from sliceoff.region import (
     RegionState,
     Scenario,
     Tasks,
-    bandwidth_work,
-    execution_work,
     map_state,
     serve,
     upper_bound,
@@ -40,18 +36,7 @@ LOADS = {"matched": (2.0, 1.0), "over": (2.0, 0.6), "far over": (3.0, 0.4), "rad
 COPIES, SEEDS = 4, 5
 ROOMS = (1.15, 1.25, 1.6)
 BEST = 10  # packings that are played through
-DECODER = Prices()
-
-
-def untrained(scenario: Scenario, state: RegionState) -> Allocation:
-    """`Prices` at action zero."""
-    return DECODER(scenario, state, state.bandwidth_hz.new_zeros(len(state.n_vms), 1, 2))
-
-
-def backlog_price(scenario: Scenario, state: RegionState, users: torch.Tensor) -> torch.Tensor:
-    """What `Prices` charges at action zero for a second left in the queues, (regions,)."""
-    _, price = bid_prices(scenario, state, users, torch.ones(len(users), 1))
-    return price.squeeze(-1) + fmean(scenario.priorities) / scenario.deadline_s
+DECODER, SEARCH = Prices(), Prices(stride=2)
 
 
 class Planner:
@@ -65,25 +50,20 @@ class Planner:
 
     def allocate(self, state: RegionState) -> Allocation:
         """The packing that earns most in this slot and the futures together."""
-        scenario, regions = self.scenario, len(state.n_vms)
-        users = likely_users(state, DECODER.forecast_weight)
+        regions = len(state.n_vms)
         # Every region once per room, one after the other.
         each = map_state(lambda x: x.repeat_interleave(len(ROOMS), 0), state)
-        room = torch.tensor(ROOMS).repeat(regions).unsqueeze(-1)
-        hertz_s, vm_s = bid_prices(scenario, each, users.repeat_interleave(len(ROOMS)), room)
-        worth = each.tasks.priority - vm_s * execution_work(scenario, each.tasks)
-        plans = packings(scenario, each, worth, worth - hertz_s * bandwidth_work(scenario, each.tasks), stride=2)
-        region = plans.row // len(ROOMS)
-        after = serve(scenario, map_state(itemgetter(region), state), plans.allocation)
-        earned = after.revenue.sum(-1) / scenario.price
-        score = earned - backlog_price(scenario, state, users)[region] * after.backlog_s.sum(-1)
-        count = region.bincount()
-        first = count.cumsum(0) - count
-        scores = torch.full((regions, int(count.max())), -torch.inf)
-        scores[region, torch.arange(len(region)) - first[region]] = score
+        execution = -(torch.tensor(ROOMS) / SEARCH.room).log() / log(SEARCH.room_range)
+        action = torch.stack((execution, torch.zeros_like(execution)), -1).repeat(regions, 1).unsqueeze(1)
+        plans, after, score = SEARCH.weighed(self.scenario, each, action)
+        scores = plans.by_region(score)
+        width = scores.shape[-1]
+        scores = scores.view(regions, -1)
         liked = scores.topk(min(BEST, scores.shape[-1]), -1)
-        plan = torch.where(liked.values.isfinite(), first.unsqueeze(-1) + liked.indices, first.unsqueeze(-1))
-        best = plan.gather(-1, (earned[plan] + self._ahead(state, after.backlog_s[plan])).argmax(-1, keepdim=True))
+        row = torch.arange(regions).unsqueeze(-1) * len(ROOMS) + liked.indices // width
+        plan = torch.where(liked.values.isfinite(), plans.first[row] + liked.indices % width, plans.first[row[:, :1]])
+        earned = after.revenue[plan].sum(-1) / self.scenario.price
+        best = plan.gather(-1, (earned + self._ahead(state, after.backlog_s[plan])).argmax(-1, keepdim=True))
         return Allocation(*(field[best.squeeze(-1)] for field in plans.allocation))
 
     def _ahead(self, state: RegionState, backlog_s: torch.Tensor) -> torch.Tensor:
@@ -96,9 +76,10 @@ class Planner:
             drawn = torch.randint(len(self.pool.present), (regions, 1, self.futures), generator=self.draw)
             which = drawn.expand(-1, plans, -1).flatten()  # the same for all plans of a region
             now = now._replace(tasks=Tasks(*(x[which] for x in self.pool)))
-            after = serve(self.scenario, now, untrained(self.scenario, now))
+            after = serve(self.scenario, now, DECODER.at_rest(self.scenario, now))
             total, now = total + after.revenue.sum(-1) / self.scenario.price, now._replace(backlog_s=after.backlog_s)
-        total -= backlog_price(self.scenario, now, now.expected_users) * now.backlog_s.sum(-1)
+        _, vm_s = bid_prices(self.scenario, now, now.expected_users, torch.ones(len(total), 1))
+        total -= backlog_price(self.scenario, vm_s.squeeze(-1)) * now.backlog_s.sum(-1)
         return total.view(regions, plans, self.futures).mean(-1)
 
 
@@ -111,7 +92,7 @@ def main() -> None:
     torch.set_num_threads(1)
     scenario = Scenario(short_slot_s=options.slot)
     planner = Planner(scenario, options.users, options.futures)
-    sides: dict[str, Allocate] = {"prices": partial(untrained, scenario), "planner": planner.allocate}
+    sides: dict[str, Allocate] = {"prices": partial(DECODER.at_rest, scenario), "planner": planner.allocate}
     above: dict[str, list[torch.Tensor]] = {name: [] for name in (*sides, "bound")}
     for seed in range(SEEDS):
         regions = Regions(scenario, options.users, list(LOADS.values()), COPIES, seed)

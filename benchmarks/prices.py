@@ -10,6 +10,7 @@ best constant of every kind of region would earn the row `best of these`, a litt
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import torch
@@ -31,7 +32,7 @@ from sliceoff.region import (
 BANDWIDTHS, VMS = (1.0, 1.4, 2.0, 4.0), (0.4, 0.6, 0.8, 1.0, 1.3)
 KINDS = list(product(BANDWIDTHS, VMS))
 ROOMS = (1.0, 1.1, 1.2, 1.35, 1.5, 2.0)
-COPIES, SLOTS, STRIDE = 6, 60, 3
+COPIES, SLOTS = 6, 60
 SCARCE = (2.0, 0.6)
 GAMMAS, AHEAD = (0.9, 0.95, 0.99, 1.0), 20
 Allocate = Callable[[RegionState], Allocation]
@@ -69,17 +70,13 @@ class Regions:
         return values.view(-1, self.copies).sum(-1)
 
 
-def at_zero(scenario: Scenario, room: float) -> Allocate:
-    """`Prices` at action zero, with the room given."""
-    decoder = Prices(stride=STRIDE, room=room)
-    return lambda state: decoder(scenario, state, torch.zeros(len(state.n_vms), 1, 2))
-
-
 def headroom(scenario: Scenario, users: float) -> dict[str, float]:
     """Constant rooms and the bound over greedy."""
     regions = Regions(scenario, users, KINDS, COPIES)
     states, greedy = regions.states(lambda state: Greedy().allocate(scenario, state))
-    above = {f"room {room}": regions.states(at_zero(scenario, room))[1] / greedy - 1 for room in ROOMS}
+    above = {
+        f"room {room}": regions.states(partial(Prices(room=room).at_rest, scenario))[1] / greedy - 1 for room in ROOMS
+    }
     above["best of these"] = torch.stack(list(above.values())).amax(0)
     above["bound"] = regions.by_kind(upper_bound(scenario, states)) / greedy - 1
     table(

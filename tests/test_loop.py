@@ -118,17 +118,18 @@ def test_nothing_but_the_oracle_depends_on_the_future(windows):
 
 
 def test_the_allocator_is_told_the_forecast_of_the_traffic_and_nothing_else(windows):
+    told = []
+
     class Spy(Greedy):
         serves_ahead = False
-        told: list = []  # noqa: RUF012
 
         def allocate(self, scenario, state):
-            self.told.append(state.expected_users)
+            told.append(state.expected_users)
             return super().allocate(scenario, state)
 
     table = run(windows, Cheapest(**RULE), Spy(), periods=2)
     forecast = torch.from_numpy(table["users_forecast"].to_numpy()).view(2, 1, 4).expand(2, 6, 4)
-    torch.testing.assert_close(torch.stack(Spy.told).view(2, 6, 4), forecast.float())
+    torch.testing.assert_close(torch.stack(told).view(2, 6, 4), forecast.float())
     assert not table["users"].equals(table["users_forecast"])
 
 

@@ -16,6 +16,7 @@ from sliceoff.allocator.bid_price import bid_prices, likely_users
 from sliceoff.checks import at_least, count, not_negative, positive
 from sliceoff.region import (
     Allocation,
+    Outcome,
     RegionState,
     Scenario,
     allocation_of,
@@ -43,6 +44,11 @@ class Decoder(nn.Module):
     ) -> Allocation:
         """Decode."""
         raise NotImplementedError
+
+    def at_rest(self, scenario: Scenario, state: RegionState) -> Allocation:
+        """What action zero stands for."""
+        shape = self.action_shape(state.tasks.present.shape[-1])
+        return self(scenario, state, state.bandwidth_hz.new_zeros(len(state.n_vms), *shape))
 
 
 class Paper(Decoder):
@@ -139,6 +145,16 @@ class Prices(Decoder):
 
     def forward(self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch one actions"]) -> Allocation:
         """Decode."""
+        plans, _, score = self.weighed(scenario, state, action)
+        return plans.best(score)
+
+    def weighed(
+        self, scenario: Scenario, state: RegionState, action: Float[Tensor, "batch one actions"]
+    ) -> tuple["Plans", Outcome, Float[Tensor, " plans"]]:
+        """All packings, what serving each would do, and what it earns less the price of the backlog it leaves.
+
+        The last in units of priority.
+        """
         execution, waiting = action.detach().squeeze(-2).unbind(-1)
         room = self.room * (-log(self.room_range) * execution).exp()
         users = likely_users(state, self.forecast_weight)
@@ -148,8 +164,13 @@ class Prices(Decoder):
         plans = packings(scenario, state, worth, rank, self.stride)
         after = serve(scenario, map_state(itemgetter(plans.row), state), plans.allocation)
         earned = after.revenue.sum(-1) / max(scenario.price, _LEAST_PRICE)
-        left = (1 + waiting) * (vm_s[:, 1] + mean(scenario.priorities) / scenario.deadline_s)
-        return plans.best(earned - left[plans.row] * after.backlog_s.sum(-1))
+        left = (1 + waiting) * backlog_price(scenario, vm_s[:, 1])
+        return plans, after, earned - left[plans.row] * after.backlog_s.sum(-1)
+
+
+def backlog_price(scenario: Scenario, vm_s: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Priority that a second left in a queue costs: its VM time, and a mean priority per deadline for those delayed."""
+    return vm_s + mean(scenario.priorities) / scenario.deadline_s
 
 
 def mean(values: Sequence[float]) -> float:
@@ -172,12 +193,20 @@ class Plans(NamedTuple):
     row: Int[Tensor, " plans"]  # the region that each is for, rising
     place: Int[Tensor, " plans"]  # among the region's plans
 
+    @property
+    def first(self) -> Int[Tensor, " batch"]:
+        """Where every region's plans begin."""
+        return (self.place == 0).nonzero().squeeze(-1)
+
+    def by_region(self, score: Float[Tensor, " plans"]) -> Float[Tensor, "batch places"]:
+        """The scores, minus infinity where a region has no more plans."""
+        scores = score.new_full((len(self.first), 1 + max(self.place.tolist(), default=0)), -torch.inf)
+        scores[self.row, self.place] = score
+        return scores
+
     def best(self, score: Float[Tensor, " plans"]) -> Allocation:
         """Every region's plan of the highest score, the first of equals; (batch, users)."""
-        first = (self.place == 0).nonzero().squeeze(-1)
-        scores = score.new_full((len(first), 1 + max(self.place.tolist(), default=0)), -torch.inf)
-        scores[self.row, self.place] = score
-        best = first + scores.argmax(-1)
+        best = self.first + self.by_region(score).argmax(-1)
         return Allocation(*(x[best] for x in self.allocation))
 
 

@@ -4,10 +4,8 @@ import mip
 import pytest
 import torch
 
-from sliceoff.allocator import Prices
 from sliceoff.allocator.bid_price import bid_prices, likely_users
 from sliceoff.region import (
-    Greedy,
     RegionEnvironment,
     RegionState,
     Scenario,
@@ -124,34 +122,6 @@ def test_prices_are_the_same_in_double_precision():
     ):
         assert same.dtype == torch.float64
         torch.testing.assert_close(same.float(), single)
-
-
-@pytest.mark.parametrize(("priorities", "users", "n_vms"), [((1,), 30, 1), ((1, 2), 20, 1), ((1, 2, 3), 40, 2)])
-def test_tasks_that_are_all_alike_are_served_as_well_as_greedy_does(priorities, users, n_vms):
-    """At the dual price the marginal tasks, here nearly all, are worth exactly nothing."""
-    scenario = Scenario(data_bits=(1e6, 1e6), cycles_per_bit=(300, 300), priorities=priorities)
-    earned = {}
-    for name, allocate in (("greedy", Greedy().allocate), ("prices", untrained)):
-        environment = RegionEnvironment(scenario, users, 8, seed=1, bandwidth_hz=40e6, n_vms=n_vms)
-        states = (environment.step(allocate(scenario, environment.state)) for _ in range(12))
-        earned[name] = sum(float(outcome.revenue.sum()) for _, outcome in states)
-    assert earned["prices"] >= 0.99 * earned["greedy"] > 0
-
-
-@pytest.mark.parametrize("max_users", [1, 3, 10])
-def test_a_crowd_that_finds_no_room_is_not_counted_on(max_users):
-    scenario = Scenario(max_users=max_users)
-    earned = {}
-    for name, allocate in (("greedy", Greedy().allocate), ("prices", untrained)):
-        environment = RegionEnvironment(scenario, 1.0, 16, seed=1, bandwidth_hz=20e6, n_vms=1)
-        environment.mean_users = 3.0 * max_users
-        states = (environment.step(allocate(scenario, environment.state)) for _ in range(12))
-        earned[name] = sum(float(outcome.revenue.sum()) for _, outcome in states)
-    assert earned["prices"] >= 0.99 * earned["greedy"] > 0
-
-
-def untrained(scenario, state):
-    return Prices()(scenario, state, torch.zeros(len(state.n_vms), 1, 2))
 
 
 def test_typical_tasks_are_always_the_same_and_no_runs():

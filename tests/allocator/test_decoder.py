@@ -1,5 +1,6 @@
 """C4 and C5 for whatever a network may say, Eq. 21 by hand, and what the packing is good for."""
 
+from functools import partial
 from operator import itemgetter
 
 import pytest
@@ -108,8 +109,9 @@ def test_placement_needs_the_least_bandwidth_of_all_orders_of_two():
     assert totals[first] < totals[1 - first]
 
 
-def revenue(scenario, allocate, bandwidth_hz, n_vms, slots=15):
-    environment = RegionEnvironment(scenario, 20.0, n_copies=24, seed=5, bandwidth_hz=bandwidth_hz, n_vms=n_vms)
+def revenue(scenario, allocate, bandwidth_hz, n_vms, users=20.0, slots=15):
+    environment = RegionEnvironment(scenario, 0.0, n_copies=24, seed=5, bandwidth_hz=bandwidth_hz, n_vms=n_vms)
+    environment.mean_users = users
     state, earned = environment.reset(), 0.0
     for _ in range(slots):
         state, outcome = environment.step(allocate(state))
@@ -121,10 +123,24 @@ def revenue(scenario, allocate, bandwidth_hz, n_vms, slots=15):
 @pytest.mark.parametrize("decoder", [Packing(stride=1), Prices(stride=1)])
 def test_action_zero_beats_greedy(decoder, bandwidth_hz, n_vms):
     scenario = Scenario()
-    action = torch.zeros(24, *decoder.action_shape(50))
-    packed = revenue(scenario, lambda s: decoder(scenario, s, action), bandwidth_hz, n_vms)
-    greedy = revenue(scenario, lambda s: Greedy().allocate(scenario, s), bandwidth_hz, n_vms)
+    packed = revenue(scenario, partial(decoder.at_rest, scenario), bandwidth_hz, n_vms)
+    greedy = revenue(scenario, partial(Greedy().allocate, scenario), bandwidth_hz, n_vms)
     assert packed > 1.005 * greedy
+
+
+@pytest.mark.parametrize(("priorities", "users", "n_vms"), [((1,), 30, 1), ((1, 2), 20, 1), ((1, 2, 3), 40, 2)])
+def test_tasks_that_are_all_alike_are_served_as_well_as_greedy_does(priorities, users, n_vms):
+    """At the dual price the marginal tasks, here nearly all, are worth exactly nothing."""
+    scenario = Scenario(data_bits=(1e6, 1e6), cycles_per_bit=(300, 300), priorities=priorities)
+    priced = revenue(scenario, partial(Prices().at_rest, scenario), 40e6, n_vms, users)
+    assert priced >= 0.99 * revenue(scenario, partial(Greedy().allocate, scenario), 40e6, n_vms, users) > 0
+
+
+@pytest.mark.parametrize("max_users", [1, 3, 10])
+def test_a_crowd_that_finds_no_room_is_not_counted_on(max_users):
+    scenario, users = Scenario(max_users=max_users), 3.0 * max_users
+    priced = revenue(scenario, partial(Prices().at_rest, scenario), 20e6, 1, users)
+    assert priced >= 0.99 * revenue(scenario, partial(Greedy().allocate, scenario), 20e6, 1, users) > 0
 
 
 def test_worthless_tasks_are_left_out_and_worthier_ones_come_first():
