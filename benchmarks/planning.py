@@ -5,10 +5,12 @@
 Every slot, the planner takes the packings of three prices that `prices` likes best, plays each through a deadline ahead
 in `--futures` futures with tasks drawn anew (the same for all of a slot's packings) and `prices` as its policy, and
 keeps the packing that earns most on average: one step of policy improvement, some hundred times as dear. It knows the
-true mean traffic, as `prices` does here. No training, no trace.
+true mean traffic, as `prices` does here. `that knows the tasks` plays the one future that comes: what is lost by not
+knowing it, as far as this planner can tell. No training, no trace.
 """
 
 import argparse
+from collections import defaultdict
 from functools import partial
 from math import ceil, log
 
@@ -39,14 +41,42 @@ BEST = 10  # packings that are played through
 DECODER, SEARCH = Prices(), Prices(stride=2)
 
 
+class Drawn:
+    """Futures that are drawn anew every time."""
+
+    def __init__(self, scenario: Scenario, users: float, futures: int):
+        self.futures = futures
+        self.pool = RegionEnvironment(scenario, users, 4096, seed=99).state.tasks
+        self.draw = torch.Generator().manual_seed(0)
+
+    def __call__(self, regions: int, plans: int, ahead: int) -> Tasks:
+        """Tasks (regions * plans * futures, users) so many slots ahead, the same for all plans of a region."""
+        drawn = torch.randint(len(self.pool.present), (regions, 1, self.futures), generator=self.draw)
+        which = drawn.expand(-1, plans, -1).flatten()
+        return Tasks(*(x[which] for x in self.pool))
+
+
+class Known:
+    """The one future that comes; asked slot by slot, in order, from the first on."""
+
+    futures = 1
+
+    def __init__(self, states: list[RegionState]):
+        self.tasks = [state.tasks for state in states]
+
+    def __call__(self, regions: int, plans: int, ahead: int) -> Tasks:
+        """Tasks (regions * plans, users) so many slots ahead."""
+        if ahead == 1:
+            self.tasks = self.tasks[1:] + self.tasks[:1]  # what follows the last slot earns nothing any more
+        return Tasks(*(x.repeat_interleave(plans, 0) for x in self.tasks[ahead - 1]))
+
+
 class Planner:
     """Plays the best packings through futures of a deadline's length."""
 
-    def __init__(self, scenario: Scenario, users: float, futures: int):
+    def __init__(self, scenario: Scenario, futures: Drawn | Known):
         self.scenario, self.futures = scenario, futures
         self.slots = ceil(scenario.deadline_s / scenario.short_slot_s)
-        self.pool = RegionEnvironment(scenario, users, 4096, seed=99).state.tasks
-        self.draw = torch.Generator().manual_seed(0)
 
     def allocate(self, state: RegionState) -> Allocation:
         """The packing that earns most in this slot and the futures together."""
@@ -69,18 +99,17 @@ class Planner:
     def _ahead(self, state: RegionState, backlog_s: torch.Tensor) -> torch.Tensor:
         """Mean priority earned after every plan's backlog (regions, plans, VMs), less the price of what is left."""
         regions, plans = backlog_s.shape[:2]
-        now = map_state(lambda x: x.repeat_interleave(plans * self.futures, 0), state)
-        now = now._replace(backlog_s=backlog_s.flatten(0, 1).repeat_interleave(self.futures, 0))
+        count = self.futures.futures
+        now = map_state(lambda x: x.repeat_interleave(plans * count, 0), state)
+        now = now._replace(backlog_s=backlog_s.flatten(0, 1).repeat_interleave(count, 0))
         total = torch.zeros(len(now.n_vms))
-        for _ in range(self.slots):
-            drawn = torch.randint(len(self.pool.present), (regions, 1, self.futures), generator=self.draw)
-            which = drawn.expand(-1, plans, -1).flatten()  # the same for all plans of a region
-            now = now._replace(tasks=Tasks(*(x[which] for x in self.pool)))
+        for ahead in range(1, self.slots + 1):
+            now = now._replace(tasks=self.futures(regions, plans, ahead))
             after = serve(self.scenario, now, DECODER.at_rest(self.scenario, now))
             total, now = total + after.revenue.sum(-1) / self.scenario.price, now._replace(backlog_s=after.backlog_s)
         _, vm_s = bid_prices(self.scenario, now, now.expected_users, torch.ones(len(total), 1))
         total -= backlog_price(self.scenario, vm_s.squeeze(-1)) * now.backlog_s.sum(-1)
-        return total.view(regions, plans, self.futures).mean(-1)
+        return total.view(regions, plans, count).mean(-1)
 
 
 def main() -> None:
@@ -91,12 +120,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     scenario = Scenario(short_slot_s=options.slot)
-    planner = Planner(scenario, options.users, options.futures)
-    sides: dict[str, Allocate] = {"prices": partial(DECODER.at_rest, scenario), "planner": planner.allocate}
-    above: dict[str, list[torch.Tensor]] = {name: [] for name in (*sides, "bound")}
+    drawn = Drawn(scenario, options.users, options.futures)
+    above: dict[str, list[torch.Tensor]] = defaultdict(list)
     for seed in range(SEEDS):
         regions = Regions(scenario, options.users, list(LOADS.values()), COPIES, seed)
         states, greedy = regions.states(partial(Greedy().allocate, scenario))
+        sides: dict[str, Allocate] = {
+            "prices": partial(DECODER.at_rest, scenario),
+            "planner": Planner(scenario, drawn).allocate,
+            "planner that knows the tasks": Planner(scenario, Known(states)).allocate,
+        }
         for name, allocate in sides.items():
             above[name].append(100 * (regions.states(allocate)[1] / greedy - 1))
         above["bound"].append(100 * (regions.by_kind(upper_bound(scenario, states)) / greedy - 1))

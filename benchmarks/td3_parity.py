@@ -17,8 +17,7 @@ import logging
 import pstats
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -166,14 +165,9 @@ def our_return(name: str, seed: int) -> float:
     return mean_return(task, ours.act)
 
 
-@contextmanager
-def bf16_matmuls() -> Iterator[None]:
-    """Products of matrices in bfloat16, sums in single precision, where the CPU can."""
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision("highest")
+def bf16() -> torch.autocast:
+    """What `trainer.allocator.precision=bf16-mixed` trains in."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
 
 
 def their_return(name: str, seed: int) -> float:
@@ -196,7 +190,7 @@ def kept(train: Callable[[str, int], float], side: str, name: str, seed: int) ->
 
 def compare_returns(name: str, seeds: int) -> dict[str, float]:
     """Train both on every seed."""
-    sides = {"ours": our_return, "ours, bf16": bf16_matmuls()(our_return), "sb3": their_return}
+    sides = {"ours": our_return, "ours, bf16": bf16()(our_return), "sb3": their_return}
     intervals = {
         side: interval([kept(train, side, name, seed) for seed in range(seeds)]) for side, train in sides.items()
     }
@@ -216,9 +210,10 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
 
     The sides take turns of half a second or so, so that other load on the machine hits them alike.
     """
-    tasks = [gymnasium.make("Pendulum-v1") for _ in range(4)]
-    ours, model = Ours(tasks[0], 0, SPEED_HIDDEN, 256), theirs(tasks[1], 0, SPEED_HIDDEN, 256)
-    bf16 = Ours(tasks[3], 0, SPEED_HIDDEN, 256)
+    tasks = [gymnasium.make("Pendulum-v1") for _ in range(5)]
+    ours, halved, compiled = (Ours(tasks[0], 0, SPEED_HIDDEN, 256) for _ in range(3))
+    compiled.agents.compile(options={"cpp_wrapper": True})
+    model = theirs(tasks[1], 0, SPEED_HIDDEN, 256)
     plain = PlainTD3(
         tasks[2],
         0,
@@ -233,7 +228,8 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     )
     turns: dict[str, Callable[[int], object]] = {
         "ours": lambda steps: ours.train(tasks[0], steps, 1),
-        "ours, bf16": lambda steps: bf16_matmuls()(bf16.train)(tasks[3], steps, 1),
+        "ours, bf16": lambda steps: bf16()(halved.train)(tasks[3], steps, 1),
+        "ours, bf16, compiled": lambda steps: bf16()(compiled.train)(tasks[4], steps, 1),
         "plain": lambda steps: plain.train(tasks[2], steps, 1),
         "sb3": lambda steps: model.learn(steps, reset_num_timesteps=False),
     }
@@ -251,9 +247,8 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         f"{side}_update_only": repeated(learn)
         for side, learn in (("ours", ours.learn), ("plain", plain.learn), ("sb3", lambda: model.train(1, 256)))
     }
-    alone = products(tasks[0], SPEED_HIDDEN, 256)
-    rate["matrix products only"] = 2 * repeated(alone)
-    rate["matrix products only, bf16"] = 2 * bf16_matmuls()(repeated)(alone)
+    for name, dtype in (("", torch.float32), (", bf16", torch.bfloat16)):
+        rate[f"matrix products only{name}"] = 2 * repeated(products(tasks[0], SPEED_HIDDEN, 256, dtype))
     sampling = rate["ours"] / repeated(lambda: ours.ring.sample(256, ours.generator))
     table(
         f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
@@ -264,21 +259,20 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         "speed_ratio_to_sb3": rate["ours"] / rate["sb3"],
         "speed_ratio_to_plain": rate["ours"] / rate["plain"],
         "speed_ratio_to_sb3_bf16": rate["ours, bf16"] / rate["sb3"],
+        "speed_ratio_to_sb3_bf16_compiled": rate["ours, bf16, compiled"] / rate["sb3"],
         "share_of_time_sampling": sampling,
         "share_of_time_updating": rate["ours"] / rate["ours_update_only"],
     }
 
 
-def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int) -> Callable[[], None]:
+def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int, dtype: torch.dtype) -> Callable[[], None]:
     """The matrix products of one TD3 update and nothing else, on average over updates with and without the actor."""
     n_inputs, n_actions = task.observation_space.shape[0], task.action_space.shape[0]
 
     def layers(members: int, *sizes: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Input, weight and gradient of the output, layer by layer."""
-        return [
-            (torch.randn(members, batch_size, a), torch.randn(members, a, b), torch.randn(members, batch_size, b))
-            for a, b in pairwise(sizes)
-        ]
+        shapes = [((batch_size, a), (a, b), (batch_size, b)) for a, b in pairwise(sizes)]
+        return [tuple(torch.randn(members, *shape, dtype=dtype) for shape in layer) for layer in shapes]
 
     actor = layers(1, n_inputs, *hidden, n_actions)
     critic = layers(1, n_inputs + n_actions, *hidden, 1)

@@ -1,15 +1,15 @@
-"""`torch.compile` for a predictor's network, while it is trained."""
+"""`torch.compile` for a module, while it is trained."""
 
 from typing import Any
 
 import lightning.pytorch as pl
-from torch import nn
 
 
 class Compile(pl.Callback):
-    """Compile `network` before training starts; checkpoints are as without.
+    """Let the module compile what training computes (its `compile`) before that starts; checkpoints are as without.
 
-    Pays for long trainings only: compiling takes about a minute (`benchmarks/train_predictor.py`).
+    Pays for long trainings only: compiling takes 10 to 60 seconds (`benchmarks/train_predictor.py`,
+    `benchmarks/td3_parity.py`).
 
     Args:
         options: of `torch.compile`, such as `backend`.
@@ -20,6 +20,4 @@ class Compile(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compile."""
-        network = pl_module.network
-        assert isinstance(network, nn.Module)
-        network.compile(**self._options)
+        pl_module.compile(**self._options)

@@ -368,8 +368,10 @@ def run(cfg: DictConfig) -> RunResult:
     for key, least, most in (("seed", 0, 2**32 - 1), ("threads", 1, 1024)):
         if not isinstance(value := cfg[key], int) or isinstance(value, bool) or not least <= value <= most:
             raise InputError(f"{key}={value!r} must be a whole number from {least} to {most}")
+    matmul_precision = one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
     directory = _directory(cfg)
     torch.set_num_threads(cfg.threads)
+    torch.set_float32_matmul_precision(matmul_precision)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning 2.6 with torch 2.13
     warnings.filterwarnings("ignore", ".*exists and is not empty")  # a resumed run's checkpoints are to be there

@@ -96,6 +96,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["init=resume"], "no unfinished run"),
         (["seed=-1"], "seed=-1"),
         (["threads=0"], "threads=0"),
+        (["matmul_precision=low"], "not one of highest, high, medium"),
         (["predictor.learning_rate=-1"], "learning_rate"),
         (["region.deadline_s=0"], "deadline_s"),
         (["region.noise_dbm=1e9"], "region.noise_dbm"),
@@ -264,3 +265,10 @@ def test_what_was_simulated_with_a_predictor_fitted_less_is_not_kept(cli, tmp_pa
     assert fresh.code == 0, fresh.err
     apart = json.loads((Path(fresh.out.strip().splitlines()[-1]) / "summary.json").read_text())["forecast/mae_users"]
     assert before != after == apart
+
+
+def test_products_are_as_precise_as_the_run_says(cli):
+    for precision in ("medium", "highest"):  # the last is what other tests expect
+        ended = cli("job=fit_predictor", "predictor=last_value", f"matmul_precision={precision}")
+        assert ended.code == 0, ended.err
+        assert torch.get_float32_matmul_precision() == precision

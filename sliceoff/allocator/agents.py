@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
 Policy = Literal["hybrid", "current", "peer"]
+Gradients = tuple[Tensor, ...]
 
 
 class Agents(nn.Module):
@@ -76,6 +77,16 @@ class Agents(nn.Module):
         self.register_buffer("xi_spread", torch.zeros(n_agents))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """`torch.compile` what an update computes: loss, gradients and what is logged, in one graph for each of the two.
+
+        Args:
+            args, options: as for `torch.compile`.
+        """
+        torch._dynamo.config.trace_autograd_ops = True  # else `torch.autograd.grad` cuts the graphs in two
+        for update in ("critic_gradients", "actor_gradients"):
+            setattr(self, update, torch.compile(getattr(self, update), *args, **options))
+
     def act(self, observation: Observation, policy: Policy = "hybrid") -> Float[Tensor, "batch rows actions"]:
         """The deployed policy's action, without noise or gradient; `observation` has one row per region.
 
@@ -112,6 +123,26 @@ class Agents(nn.Module):
         Returns:
             Numbers to log, detached.
         """
+        gradients, logged = self.critic_gradients(batch, noise)
+        _descend(self.network.critic, gradients, optimizer)
+        self.updates += 1
+        return logged
+
+    def update_actors(self, batch: Transition, optimizer: Optimizer) -> dict[str, Tensor]:
+        """Algorithm 3, lines 13-16: one step down Eqs. 25 and 26 together, then the soft update of all targets.
+
+        Returns:
+            Numbers to log, detached.
+        """
+        gradients, logged = self.actor_gradients(batch)
+        _descend(self.network.actor, gradients, optimizer)
+        td3.soft_update(self.target.parameters(), self.network.parameters(), self.tau)
+        return logged
+
+    def critic_gradients(
+        self, batch: Transition, noise: Float[Tensor, "agents batch rows actions"]
+    ) -> tuple[Gradients, dict[str, Tensor]]:
+        """Of the critics' loss by their parameters, in order, and numbers to log."""
         with torch.no_grad():
             next_action = td3.smoothed_target_action(
                 self.target.actor(batch.next_observation), noise, self.target_policy_noise, self.target_noise_clip
@@ -120,23 +151,16 @@ class Agents(nn.Module):
             target = td3.clipped_double_q_target(batch.reward, batch.terminated, next_values, self.gamma)
         values = self.network.critic(batch.observation, batch.action, self.n_critics)
         loss = td3.critic_loss(values, target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        self.updates += 1
+        gradients = torch.autograd.grad(loss, list(self.network.critic.parameters()), allow_unused=True)
         values = values.detach()
-        return {
+        return gradients, {
             "critic_loss": loss.detach(),
             "q": values.mean(),
             "twin_gap": (values[0] - values[-1]).abs().mean(),
         }
 
-    def update_actors(self, batch: Transition, optimizer: Optimizer) -> dict[str, Tensor]:
-        """Algorithm 3, lines 13-16: one step down Eqs. 25 and 26 together, then the soft update of all targets.
-
-        Returns:
-            Numbers to log, detached.
-        """
+    def actor_gradients(self, batch: Transition) -> tuple[Gradients, dict[str, Tensor]]:
+        """Of the actors' loss by their parameters, in order, and numbers to log."""
         observation = batch.observation
         action = self.network.actor(observation)
         # xi needs every critic, Eq. 25 only the first.
@@ -146,11 +170,7 @@ class Agents(nn.Module):
         if self.n_agents > 1:
             distilled, told = self._distil(observation, action, distillation.state_value(values))
             loss, logged = loss + self.distillation * distilled, logged | told
-        optimizer.zero_grad()
-        loss.backward(inputs=list(self.network.actor.parameters()))
-        optimizer.step()
-        td3.soft_update(self.target.parameters(), self.network.parameters(), self.tau)
-        return logged
+        return torch.autograd.grad(loss, list(self.network.actor.parameters()), allow_unused=True), logged
 
     def _distil(
         self,
@@ -184,3 +204,9 @@ def acting(observation: Observation, action: Float[Tensor, "*batch rows actions"
     """Which rows of an action count: those of present users, or the region's only one."""
     present = observation.present
     return present if action.shape[-2] == present.shape[-1] else torch.ones_like(present[..., :1])
+
+
+def _descend(network: nn.Module, gradients: Gradients, optimizer: Optimizer) -> None:
+    for weight, gradient in zip(network.parameters(), gradients, strict=True):
+        weight.grad = gradient
+    optimizer.step()

@@ -192,6 +192,10 @@ class LearningAllocator(pl.LightningModule):
 
     # Training
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """`torch.compile` both updates; arguments as for that."""
+        self.agents.compile(*args, **options)
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for all actors, one for all critics."""
         network = self.agents.network

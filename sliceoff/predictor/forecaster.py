@@ -119,6 +119,10 @@ class Forecaster(pl.LightningModule):
         """The point forecast in the trace's own units."""
         return self.forecast(window)[..., self.n_outputs // 2]
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """`torch.compile` the network; arguments as for that."""
+        self.network.compile(*args, **options)
+
     @property
     def backbone(self) -> nn.ModuleList:
         """All of the network but its module called `head`: what `BackboneFinetuning` freezes at first.
