@@ -78,7 +78,7 @@ class Agents(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """`torch.compile` what an update computes: loss, gradients and what is logged, in one graph for each of the two.
+        """`torch.compile` what the two updates compute: loss, gradients and what is logged, in one graph each.
 
         Args:
             args, options: as for `torch.compile`.
