@@ -1,13 +1,15 @@
 """Every network beside ridge, last value, seasonal naive, the published Informer and neuralforecast's.
 
-`python benchmarks/forecast.py [--groups ett lte backtests neuralforecast ...] [--seeds 5] [--report]`
+`python benchmarks/forecast.py [--groups ett folds lte backtests neuralforecast ...] [--seeds 5] [--report]`
 
 A cell (experiment, horizon, network, seed) is what `main.py job=fit_predictor experiment=...` runs with the overrides
 below; it is run once, and its figures and checkpoint are kept under `--cache`, so that an interrupted study goes on
 where it was (take another cache after a change). An ensemble's cell runs its members' first. Early stopping sees the
 validation part only. `best by validation` is the trained network or ensemble whose validation error is the lowest in
 that cell, `best by test` the one whose test error is. What the ensembles hold was settled with the test part in sight,
-but for those that hold day GRUs. `backtests` compares networks on three stretches before the held-out end.
+but for those that hold day GRUs. `folds` compares networks and ensembles on six blocks of the months before ETT's test
+part (benchmarks/folds.py) and says how their best does in the test part, which `ett` must have run before. `backtests`
+compares networks on three stretches before a cellular trace's held-out end.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from folds import FOLDS
 from harness import finish, interval, table
 
 from sliceoff.predictor import Forecaster
@@ -91,6 +94,7 @@ MEMBERS = {
     "ensemble of day GRUs": ("gru day",) * 5,
     "ensemble of ten GRUs": ("gru",) * 5 + ("gru day",) * 5,
 }
+ENSEMBLES = tuple(name for name in ETT if name in MEMBERS)
 # 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
 LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "windows.horizon=24"]
 ROOT = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
@@ -143,7 +147,24 @@ class Cell:
         seconds = time.perf_counter() - begun + sum(member.run()["seconds"] for member in self.members)
         (directory.checkpoints() / "best.ckpt").replace(self.file.with_suffix(".ckpt"))
         directory.discard()
-        return measured(parts) | {"seconds": seconds, "weights": float(weights)}
+        return self.figures(parts) | {"seconds": seconds, "weights": float(weights)}
+
+    def figures(self, parts: Parts) -> dict[str, float]:
+        """Of the fitted network."""
+        return measured(parts)
+
+
+class FoldCell(Cell):
+    """One network on one block of a cross-validation."""
+
+    @torch.no_grad()
+    def figures(self, parts: Parts) -> dict[str, float]:
+        """The squared error in the protocol's units."""
+        total = count = 0.0
+        for window in parts.datamodule.test_dataloader():
+            error = (window.future - parts.forecaster.point(window)) / parts.datamodule.unit
+            total, count = total + float(error.square().sum()), count + error.numel()
+        return {"mse": total / count}
 
 
 def kept(file: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -190,27 +211,57 @@ def validation_mse(forecaster: Forecaster, data) -> float:
     return total / count
 
 
+def ett_cell(given: argparse.Namespace, experiment: str, horizon: int, network: str, seed: int) -> Cell:
+    """One network on a task of the published protocol."""
+    return Cell(
+        f"{experiment}-{horizon}",
+        network,
+        seed,
+        ett_overrides(experiment, horizon, network),
+        given.cache,
+        tuple(ett_cell(given, experiment, horizon, *member) for member in members(network, seed)),
+    )
+
+
+def ett_overrides(experiment: str, horizon: int, network: str) -> tuple[str, ...]:
+    """What `main.py job=fit_predictor` is told."""
+    task = (f"experiment={experiment}", f"windows.horizon={horizon}", REVIN)
+    return (*task, f"predictor={network.split()[0]}", *ETT[network])
+
+
 def ett_cells(given: argparse.Namespace) -> list[Cell]:
     """The published protocol."""
-
-    def cell(experiment: str, horizon: int, network: str, seed: int) -> Cell:
-        task = (f"experiment={experiment}", f"windows.horizon={horizon}", REVIN)
-        return Cell(
-            f"{experiment}-{horizon}",
-            network,
-            seed,
-            (*task, f"predictor={network.split()[0]}", *ETT[network]),
-            given.cache,
-            tuple(cell(experiment, horizon, *member) for member in members(network, seed)),
-        )
-
     return [
-        cell(experiment, horizon, network, seed)
+        ett_cell(given, experiment, horizon, network, seed)
         for seed in range(given.seeds)  # first, so that a study cut short has all tasks
         for network in ETT
         for experiment in PUBLISHED
         for horizon in HORIZONS
         if seed == 0 or not closed(network)
+    ]
+
+
+def fold_cell(given: argparse.Namespace, experiment: str, horizon: int, fold: int, network: str, seed: int) -> FoldCell:
+    """One network on one block of the months before the protocol's test part."""
+    blocks = ("windows._target_=folds.Fold", f"+windows.fold={fold}", "+windows.longest=720")
+    return FoldCell(
+        f"{experiment}-{horizon}-fold-{fold}",
+        network,
+        seed,
+        (*ett_overrides(experiment, horizon, network), *blocks),
+        given.cache,
+        tuple(fold_cell(given, experiment, horizon, fold, *member) for member in members(network, seed)),
+    )
+
+
+def fold_cells(given: argparse.Namespace) -> list[FoldCell]:
+    """All that the ensembles hold, and these, with one seed."""
+    return [
+        fold_cell(given, experiment, horizon, fold, network, 0)
+        for horizon in HORIZONS
+        for experiment in PUBLISHED
+        for network in (*MEMBERS["ensemble of all"], *ENSEMBLES)
+        for fold in range(FOLDS)
     ]
 
 
@@ -323,6 +374,44 @@ def report_ett(cells: list[Cell]) -> dict[str, float]:
             table(experiment, run)
     if best_rows:
         table("The best of networks and ensembles beside ridge on two weeks of history", best_rows)
+    return results
+
+
+def report_folds(cells: list[FoldCell]) -> dict[str, float]:
+    """Who is best over the blocks before the test part, and that one's test error over ridge's."""
+    found, rows, results = finished(cells), [], {}
+    choices = {"ensembles": ENSEMBLES, "all": (*MEMBERS["ensemble of all"], *ENSEMBLES)}
+    for experiment in PUBLISHED:
+        for horizon in HORIZONS:
+            folds = [f"{experiment}-{horizon}-fold-{fold}" for fold in range(FOLDS)]
+            tested = {
+                path.stem[:-2]: json.loads(path.read_text())["mse"]
+                for path in (cells[0].cache / f"{experiment}-{horizon}").glob("*-0.json")
+            }
+            errors = {
+                network: sum(mean(found[fold, network], "mse") for fold in folds) / FOLDS
+                for network in choices["all"]
+                if network in tested and all((fold, network) in found for fold in folds)
+            }
+            if len(errors) < len(choices["all"]):
+                continue
+            row: dict[str, object] = {"task": f"{experiment}-{horizon}"}
+            for among, networks in choices.items():
+                best = min((name for name in networks if not closed(name)), key=lambda name: errors[name])
+                ratio = tested[best] / tested["linear"]
+                row |= {
+                    f"best of {among}": best,
+                    f"its MSE over ridge's there, {among}": errors[best] / errors["linear"],
+                    f"its test MSE over ridge's, {among}": ratio,
+                }
+                results[f"{experiment}-{horizon}/best_of_{among}_by_folds_over_ridge"] = ratio
+            rows.append(row)
+    if rows:
+        table("Chosen by cross-validation over the training and validation part", rows)
+        for among in choices:
+            below = sum(results[f"{row['task']}/best_of_{among}_by_folds_over_ridge"] < 1 for row in rows)
+            print(f"best of {among}: below ridge on two weeks in {below} of {len(rows)} cells")
+            results[f"best_of_{among}_by_folds_below_ridge"] = below
     return results
 
 
@@ -478,6 +567,7 @@ def report_neuralforecast(cells: list[Peer]) -> dict[str, float]:
 
 GROUPS = {
     "ett": (ett_cells, report_ett),
+    "folds": (fold_cells, report_folds),
     "lte": (lte_cells, report_lte),
     "backtests": (backtest_cells, report_backtests),
     "neuralforecast": (neuralforecast_cells, report_neuralforecast),

@@ -1,0 +1,81 @@
+"""Cross-validation in blocks, over what lies before the held-out end: `windows._target_=folds.Fold +windows.fold=0`."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sliceoff.data import TrafficDataModule, Window
+from sliceoff.data.windows import Windows
+
+FOLDS = 6
+
+
+class Fold(TrafficDataModule):
+    """Training and validation part cut into six blocks of equal length: one is forecast, the one before it (the last
+    one before the first) decides when to stop, the others train. No training window reaches over a block that does not.
+
+    Args:
+        fold: number of the block to forecast.
+        longest: steps of history that the longest of the compared networks sees; forecasts begin that late in the
+            trace for all of them.
+        options: as for `TrafficDataModule`.
+    """
+
+    def __init__(self, *, fold: int, longest: int, **options: Any):
+        super().__init__(**options)
+        length = self.heldout_start // FOLDS
+        blocks = [(length * place, length * (place + 1)) for place in range(FOLDS)]
+        self._longest, self._forecast, self._stop = longest, blocks[fold], blocks[fold - 1]
+        self._trains: list[tuple[int, int]] = []
+        for place, (start, end) in enumerate(blocks):
+            if place in (fold, (fold - 1) % FOLDS):
+                continue
+            if self._trains and self._trains[-1][1] == start:
+                start = self._trains.pop()[0]
+            self._trains.append((start, end))
+
+    @property
+    def unit(self) -> Float[Tensor, " regions"]:
+        """The published protocol's: standard deviations of the whole training part."""
+        return super().train_values.std(0, correction=0)
+
+    @property
+    def train_values(self) -> Float[Tensor, "time regions"]:
+        """The training blocks."""
+        return torch.cat([self._values[start:end] for start, end in self._trains])
+
+    @property
+    def train_windows(self) -> Windows:
+        """Windows that lie in the training blocks altogether."""
+        needed = self.input_length + self.horizon
+        return Joined(
+            [self._windows(start + self.input_length, end) for start, end in self._trains if end - start >= needed]
+        )
+
+    @property
+    def validation_windows(self) -> Windows:
+        """Windows that forecast within the block that decides when to stop."""
+        start, end = self._stop
+        return self._windows(max(start, self.input_length), end)
+
+    @property
+    def heldout_windows(self) -> Windows:
+        """Windows that forecast within the fold's block."""
+        start, end = self._forecast
+        return self._windows(max(start, self._longest), end)
+
+
+class Joined(Windows):
+    """The windows of several stretches of one trace as one data set."""
+
+    def __init__(self, stretches: list[Windows]):
+        self._any, self._origins = stretches[0], torch.cat([stretch.origins for stretch in stretches])
+
+    def __len__(self) -> int:
+        return len(self._origins)
+
+    def __getitems__(self, indices: Any) -> Window:
+        """The windows at `indices`, as one batch."""
+        return self._any.gather(self._origins[torch.as_tensor(indices)])
