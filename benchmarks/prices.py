@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from unittest.mock import patch
 
 import torch
 from harness import finish, table
@@ -78,6 +79,9 @@ def headroom(scenario: Scenario, users: float) -> dict[str, float]:
         f"room {room}": regions.states(partial(Prices(room=room).at_rest, scenario))[1] / greedy - 1 for room in ROOMS
     }
     above["best of these"] = torch.stack(list(above.values())).amax(0)
+    with patch("sliceoff.allocator.decoder.hasten", lambda bandwidth_s, share, *_: share):
+        at_rest = partial(Prices().at_rest, scenario)
+        above["default, left-over bandwidth in proportion"] = regions.states(at_rest)[1] / greedy - 1
     above["bound"] = regions.by_kind(upper_bound(scenario, states)) / greedy - 1
     table(
         f"Revenue over greedy's in %, VMs {VMS}, slots of {scenario.short_slot_s} s",
