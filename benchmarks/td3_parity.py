@@ -1,5 +1,5 @@
 """Our single-agent TD3 against Stable-Baselines3's: returns at equal steps, gradient steps per second (beside a plain
-torch loop's too), and what part of the allocator's own replay loop is not learning.
+torch loop's too), what part of the allocator's own replay loop is not learning, and what compiling its updates gains.
 
 Same networks, hyperparameters, exploration, start of learning and steps; returns are means of ten evaluation episodes
 without noise, from the same starts.
@@ -17,7 +17,7 @@ import logging
 import pstats
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,11 +27,13 @@ import numpy as np
 import torch
 from harness import finish, interval, table
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 from plain_td3 import PlainTD3
 from stable_baselines3 import TD3
 from stable_baselines3.common.noise import NormalActionNoise
 
-from sliceoff.allocator import Agents, MLPNetwork, Ring, Transition, td3
+from callbacks import Compile
+from sliceoff.allocator import Agents, LearningAllocator, MLPNetwork, Ring, Transition, td3
 from sliceoff.region import Observation, Scenario
 from sliceoff.run import configure
 
@@ -306,25 +308,8 @@ def compare_loop(turns: int = 15) -> dict[str, float]:
     rows = []
     for name in ("paper_dual", "dual"):
         cfg = configure(f"allocator={name}", "allocator.batch_size=256")
-        allocator = instantiate(cfg.allocator, _partial_=True, _convert_="all")(
-            scenario=Scenario(),
-            mean_users=torch.full((1, 1), 20.0),
-            bandwidth_options_hz=[20e6],
-            vm_options=[12],
-            steps_per_epoch=turns,
-            learning_starts=0,
-        )
-        trainer = pl.Trainer(
-            max_epochs=1,
-            limit_val_batches=0,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
         profile = cProfile.Profile()
-        profile.runcall(trainer.fit, allocator)
+        profile.runcall(learn, replaying(cfg, turns))
         spent = {
             f"{Path(file).stem}.{function}": seconds
             for (file, _, function), (_, _, _, seconds, _) in pstats.Stats(profile).stats.items()
@@ -341,6 +326,60 @@ def compare_loop(turns: int = 15) -> dict[str, float]:
         results[f"share_of_loop_{name}_environment_and_buffer"] = shares["environment and buffer"]
     table("Replay loop of both agents: parts of its time", rows)
     return results
+
+
+def compare_compiled(turns: int = 15) -> dict[str, float]:
+    """What `callbacks.Compile` makes of an update of both agents, as configured."""
+    rows, results = [], {}
+    for name in ("paper_dual", "dual"):
+        cfg = configure(f"allocator={name}")
+        spent: dict[str, list[float]] = {}
+        for side, callbacks in {"as it is": [], "compiled": [Compile()]}.items():
+            allocator = replaying(cfg, turns)
+            updates, times = allocator._learn, spent.setdefault(side, [])
+
+            def timed(experience: object, updates: Callable = updates, times: list[float] = times) -> object:
+                started = time.perf_counter()
+                logged = updates(experience)
+                times.append(time.perf_counter() - started)
+                return logged
+
+            allocator._learn = timed
+            learn(allocator, callbacks)
+        # The first turns compile.
+        plain, compiled = (1e3 * float(np.median(times[5:])) / cfg.allocator.gradient_steps for times in spent.values())
+        first = sum(spent["compiled"][:5])
+        row = {"as it is, ms": plain, "compiled, ms": compiled, "ratio": plain / compiled, "to compile, s": first}
+        rows.append({"": name, **row})
+        results |= {f"update_ms_{name}": plain, f"update_ms_{name}_compiled": compiled}
+    table(f"An update of both agents, {torch.get_num_threads()} threads", rows)
+    return results
+
+
+def replaying(cfg: DictConfig, turns: int) -> LearningAllocator:
+    """An allocator that learns from the first turn on."""
+    return instantiate(cfg.allocator, _partial_=True, _convert_="all")(
+        scenario=Scenario(),
+        mean_users=torch.full((1, 1), 20.0),
+        bandwidth_options_hz=[20e6],
+        vm_options=[12],
+        steps_per_epoch=turns,
+        learning_starts=0,
+    )
+
+
+def learn(allocator: LearningAllocator, callbacks: Sequence[pl.Callback] = ()) -> None:
+    """An epoch of turns."""
+    pl.Trainer(
+        max_epochs=1,
+        limit_val_batches=0,
+        accelerator="cpu",
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(allocator)
 
 
 def repeated(call: Callable[[], object], repeats: int = 300) -> float:
@@ -362,7 +401,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     results: dict[str, float] = {}
     if not options.skip_speed:
-        results |= compare_speed() | compare_loop()
+        results |= compare_speed() | compare_loop() | compare_compiled()
     for name in [] if options.skip_returns else options.tasks:
         results |= compare_returns(name, options.seeds)
     finish(results)
