@@ -384,10 +384,9 @@ def report_folds(cells: list[FoldCell]) -> dict[str, float]:
     for experiment in PUBLISHED:
         for horizon in HORIZONS:
             folds = [f"{experiment}-{horizon}-fold-{fold}" for fold in range(FOLDS)]
-            tested = {
-                path.stem[:-2]: json.loads(path.read_text())["mse"]
-                for path in (cells[0].cache / f"{experiment}-{horizon}").glob("*-0.json")
-            }
+            tested: dict[str, list[float]] = {}
+            for path in (cells[0].cache / f"{experiment}-{horizon}").glob("*-*.json"):
+                tested.setdefault(path.stem.rpartition("-")[0], []).append(json.loads(path.read_text())["mse"])
             errors = {
                 network: sum(mean(found[fold, network], "mse") for fold in folds) / FOLDS
                 for network in choices["all"]
@@ -398,11 +397,11 @@ def report_folds(cells: list[FoldCell]) -> dict[str, float]:
             row: dict[str, object] = {"task": f"{experiment}-{horizon}"}
             for among, networks in choices.items():
                 best = min((name for name in networks if not closed(name)), key=lambda name: errors[name])
-                ratio = tested[best] / tested["linear"]
+                ratio, half = interval([mse / tested["linear"][0] for mse in tested[best]])
                 row |= {
                     f"best of {among}": best,
                     f"its MSE over ridge's there, {among}": errors[best] / errors["linear"],
-                    f"its test MSE over ridge's, {among}": ratio,
+                    f"its test MSE over ridge's, {among}": f"{ratio:.4f} ±{half:.4f} ({len(tested[best])} seeds)",
                 }
                 results[f"{experiment}-{horizon}/best_of_{among}_by_folds_over_ridge"] = ratio
             rows.append(row)
