@@ -15,7 +15,7 @@ _ENDLESS = 1e12
 # Rows that have no task left are cut off when they are a quarter of those that still count.
 _SHRINK = 0.75
 # Of `hasten`; with more it earns the same.
-_ROUNDS = 4
+_ROUNDS, _HALVINGS = 2, 12
 
 
 def free_from(state: RegionState) -> Float[Tensor, "*batch vms"]:
@@ -97,7 +97,7 @@ def hasten(
         min sum_v x_v    s.t.    sum_i b_i / (x_v + e_i) <= 1,    max(free_v, slot - E_v) <= x_v <= deadline - E_v,
 
     as being done before the slot ends gains nothing. Each round replaces a VM's sum by `r_v + c_v / x_v` of the same
-    value and slope, for which `x_v = t sqrt(c_v)`, where the bounds allow, with the same `t` for all VMs.
+    value and slope, for which `x_v = t sqrt(c_v)`, within the bounds, with one `t` for all VMs that bisection finds.
 
     Args:
         bandwidth_s, free_from_s, deadline_s: as for `pack`.
@@ -114,7 +114,7 @@ def hasten(
     total = torch.zeros_like(free_from_s).scatter_reduce(-1, vm, onward, "amax")
     before = total.gather(-1, vm) - onward
     begin = latest = (deadline_s - total).clamp_min(1 / _ENDLESS)
-    soonest = torch.minimum(torch.maximum(free_from_s, slot_s - total), latest)
+    soonest = torch.minimum(torch.maximum(free_from_s, slot_s - total).clamp_min(1 / _ENDLESS), latest)
 
     def by_vm(values: Tensor) -> Tensor:
         return torch.zeros_like(begin).scatter_add(-1, vm, values)
@@ -122,10 +122,14 @@ def hasten(
     for _ in range(_ROUNDS):
         arrival = (begin.gather(-1, vm) + before).clamp_min(1 / _ENDLESS)
         asked, slope = by_vm(work / arrival), by_vm(work / arrival.square())
-        root, at_bound = begin * slope.sqrt(), begin <= soonest
-        left = 1 - _sum(torch.where(at_bound, asked, asked - begin * slope))
-        scale = _sum(root * ~at_bound) / left.clamp_min(1 / _ENDLESS)
-        begin = torch.minimum(torch.maximum(root * scale, soonest), latest)
+        root, rest = begin * slope.sqrt(), asked - begin * slope
+        low, high = torch.zeros_like(begin[..., :1]), (latest / root).nan_to_num(0, 0).amax(-1, keepdim=True)
+        for _ in range(_HALVINGS):
+            scale = (low + high) / 2
+            begin = torch.minimum(torch.maximum(scale * root, soonest), latest)
+            enough = _sum(rest + root.square() / begin) <= 1
+            low, high = torch.where(enough, low, scale), torch.where(enough, scale, high)
+        begin = torch.minimum(torch.maximum(high * root, soonest), latest)
     more = (work / (begin.gather(-1, vm) + before).clamp_min(1 / _ENDLESS) - share).clamp_min(0)
     # The rounds end near the optimum, on either side of what there is.
     spare = (1 - _sum(share)).clamp_min(0)
