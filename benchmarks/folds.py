@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from sliceoff.data import TrafficDataModule, Window
 from sliceoff.data.windows import Windows
@@ -47,7 +48,7 @@ class Fold(TrafficDataModule):
         return torch.cat([self._values[start:end] for start, end in self._trains])
 
     @property
-    def train_windows(self) -> Windows:
+    def train_windows(self) -> Dataset[Window]:  # type: ignore[override]
         """Windows that lie in the training blocks altogether."""
         needed = self.input_length + self.horizon
         return Joined(
@@ -67,7 +68,7 @@ class Fold(TrafficDataModule):
         return self._windows(max(start, self._longest), end)
 
 
-class Joined(Windows):
+class Joined(Dataset[Window]):
     """The windows of several stretches of one trace as one data set."""
 
     def __init__(self, stretches: list[Windows]):

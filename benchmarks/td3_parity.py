@@ -77,7 +77,7 @@ class Ours:
 
     def act(self, seen: np.ndarray) -> np.ndarray:
         """The policy's action, scaled to the task's."""
-        return self._scaled(self.agents.act(_observation(seen)[0], "current")[0, 0].numpy())
+        return self._scaled(self.agents.act(_observation(seen)[0], "current")[0, 0].float().numpy())
 
     def explore(self, seen: np.ndarray) -> np.ndarray:
         """The raw action to try next."""
@@ -100,7 +100,7 @@ class Ours:
         seen, _ = task.reset(seed=seed)
         for _ in range(steps):
             action = self.explore(seen)
-            following, reward, terminated, truncated, _ = task.step(self._scaled(action[0, 0, 0].numpy()))
+            following, reward, terminated, truncated, _ = task.step(self._scaled(action[0, 0, 0].float().numpy()))
             self.ring.add(
                 Transition.of(
                     _observation(seen)[1],
@@ -192,7 +192,7 @@ def kept(train: Callable[[str, int], float], side: str, name: str, seed: int) ->
 
 def compare_returns(name: str, seeds: int) -> dict[str, float]:
     """Train both on every seed."""
-    sides = {"ours": our_return, "ours, bf16": bf16()(our_return), "sb3": their_return}
+    sides = {"ours": our_return, "ours, bf16-mixed": bf16()(our_return), "sb3": their_return}
     intervals = {
         side: interval([kept(train, side, name, seed) for seed in range(seeds)]) for side, train in sides.items()
     }

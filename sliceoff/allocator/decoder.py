@@ -235,7 +235,8 @@ def packings(
     bandwidth_s, execution_s, wanted = (x[row].gather(-1, order) for x in (bandwidth_s, execution_s, wanted))
     free_from_s, deadline_s = free_from(state)[row], scenario.deadline_s * (1 - SLACK)
     share, vm = pack(bandwidth_s, execution_s, wanted, free_from_s, deadline_s)
-    share = hasten(bandwidth_s, share, vm, free_from_s, deadline_s, scenario.short_slot_s)
+    if scenario.queue == "lindley":  # the paper's queues take no notice of when an upload ends
+        share = hasten(bandwidth_s, share, vm, free_from_s, deadline_s, scenario.short_slot_s)
     nothing = share.new_zeros(*key.shape)
     packed = Allocation(normalise(nothing.scatter(-1, order, share)), nothing.long().scatter(-1, order, vm))
     return Plans(packed, row, place)

@@ -14,7 +14,7 @@ SLACK = 1e-3
 _ENDLESS = 1e12
 # Rows that have no task left are cut off when they are a quarter of those that still count.
 _SHRINK = 0.75
-# Of `hasten`; with more it earns the same.
+# How long `hasten` searches; twice as long earns no more.
 _ROUNDS, _HALVINGS = 2, 12
 
 

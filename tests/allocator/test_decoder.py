@@ -1,5 +1,6 @@
 """C4 and C5 for whatever a network may say, Eq. 21 by hand, and what the packing is good for."""
 
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 
@@ -19,11 +20,13 @@ from sliceoff.region import (
     RegionState,
     Scenario,
     Tasks,
+    bandwidth_work,
     check_allocation,
+    execution_work,
     map_state,
     serve,
 )
-from sliceoff.region.packing import pack
+from sliceoff.region.packing import SLACK, pack
 
 SCENARIO = Scenario(max_users=9, max_vms=6)
 
@@ -141,6 +144,18 @@ def test_a_crowd_that_finds_no_room_is_not_counted_on(max_users):
     scenario, users = Scenario(max_users=max_users), 3.0 * max_users
     priced = revenue(scenario, partial(Prices().at_rest, scenario), 20e6, 1, users)
     assert priced >= 0.99 * revenue(scenario, partial(Greedy().allocate, scenario), 20e6, 1, users) > 0
+
+
+def test_queues_that_ignore_arrivals_get_shares_in_proportion_to_what_is_needed():
+    scenario = replace(SCENARIO, queue="paper")
+    state = state_of([[True, True] + [False] * 7], n_vms=2, scenario=scenario)
+    share, vm = Prices().at_rest(scenario, state)
+    bandwidth, execution = bandwidth_work(scenario, state.tasks), execution_work(scenario, state.tasks)
+    needed = torch.where(share > 0, bandwidth / (scenario.deadline_s * (1 - SLACK) - execution), 0)
+    assert sorted(vm[0, state.tasks.present[0]].tolist()) == [0, 1]
+    torch.testing.assert_close(share, needed / needed.sum(-1, keepdim=True))
+    hastened, _ = Prices().at_rest(SCENARIO, state)
+    assert not torch.allclose(hastened, share)
 
 
 def test_worthless_tasks_are_left_out_and_worthier_ones_come_first():
