@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Subset
 
 from sliceoff.data import TrafficDataModule, Window
 from sliceoff.data.windows import Windows
@@ -48,12 +48,11 @@ class Fold(TrafficDataModule):
         return torch.cat([self._values[start:end] for start, end in self._trains])
 
     @property
-    def train_windows(self) -> Dataset[Window]:  # type: ignore[override]
+    def train_windows(self) -> Subset[Window]:
         """Windows that lie in the training blocks altogether."""
-        needed = self.input_length + self.horizon
-        return Joined(
-            [self._windows(start + self.input_length, end) for start, end in self._trains if end - start >= needed]
-        )
+        every = self._windows(self.input_length, self.heldout_start)  # number i begins at the trace's step i
+        first_left_out = 1 - self.input_length - self.horizon
+        return Subset(every, [i for start, end in self._trains for i in range(start, end + first_left_out)])
 
     @property
     def validation_windows(self) -> Windows:
@@ -66,17 +65,3 @@ class Fold(TrafficDataModule):
         """Windows that forecast within the fold's block."""
         start, end = self._forecast
         return self._windows(max(start, self._longest), end)
-
-
-class Joined(Dataset[Window]):
-    """The windows of several stretches of one trace as one data set."""
-
-    def __init__(self, stretches: list[Windows]):
-        self._any, self._origins = stretches[0], torch.cat([stretch.origins for stretch in stretches])
-
-    def __len__(self) -> int:
-        return len(self._origins)
-
-    def __getitems__(self, indices: Any) -> Window:
-        """The windows at `indices`, as one batch."""
-        return self._any.gather(self._origins[torch.as_tensor(indices)])

@@ -15,7 +15,7 @@ compares networks on three stretches before a cellular trace's held-out end.
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -160,11 +160,9 @@ class FoldCell(Cell):
     @torch.no_grad()
     def figures(self, parts: Parts) -> dict[str, float]:
         """The squared error in the protocol's units."""
-        total = count = 0.0
-        for window in parts.datamodule.test_dataloader():
-            error = (window.future - parts.forecaster.point(window)) / parts.datamodule.unit
-            total, count = total + float(error.square().sum()), count + error.numel()
-        return {"mse": total / count}
+        data = parts.datamodule
+        errors = ((window.future - parts.forecaster.point(window)) / data.unit for window in data.test_dataloader())
+        return {"mse": mean_square(errors)}
 
 
 def kept(file: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -204,29 +202,42 @@ def measured(parts: Parts) -> dict[str, float]:
 
 def validation_mse(forecaster: Forecaster, data) -> float:
     """MSE on the validation part, in scaled units."""
+    return mean_square(
+        forecaster(window)[..., forecaster.n_outputs // 2] - forecaster.scaler.transform(window.future)
+        for window in data.val_dataloader()
+    )
+
+
+def mean_square(errors: Iterable[torch.Tensor]) -> float:
+    """Over all entries of all batches."""
     total = count = 0.0
-    for window in data.val_dataloader():
-        error = forecaster(window)[..., forecaster.n_outputs // 2] - forecaster.scaler.transform(window.future)
+    for error in errors:
         total, count = total + float(error.square().sum()), count + error.numel()
     return total / count
 
 
-def ett_cell(given: argparse.Namespace, experiment: str, horizon: int, network: str, seed: int) -> Cell:
-    """One network on a task of the published protocol."""
-    return Cell(
-        f"{experiment}-{horizon}",
+def ett_cell(
+    given: argparse.Namespace,
+    experiment: str,
+    horizon: int,
+    network: str,
+    seed: int,
+    kind: type[Cell] = Cell,
+    part: str = "",
+    *overrides: str,
+) -> Cell:
+    """One network on a task of the published protocol, or on a part of it that the overrides make."""
+    task = (f"experiment={experiment}", f"windows.horizon={horizon}", REVIN)
+    return kind(
+        f"{experiment}-{horizon}{part}",
         network,
         seed,
-        ett_overrides(experiment, horizon, network),
+        (*task, f"predictor={network.split()[0]}", *ETT[network], *overrides),
         given.cache,
-        tuple(ett_cell(given, experiment, horizon, *member) for member in members(network, seed)),
+        tuple(
+            ett_cell(given, experiment, horizon, *member, kind, part, *overrides) for member in members(network, seed)
+        ),
     )
-
-
-def ett_overrides(experiment: str, horizon: int, network: str) -> tuple[str, ...]:
-    """What `main.py job=fit_predictor` is told."""
-    task = (f"experiment={experiment}", f"windows.horizon={horizon}", REVIN)
-    return (*task, f"predictor={network.split()[0]}", *ETT[network])
 
 
 def ett_cells(given: argparse.Namespace) -> list[Cell]:
@@ -241,23 +252,11 @@ def ett_cells(given: argparse.Namespace) -> list[Cell]:
     ]
 
 
-def fold_cell(given: argparse.Namespace, experiment: str, horizon: int, fold: int, network: str, seed: int) -> FoldCell:
-    """One network on one block of the months before the protocol's test part."""
-    blocks = ("windows._target_=folds.Fold", f"+windows.fold={fold}", "+windows.longest=720")
-    return FoldCell(
-        f"{experiment}-{horizon}-fold-{fold}",
-        network,
-        seed,
-        (*ett_overrides(experiment, horizon, network), *blocks),
-        given.cache,
-        tuple(fold_cell(given, experiment, horizon, fold, *member) for member in members(network, seed)),
-    )
-
-
-def fold_cells(given: argparse.Namespace) -> list[FoldCell]:
+def fold_cells(given: argparse.Namespace) -> list[Cell]:
     """All that the ensembles hold, and these, with one seed."""
+    block = ("windows._target_=folds.Fold", "+windows.longest=720")
     return [
-        fold_cell(given, experiment, horizon, fold, network, 0)
+        ett_cell(given, experiment, horizon, network, 0, FoldCell, f"-fold-{fold}", *block, f"+windows.fold={fold}")
         for horizon in HORIZONS
         for experiment in PUBLISHED
         for network in (*MEMBERS["ensemble of all"], *ENSEMBLES)
@@ -377,7 +376,7 @@ def report_ett(cells: list[Cell]) -> dict[str, float]:
     return results
 
 
-def report_folds(cells: list[FoldCell]) -> dict[str, float]:
+def report_folds(cells: list[Cell]) -> dict[str, float]:
     """Who is best over the blocks before the test part, and that one's test error over ridge's."""
     found, rows, results = finished(cells), [], {}
     choices = {"ensembles": ENSEMBLES, "all": (*MEMBERS["ensemble of all"], *ENSEMBLES)}

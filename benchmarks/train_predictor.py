@@ -79,7 +79,7 @@ def quiet(clock: Clock, **options: object) -> pl.Trainer:
 def ours(parts: Parts, steps: int, side: str) -> float:
     forecaster, clock = parts.forecaster, Clock(steps)
     if side == "compiled":
-        forecaster.network.compile()
+        forecaster.compile()
     if side == "medium":  # the config's matmul_precision
         torch.set_float32_matmul_precision("medium")
     quiet(clock, precision="bf16-mixed" if side == "bf16" else "32-true").fit(forecaster, parts.datamodule)

@@ -50,11 +50,6 @@ class Windows(Dataset[Window]):
     def __len__(self) -> int:
         return self._length
 
-    @property
-    def origins(self) -> Int[Tensor, " windows"]:
-        """The trace's steps at which their forecasts start."""
-        return self._first + torch.arange(self._length)
-
     def __getitem__(self, index: int) -> Window:
         """One window, as a batch of one."""
         if not 0 <= index < self._length:

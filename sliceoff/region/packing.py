@@ -126,10 +126,10 @@ def hasten(
         low, high = torch.zeros_like(begin[..., :1]), (latest / root).nan_to_num(0, 0).amax(-1, keepdim=True)
         for _ in range(_HALVINGS):
             scale = (low + high) / 2
-            begin = torch.minimum(torch.maximum(scale * root, soonest), latest)
+            begin = (scale * root).clamp(soonest, latest)
             enough = _sum(rest + root.square() / begin) <= 1
             low, high = torch.where(enough, low, scale), torch.where(enough, scale, high)
-        begin = torch.minimum(torch.maximum(high * root, soonest), latest)
+        begin = (high * root).clamp(soonest, latest)
     more = (work / (begin.gather(-1, vm) + before).clamp_min(1 / _ENDLESS) - share).clamp_min(0)
     # The rounds end near the optimum, on either side of what there is.
     spare = (1 - _sum(share)).clamp_min(0)
