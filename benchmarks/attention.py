@@ -1,10 +1,14 @@
 """ProbSparse attention, forward and backward: ours beside the published gathering and beside dense attention.
 
-    python benchmarks/attention.py [--lengths 96 336 720 1440 2880] [--repeats 5] [--threads 2]
+    python benchmarks/attention.py [--lengths 96 336 720 1440 2880] [--repeats 5] [--burst 3] [--threads 2]
 
-Time: the least of the repeats, which other programs on the machine disturb least; the three forms take turns. Memory:
-what the process's peak grows by, each form in a fresh process. The short lengths show where dense
-attention is the faster (`DENSE_BELOW`).
+Time: the least of the repeats, which other programs on the machine disturb least; the forms take turns of a few steps,
+the first of which finds the caches and the heap as another form left them (`--burst 1`: no others). Memory: what the
+process's peak grows by, each form in a fresh process. The short lengths show where dense attention is the faster
+(`DENSE_BELOW`).
+
+With MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ at 4000000000 in the environment, glibc keeps freed memory: that
+takes from the published form most of what its large temporaries cost.
 """
 
 import argparse
@@ -61,11 +65,11 @@ def step(form: str, tensors: list[Tensor]) -> None:
         tensor.grad = None
 
 
-def milliseconds(length: int, repeats: int) -> dict[str, float]:
-    """The least time of each form, their turns interleaved."""
+def milliseconds(length: int, repeats: int, burst: int) -> dict[str, float]:
+    """The least time of each form, their turns of `burst` steps interleaved."""
     tensors, best = inputs(length), dict.fromkeys(FORMS, math.inf)
     for _ in range(repeats + 1):
-        for form in FORMS:
+        for form in [form for form in FORMS for _ in range(burst)]:
             start = time.perf_counter()
             step(form, tensors)
             best[form] = min(best[form], 1e3 * (time.perf_counter() - start))
@@ -90,12 +94,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--lengths", type=int, nargs="+", default=[24, 32, 48, 64, 96, 336, 720, 1440, 2880])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--burst", type=int, default=3)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows, results = [], {"threads": float(arguments.threads)}
     for length in arguments.lengths:
-        took = milliseconds(length, arguments.repeats if length > 500 else 10 * arguments.repeats)
+        took = milliseconds(length, arguments.repeats * (1 if length > 500 else 10), arguments.burst)
         over = {f"{form}/ours": took[form] / took["ours"] for form in ("published", "dense")}
         rows.append({"length": length, **{f"{form} [ms]": took[form] for form in FORMS}, **over})
         results |= {f"{form}_ms_{length}": took[form] for form in FORMS}

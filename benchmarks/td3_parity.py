@@ -77,7 +77,7 @@ class Ours:
 
     def act(self, seen: np.ndarray) -> np.ndarray:
         """The policy's action, scaled to the task's."""
-        return self._scaled(self.agents.act(_observation(seen)[0], "current")[0, 0].float().numpy())
+        return self._scaled(self.agents.act(_observation(seen)[0], "current")[0, 0].numpy())
 
     def explore(self, seen: np.ndarray) -> np.ndarray:
         """The raw action to try next."""
@@ -100,7 +100,7 @@ class Ours:
         seen, _ = task.reset(seed=seed)
         for _ in range(steps):
             action = self.explore(seen)
-            following, reward, terminated, truncated, _ = task.step(self._scaled(action[0, 0, 0].float().numpy()))
+            following, reward, terminated, truncated, _ = task.step(self._scaled(action[0, 0, 0].numpy()))
             self.ring.add(
                 Transition.of(
                     _observation(seen)[1],

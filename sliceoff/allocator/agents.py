@@ -90,10 +90,11 @@ class Agents(nn.Module):
     def act(self, observation: Observation, policy: Policy = "hybrid") -> Float[Tensor, "batch rows actions"]:
         """The deployed policy's action, without noise or gradient; `observation` has one row per region.
 
-        Agents stand for each other where there is only one.
+        Agents stand for each other where there is only one. Never under autocast: few rows gain nothing by shorter
+        numbers, and a policy acts in training as it does when it is served.
         """
         rows = len(observation.region)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(observation.region.device.type, enabled=False):
             # Matrix products round differently for few rows. In whole eights a region's action is the same bit for bit
             # whatever other regions it is asked for with.
             everyone = Observation(
