@@ -97,7 +97,8 @@ def hasten(
         min sum_v x_v    s.t.    sum_i b_i / (x_v + e_i) <= 1,    max(free_v, slot - E_v) <= x_v <= deadline - E_v,
 
     as being done before the slot ends gains nothing. Each round replaces a VM's sum by `r_v + c_v / x_v` of the same
-    value and slope, for which `x_v = t sqrt(c_v)`, within the bounds, with one `t` for all VMs that bisection finds.
+    value and slope, for which `x_v = t sqrt(c_v)`, within the bounds, with one `t` for all VMs, found by bisection of
+    its logarithm.
 
     Args:
         bandwidth_s, free_from_s, deadline_s: as for `pack`.
@@ -114,7 +115,8 @@ def hasten(
     total = torch.zeros_like(free_from_s).scatter_reduce(-1, vm, onward, "amax")
     before = total.gather(-1, vm) - onward
     begin = latest = (deadline_s - total).clamp_min(1 / _ENDLESS)
-    soonest = torch.minimum(torch.maximum(free_from_s, slot_s - total).clamp_min(1 / _ENDLESS), latest)
+    with_everything = torch.zeros_like(total).scatter_reduce(-1, vm, work - before, "amax")  # would its uploads end so
+    soonest = free_from_s.maximum(slot_s - total).maximum(with_everything).clamp_min(1 / _ENDLESS).minimum(latest)
 
     def by_vm(values: Tensor) -> Tensor:
         return torch.zeros_like(begin).scatter_add(-1, vm, values)
@@ -123,13 +125,15 @@ def hasten(
         arrival = (begin.gather(-1, vm) + before).clamp_min(1 / _ENDLESS)
         asked, slope = by_vm(work / arrival), by_vm(work / arrival.square())
         root, rest = begin * slope.sqrt(), asked - begin * slope
-        low, high = torch.zeros_like(begin[..., :1]), (latest / root).nan_to_num(0, 0).amax(-1, keepdim=True)
+        # Of a VM without work both quotients are infinite.
+        low = (soonest / root).amin(-1, keepdim=True).clamp_max(_ENDLESS)
+        high = (latest / root).nan_to_num(posinf=0).amax(-1, keepdim=True).maximum(low)
         for _ in range(_HALVINGS):
-            scale = (low + high) / 2
+            scale = (low * high).sqrt()  # uploads differ in size by powers of ten
             begin = (scale * root).clamp(soonest, latest)
             enough = _sum(rest + root.square() / begin) <= 1
             low, high = torch.where(enough, low, scale), torch.where(enough, scale, high)
-        begin = (high * root).clamp(soonest, latest)
+        begin = (low * root).clamp(soonest, latest)
     more = (work / (begin.gather(-1, vm) + before).clamp_min(1 / _ENDLESS) - share).clamp_min(0)
     # The rounds end near the optimum, on either side of what there is.
     spare = (1 - _sum(share)).clamp_min(0)
