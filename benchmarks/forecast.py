@@ -8,7 +8,8 @@ where it was (take another cache after a change). An ensemble's cell runs its me
 validation part only. `best by validation` is the trained network or ensemble whose validation error is the lowest in
 that cell, `best by test` the one whose test error is. What the ensembles hold was settled with the test part in sight,
 but for those that hold day GRUs. `folds` compares networks and ensembles on six blocks of the months before ETT's test
-part (benchmarks/folds.py) and says how their best does in the test part, which `ett` must have run before. `backtests`
+part (benchmarks/folds.py) and says how their best does in the test part, which `ett` must have run before. `later`,
+after both, says how that one does in the four months after the test part, which the protocol leaves out. `backtests`
 compares networks on three stretches before a cellular trace's held-out end.
 """
 
@@ -17,6 +18,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +26,7 @@ import torch
 from folds import FOLDS
 from harness import finish, interval, table
 
+from sliceoff.checkpoint import load
 from sliceoff.predictor import Forecaster
 from sliceoff.predictor.intervals import error_quantiles
 from sliceoff.run import Parts, configure
@@ -95,6 +98,8 @@ MEMBERS = {
     "ensemble of ten GRUs": ("gru",) * 5 + ("gru day",) * 5,
 }
 ENSEMBLES = tuple(name for name in ETT if name in MEMBERS)
+# Among what cross-validation chooses.
+CHOICES = {"ensembles": ENSEMBLES, "all": (*MEMBERS["ensemble of all"], *ENSEMBLES)}
 # 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
 LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "windows.horizon=24"]
 ROOT = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
@@ -102,6 +107,8 @@ TRACES = {name: [f"data.path={ROOT}/{name}.csv", "data.columns=[rnti_count]"] fo
 # Training and validation part and the tenth that is forecast then, as shares of a trace whose last fifth is held out.
 BACKTESTS = ((0.4, 0.1, 0.1), (0.5, 0.1, 0.1), (0.6, 0.1, 0.1))
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+# The published training part; held out is all that comes after the published test part.
+LATER = [8640, 5760, 3020]
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,30 @@ class FoldCell(Cell):
         data = parts.datamodule
         errors = ((window.future - parts.forecaster.point(window)) / data.unit for window in data.test_dataloader())
         return {"mse": mean_square(errors)}
+
+
+@dataclass(frozen=True)
+class LaterCell:
+    """A fitted network of the published protocol on the months after the protocol's."""
+
+    fitted: Cell
+
+    task = property(lambda self: f"{self.fitted.task}-later")
+    network = property(lambda self: self.fitted.network)
+
+    @property
+    def file(self) -> Path:
+        """Where its error is kept."""
+        return self.fitted.cache / self.task / self.fitted.file.name
+
+    def run(self) -> dict[str, float]:
+        """Test, keep; or read what was kept."""
+        return kept(self.file, self._measured)
+
+    def _measured(self) -> dict[str, float]:
+        parts = Parts(configure(*self.fitted.overrides))
+        forecaster = load(self.fitted.fitted(), Forecaster)
+        return {"mse": parts.test(forecaster, parts.windows(split=LATER))["test/scaled_mse"]}
 
 
 def kept(file: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -259,7 +290,7 @@ def fold_cells(given: argparse.Namespace) -> list[Cell]:
         ett_cell(given, experiment, horizon, network, 0, FoldCell, f"-fold-{fold}", *block, f"+windows.fold={fold}")
         for horizon in HORIZONS
         for experiment in PUBLISHED
-        for network in (*MEMBERS["ensemble of all"], *ENSEMBLES)
+        for network in CHOICES["all"]
         for fold in range(FOLDS)
     ]
 
@@ -338,9 +369,9 @@ def lowest(found: dict[str, list[dict[str, float]]], name: str) -> str:
     return min(found, key=lambda network: mean(found[network], name))
 
 
-def report_ett(cells: list[Cell]) -> dict[str, float]:
+def report_ett(given: argparse.Namespace) -> dict[str, float]:
     """A table per experiment, networks by horizons; then who is best in every cell, by validation and by test."""
-    found, best_rows, results = finished(cells), [], {}
+    found, best_rows, results = finished(ett_cells(given)), [], {}
     for experiment, published in PUBLISHED.items():
         rows: dict[str, dict[str, str]] = {name: {"test MSE": name} for name in ("published Informer", *ETT)}
         for horizon, (mse, _) in zip(HORIZONS, published, strict=True):
@@ -376,46 +407,76 @@ def report_ett(cells: list[Cell]) -> dict[str, float]:
     return results
 
 
-def report_folds(cells: list[Cell]) -> dict[str, float]:
-    """Who is best over the blocks before the test part, and that one's test error over ridge's."""
-    found, rows, results = finished(cells), [], {}
-    choices = {"ensembles": ENSEMBLES, "all": (*MEMBERS["ensemble of all"], *ENSEMBLES)}
-    for experiment in PUBLISHED:
-        for horizon in HORIZONS:
-            folds = [f"{experiment}-{horizon}-fold-{fold}" for fold in range(FOLDS)]
-            tested: dict[str, list[float]] = {}
-            for path in (cells[0].cache / f"{experiment}-{horizon}").glob("*-*.json"):
-                tested.setdefault(path.stem.rpartition("-")[0], []).append(json.loads(path.read_text())["mse"])
-            errors = {
-                network: sum(mean(found[fold, network], "mse") for fold in folds) / FOLDS
-                for network in choices["all"]
-                if network in tested and all((fold, network) in found for fold in folds)
+def fold_errors(given: argparse.Namespace) -> dict[tuple[str, int], dict[str, float]]:
+    """(experiment, horizon) -> every network's mean error over the folds, where all of them were run."""
+    found, errors = finished(fold_cells(given)), {}
+    for experiment, horizon in product(PUBLISHED, HORIZONS):
+        folds = [f"{experiment}-{horizon}-fold-{fold}" for fold in range(FOLDS)]
+        if all((fold, network) in found for fold in folds for network in CHOICES["all"]):
+            errors[experiment, horizon] = {
+                network: sum(mean(found[fold, network], "mse") for fold in folds) / FOLDS for network in CHOICES["all"]
             }
-            if len(errors) < len(choices["all"]):
-                continue
-            row: dict[str, object] = {"task": f"{experiment}-{horizon}"}
-            for among, networks in choices.items():
-                best = min((name for name in networks if not closed(name)), key=lambda name: errors[name])
-                ratio, half = interval([mse / tested["linear"][0] for mse in tested[best]])
-                row |= {
-                    f"best of {among}": best,
-                    f"its MSE over ridge's there, {among}": errors[best] / errors["linear"],
-                    f"its test MSE over ridge's, {among}": f"{ratio:.4f} ±{half:.4f} ({len(tested[best])} seeds)",
-                }
-                results[f"{experiment}-{horizon}/best_of_{among}_by_folds_over_ridge"] = ratio
-            rows.append(row)
+    return errors
+
+
+def best_by_folds(errors: dict[str, float], among: str) -> str:
+    """Of one task, the network or ensemble with the least mean error over the folds."""
+    return min((name for name in CHOICES[among] if not closed(name)), key=lambda name: errors[name])
+
+
+def later_cells(given: argparse.Namespace) -> list[LaterCell]:
+    """Ridge and the ensemble that the folds choose, wherever the folds were run."""
+    return [
+        LaterCell(ett_cell(given, *task, network, seed))
+        for seed in range(given.seeds)
+        for task, errors in fold_errors(given).items()
+        for network in ("linear", *dict.fromkeys(best_by_folds(errors, among) for among in CHOICES))
+        if seed == 0 or not closed(network)
+    ]
+
+
+def report_folds(given: argparse.Namespace) -> dict[str, float]:
+    """Who is best over the blocks before the test part, and that one's test error over ridge's."""
+    return _report_chosen(given, "test", "")
+
+
+def report_later(given: argparse.Namespace) -> dict[str, float]:
+    """The same one's error after the test part, over ridge's."""
+    return _report_chosen(given, "later", "-later")
+
+
+def _report_chosen(given: argparse.Namespace, when: str, part: str) -> dict[str, float]:
+    rows, results = [], {}
+    for (experiment, horizon), errors in fold_errors(given).items():
+        task = f"{experiment}-{horizon}"
+        measured: dict[str, list[float]] = {}
+        for path in (given.cache / f"{task}{part}").glob("*-*.json"):
+            measured.setdefault(path.stem.rpartition("-")[0], []).append(json.loads(path.read_text())["mse"])
+        best = {among: best_by_folds(errors, among) for among in CHOICES}
+        if not measured.keys() >= {"linear", *best.values()}:
+            continue
+        row: dict[str, object] = {"task": task}
+        for among, network in best.items():
+            ratio, half = interval([mse / measured["linear"][0] for mse in measured[network]])
+            row |= {
+                f"best of {among}": network,
+                f"its MSE over ridge's there, {among}": errors[network] / errors["linear"],
+                f"its {when} MSE over ridge's, {among}": f"{ratio:.4f} ±{half:.4f} ({len(measured[network])} seeds)",
+            }
+            results[f"{task}{part}/best_of_{among}_by_folds_over_ridge"] = ratio
+        rows.append(row)
     if rows:
-        table("Chosen by cross-validation over the training and validation part", rows)
-        for among in choices:
-            below = sum(results[f"{row['task']}/best_of_{among}_by_folds_over_ridge"] < 1 for row in rows)
-            print(f"best of {among}: below ridge on two weeks in {below} of {len(rows)} cells")
-            results[f"best_of_{among}_by_folds_below_ridge"] = below
+        table(f"Chosen by cross-validation over the training and validation part; {when} error", rows)
+        for among in CHOICES:
+            below = sum(results[f"{row['task']}{part}/best_of_{among}_by_folds_over_ridge"] < 1 for row in rows)
+            print(f"best of {among}: below ridge on two weeks in {below} of {len(rows)} cells ({when})")
+            results[f"best_of_{among}_by_folds_below_ridge{part}"] = below
     return results
 
 
-def report_lte(cells: list[Cell]) -> dict[str, float]:
+def report_lte(given: argparse.Namespace) -> dict[str, float]:
     """A table per trace."""
-    found, results = finished(cells), {}
+    found, results = finished(lte_cells(given)), {}
     for trace in TRACES:
         here = {network: runs for (of, network), runs in found.items() if of == trace}
         simple = [mean(here[network], "mse") for network in CLOSED if network in here]
@@ -438,9 +499,9 @@ def report_lte(cells: list[Cell]) -> dict[str, float]:
     return results
 
 
-def report_backtests(cells: list[Cell]) -> dict[str, float]:
+def report_backtests(given: argparse.Namespace) -> dict[str, float]:
     """A table per trace: mean MSE on every stretch, and over them."""
-    found, results = finished(cells), {}
+    found, results = finished(backtest_cells(given)), {}
     for trace in TRACES:
         tasks = [f"{trace}-backtest-{place}" for place in range(len(BACKTESTS))]
         rows: list[dict[str, object]] = []
@@ -537,10 +598,10 @@ class Peer:
         }
 
 
-def report_neuralforecast(cells: list[Peer]) -> dict[str, float]:
+def report_neuralforecast(given: argparse.Namespace) -> dict[str, float]:
     """A row per task, beside ours where it was run."""
     rows, results = [], {}
-    for cell in cells:
+    for cell in neuralforecast_cells(given):
         ours = [json.loads(path.read_text()) for path in cell.file.parent.glob("informer-*.json")]
         if not cell.file.is_file() or not ours:
             continue
@@ -566,6 +627,7 @@ def report_neuralforecast(cells: list[Peer]) -> dict[str, float]:
 GROUPS = {
     "ett": (ett_cells, report_ett),
     "folds": (fold_cells, report_folds),
+    "later": (later_cells, report_later),
     "lte": (lte_cells, report_lte),
     "backtests": (backtest_cells, report_backtests),
     "neuralforecast": (neuralforecast_cells, report_neuralforecast),
@@ -585,12 +647,11 @@ def main() -> None:
     begun, results = time.perf_counter(), {}
     for group in given.groups:
         cells_of, report = GROUPS[group]
-        cells = cells_of(given)
-        for cell in cells if not given.report else []:
+        for cell in cells_of(given) if not given.report else []:
             wanted = given.tasks in cell.task and (given.networks is None or cell.network in given.networks)
             if wanted and time.perf_counter() - begun < given.seconds:
                 cell.run()
-        results |= report(cells)
+        results |= report(given)
     finish(results)
 
 
