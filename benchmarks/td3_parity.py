@@ -30,7 +30,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from plain_td3 import PlainTD3
 from stable_baselines3 import TD3
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.vec_env import VecEnv
 
 from callbacks import Compile
 from sliceoff.allocator import Agents, LearningAllocator, MLPNetwork, Ring, Transition, td3
@@ -43,6 +45,8 @@ STEPS = {"Pendulum-v1": 15_000, "Reacher-v5": 10_000, "InvertedPendulum-v5": 6_0
 ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "runs" / "benchmarks" / "td3_parity"
 LEARNING_RATE, BATCH, LEARNING_STARTS, NOISE, GAMMA, TAU, BUFFER = 1e-3, 128, 500, 0.1, 0.98, 0.005, 50_000
+# Environments stepped at once, beside one at a time, and environment steps that each side makes in its turn.
+AT_ONCE, TURN = 8, 64
 EVALUATIONS, EVALUATION_SEED = 10, 10_000
 Act = Callable[[np.ndarray], np.ndarray]
 
@@ -77,12 +81,12 @@ class Ours:
 
     def act(self, seen: np.ndarray) -> np.ndarray:
         """The policy's action, scaled to the task's."""
-        return self._scaled(self.agents.act(_observation(seen)[0], "current")[0, 0].numpy())
+        return self._scaled(self.agents.act(_observation(seen[None])[0], "current")[0, 0].numpy())
 
-    def explore(self, seen: np.ndarray) -> np.ndarray:
-        """The raw action to try next."""
+    def explore(self, seen: np.ndarray) -> torch.Tensor:
+        """The raw actions to try next, one per row of what is seen."""
         if self.ring.size < LEARNING_STARTS:
-            return 2 * torch.rand(1, 1, 1, *self.space.shape, generator=self.generator) - 1
+            return 2 * torch.rand(1, len(seen), 1, *self.space.shape, generator=self.generator) - 1
         action = self.agents.act(_observation(seen)[0], "current").unsqueeze(0)
         return td3.explore(action, torch.randn(action.shape, generator=self.generator), NOISE)
 
@@ -95,37 +99,42 @@ class Ours:
         if td3.actor_is_due(self.updates, self.agents.policy_delay):
             self.agents.update_actors(batch, self.optimizers[0])
 
-    def train(self, task: gymnasium.Env, steps: int, seed: int) -> None:
-        """Step and learn in turn."""
-        seen, _ = task.reset(seed=seed)
-        for _ in range(steps):
+    def train(self, tasks: Sequence[gymnasium.Env], steps: int, seed: int) -> None:
+        """Step in every task, then learn as many times, in turn."""
+        seen = np.stack([task.reset(seed=seed + place)[0] for place, task in enumerate(tasks)])
+        for _ in range(steps // len(tasks)):
             action = self.explore(seen)
-            following, reward, terminated, truncated, _ = task.step(self._scaled(action[0, 0, 0].numpy()))
+            results = [task.step(self._scaled(raw)) for task, raw in zip(tasks, action[0, :, 0].numpy(), strict=True)]
+            following, rewards, terminated, truncated, _ = zip(*results, strict=True)
             self.ring.add(
                 Transition.of(
                     _observation(seen)[1],
                     action,
-                    torch.full((1, 1), float(reward)),
-                    torch.full((1, 1), bool(terminated)),
-                    _observation(following)[1],
+                    torch.tensor([rewards], dtype=torch.float32),
+                    torch.tensor([terminated]),
+                    _observation(np.stack(following))[1],
                 )
             )
-            seen = task.reset()[0] if terminated or truncated else following
+            over = np.logical_or(terminated, truncated)
+            seen = np.stack(
+                [task.reset()[0] if end else new for task, end, new in zip(tasks, over, following, strict=True)]
+            )
             if self.ring.size >= LEARNING_STARTS:
-                self.learn()
+                for _ in tasks:
+                    self.learn()
 
     def _scaled(self, action: np.ndarray) -> np.ndarray:
         return self.space.low + (action + 1) / 2 * (self.space.high - self.space.low)
 
 
 def _observation(seen: np.ndarray) -> tuple[Observation, Observation]:
-    """Without and with the axis of agents."""
-    region = torch.as_tensor(seen, dtype=torch.float32).view(1, -1)
-    single = Observation(region, torch.zeros(1, 1, 0), torch.ones(1, 1, dtype=torch.bool))
+    """Without and with the axis of agents; one row per row of what is seen."""
+    region, rows = torch.as_tensor(seen, dtype=torch.float32), len(seen)
+    single = Observation(region, torch.zeros(rows, 1, 0), torch.ones(rows, 1, dtype=torch.bool))
     return single, Observation(*(x.unsqueeze(0) for x in single))
 
 
-def theirs(task: gymnasium.Env, seed: int, hidden: tuple[int, ...], batch_size: int) -> TD3:
+def theirs(task: gymnasium.Env | VecEnv, seed: int, hidden: tuple[int, ...], batch_size: int) -> TD3:
     """SB3's TD3 with the same settings."""
     actions = task.action_space.shape[0]
     return TD3(
@@ -138,7 +147,7 @@ def theirs(task: gymnasium.Env, seed: int, hidden: tuple[int, ...], batch_size: 
         tau=TAU,
         gamma=GAMMA,
         train_freq=1,
-        gradient_steps=1,
+        gradient_steps=-1,  # as many as environment steps
         action_noise=NormalActionNoise(np.zeros(actions), NOISE * np.ones(actions)),
         policy_kwargs={"net_arch": list(hidden)},
         seed=seed,
@@ -163,7 +172,7 @@ def our_return(name: str, seed: int) -> float:
     """Train ours, then evaluate."""
     task = gymnasium.make(name)
     ours = Ours(task, seed, HIDDEN, BATCH)
-    ours.train(task, STEPS[name], seed)
+    ours.train([task], STEPS[name], seed)
     return mean_return(task, ours.act)
 
 
@@ -212,12 +221,14 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
 
     The sides take turns of half a second or so, so that other load on the machine hits them alike.
     """
-    tasks = [gymnasium.make("Pendulum-v1") for _ in range(5)]
-    ours, halved, compiled = (Ours(tasks[0], 0, SPEED_HIDDEN, 256) for _ in range(3))
-    compiled.agents.compile(options={"cpp_wrapper": True})
-    model = theirs(tasks[1], 0, SPEED_HIDDEN, 256)
+    task, *tasks = [gymnasium.make("Pendulum-v1") for _ in range(1 + AT_ONCE)]
+    ours, halved, compiled, batched = (Ours(task, 0, SPEED_HIDDEN, 256) for _ in range(4))
+    for side in (compiled, batched):
+        side.agents.compile(options={"cpp_wrapper": True})
+    model = theirs(gymnasium.make("Pendulum-v1"), 0, SPEED_HIDDEN, 256)
+    model_batched = theirs(make_vec_env("Pendulum-v1", AT_ONCE), 0, SPEED_HIDDEN, 256)
     plain = PlainTD3(
-        tasks[2],
+        task,
         0,
         SPEED_HIDDEN,
         256,
@@ -229,11 +240,13 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         buffer_size=BUFFER,
     )
     turns: dict[str, Callable[[int], object]] = {
-        "ours": lambda steps: ours.train(tasks[0], steps, 1),
-        "ours, bf16": lambda steps: bf16()(halved.train)(tasks[3], steps, 1),
-        "ours, bf16, compiled": lambda steps: bf16()(compiled.train)(tasks[4], steps, 1),
-        "plain": lambda steps: plain.train(tasks[2], steps, 1),
+        "ours": lambda steps: ours.train([task], steps, 1),
+        "ours, bf16": lambda steps: bf16()(halved.train)([task], steps, 1),
+        "ours, bf16, compiled": lambda steps: bf16()(compiled.train)([task], steps, 1),
+        "plain": lambda steps: plain.train(task, steps, 1),
         "sb3": lambda steps: model.learn(steps, reset_num_timesteps=False),
+        f"ours, bf16, compiled, {AT_ONCE} environments": lambda steps: bf16()(batched.train)(tasks, steps, 1),
+        f"sb3, {AT_ONCE} environments": lambda steps: model_batched.learn(steps, reset_num_timesteps=False),
     }
     for turn in turns.values():
         turn(LEARNING_STARTS + 20)
@@ -241,16 +254,16 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     while min(spent.values()) < seconds:
         for side, turn in turns.items():
             started = time.perf_counter()
-            turn(60)
+            turn(TURN)
             spent[side] += time.perf_counter() - started
-            done[side] += 60
+            done[side] += TURN
     rate = {side: done[side] / spent[side] for side in turns}
     rate |= {
         f"{side}_update_only": repeated(learn)
         for side, learn in (("ours", ours.learn), ("plain", plain.learn), ("sb3", lambda: model.train(1, 256)))
     }
     for name, dtype in (("", torch.float32), (", bf16", torch.bfloat16)):
-        rate[f"matrix products only{name}"] = 2 * repeated(products(tasks[0], SPEED_HIDDEN, 256, dtype))
+        rate[f"matrix products only{name}"] = 2 * repeated(products(task, SPEED_HIDDEN, 256, dtype))
     sampling = rate["ours"] / repeated(lambda: ours.ring.sample(256, ours.generator))
     table(
         f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
@@ -262,6 +275,10 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         "speed_ratio_to_plain": rate["ours"] / rate["plain"],
         "speed_ratio_to_sb3_bf16": rate["ours, bf16"] / rate["sb3"],
         "speed_ratio_to_sb3_bf16_compiled": rate["ours, bf16, compiled"] / rate["sb3"],
+        f"speed_ratio_to_sb3_bf16_compiled_{AT_ONCE}_environments": rate[
+            f"ours, bf16, compiled, {AT_ONCE} environments"
+        ]
+        / rate[f"sb3, {AT_ONCE} environments"],
         "share_of_time_sampling": sampling,
         "share_of_time_updating": rate["ours"] / rate["ours_update_only"],
     }

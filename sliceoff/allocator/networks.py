@@ -46,8 +46,12 @@ class StackedLinear(nn.Module):
         if members < len(weight):  # not otherwise: the gradient of a slice is a copy of the whole
             bias, weight = bias[:members], weight[:members]
         x = x.reshape(members, rows.numel(), x.shape[-1])
-        # A product with one column costs a library more to begin than to do.
-        y = (x * weight.mT).sum(-1, keepdim=True) + bias if weight.shape[-1] == 1 else torch.baddbmm(bias, x, weight)
+        if weight.shape[-1] == 1:  # a product with one column costs a library more to begin than to do
+            y = (x * weight.mT).sum(-1, keepdim=True) + bias
+        elif torch.compiler.is_compiling():  # which adds the bias in passing
+            y = x @ weight + bias
+        else:
+            y = torch.baddbmm(bias, x, weight)
         return y.view(members, *rows, y.shape[-1])
 
 
