@@ -77,6 +77,7 @@ LTE = {
     "dlinear": [REVIN],
     "gru": [REVIN],
     "gru day": [REVIN, "windows.input_length=144"],
+    "lstm": [REVIN],
     "informer": [REVIN],
     "transformer": [REVIN],
     "patchtst": [],
@@ -103,7 +104,10 @@ CHOICES = {"ensembles": ENSEMBLES, "all": (*MEMBERS["ensemble of all"], *ENSEMBL
 # 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
 LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "windows.horizon=24"]
 ROOT = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
-TRACES = {name: [f"data.path={ROOT}/{name}.csv", "data.columns=[rnti_count]"] for name in ("PobleSec", "LesCorts")}
+TRACES = {
+    **{name: [f"data.path={ROOT}/{name}.csv", "data.columns=[rnti_count]"] for name in ("PobleSec", "LesCorts")},
+    "week_users": [f"data.path={ROOT}/week_users.csv"],  # four regions, of one week each
+}
 # Training and validation part and the tenth that is forecast then, as shares of a trace whose last fifth is held out.
 BACKTESTS = ((0.4, 0.1, 0.1), (0.5, 0.1, 0.1), (0.6, 0.1, 0.1))
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
