@@ -411,21 +411,45 @@ def report_ett(given: argparse.Namespace) -> dict[str, float]:
     return results
 
 
-def fold_errors(given: argparse.Namespace) -> dict[tuple[str, int], dict[str, float]]:
-    """(experiment, horizon) -> every network's mean error over the folds, where all of them were run."""
+def fold_errors(given: argparse.Namespace) -> dict[tuple[str, int], dict[str, list[float]]]:
+    """(experiment, horizon) -> every network's error on each fold, where all of them were run."""
     found, errors = finished(fold_cells(given)), {}
     for experiment, horizon in product(PUBLISHED, HORIZONS):
         folds = [f"{experiment}-{horizon}-fold-{fold}" for fold in range(FOLDS)]
         if all((fold, network) in found for fold in folds for network in CHOICES["all"]):
             errors[experiment, horizon] = {
-                network: sum(mean(found[fold, network], "mse") for fold in folds) / FOLDS for network in CHOICES["all"]
+                network: [mean(found[fold, network], "mse") for fold in folds] for network in CHOICES["all"]
             }
     return errors
 
 
-def best_by_folds(errors: dict[str, float], among: str) -> str:
-    """Of one task, the network or ensemble with the least mean error over the folds."""
-    return min((name for name in CHOICES[among] if not closed(name)), key=lambda name: errors[name])
+def best_by_folds(errors: dict[str, list[float]], among: str, left_out: int | None = None) -> str:
+    """Of one task, the network or ensemble with the least error over the folds, or over all but one."""
+    folds = [fold for fold in range(FOLDS) if fold != left_out]
+    return min(
+        (name for name in CHOICES[among] if not closed(name)),
+        key=lambda name: sum(errors[name][fold] for fold in folds),
+    )
+
+
+def report_left_out(tasks: list[dict[str, list[float]]]) -> None:
+    """Among what to choose, by the folds alone: what is best on five of them, on the sixth, beside ridge."""
+    rows: list[dict[str, object]] = []
+    for among in CHOICES:
+        chosen = [[errors[best_by_folds(errors, among, fold)][fold] for fold in range(FOLDS)] for errors in tasks]
+        ridge = [errors["linear"] for errors in tasks]
+        ratios = [ours / theirs for pair in zip(chosen, ridge, strict=True) for ours, theirs in zip(*pair, strict=True)]
+        rows.append(
+            {
+                "best of": among,
+                "cells below ridge": sum(sum(ours) < sum(theirs) for ours, theirs in zip(chosen, ridge, strict=True)),
+                "of": len(ridge),
+                "folds below ridge": sum(ratio < 1 for ratio in ratios),
+                "of them": len(ratios),
+                "worst fold, over ridge": max(ratios),
+            }
+        )
+    table("Chosen by five of the six folds, judged on the other", rows)
 
 
 def later_cells(given: argparse.Namespace) -> list[LaterCell]:
@@ -441,6 +465,8 @@ def later_cells(given: argparse.Namespace) -> list[LaterCell]:
 
 def report_folds(given: argparse.Namespace) -> dict[str, float]:
     """Who is best over the blocks before the test part, and that one's test error over ridge's."""
+    if tasks := list(fold_errors(given).values()):
+        report_left_out(tasks)
     return _report_chosen(given, "test", "")
 
 
@@ -464,7 +490,7 @@ def _report_chosen(given: argparse.Namespace, when: str, part: str) -> dict[str,
             ratio, half = interval([mse / measured["linear"][0] for mse in measured[network]])
             row |= {
                 f"best of {among}": network,
-                f"its MSE over ridge's there, {among}": errors[network] / errors["linear"],
+                f"its MSE over ridge's there, {among}": sum(errors[network]) / sum(errors["linear"]),
                 f"its {when} MSE over ridge's, {among}": f"{ratio:.4f} ±{half:.4f} ({len(measured[network])} seeds)",
             }
             results[f"{task}{part}/best_of_{among}_by_folds_over_ridge"] = ratio
