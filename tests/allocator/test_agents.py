@@ -52,6 +52,15 @@ def test_bandit_with_known_optimum_is_learned(options):
     assert int(agents.updates) == 400
 
 
+@pytest.mark.parametrize("policy", ["hybrid", "current"])
+def test_a_policy_acts_in_training_in_bfloat16_as_when_served(policy):
+    agents = Agents(NETWORK)
+    seen = Observation(*(x[0] for x in contexts(1, 20, torch.Generator().manual_seed(0))))
+    served = agents.act(seen, policy)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(agents.act(seen, policy), served)
+
+
 def test_critics_alone_leave_actors_and_targets():
     agents = Agents(NETWORK)
     before = {name: value.clone() for name, value in agents.state_dict().items()}

@@ -28,9 +28,10 @@ def set_network(**options):
     return network
 
 
-def test_stacked_linear_is_a_linear_layer_per_member():
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_stacked_linear_is_a_linear_layer_per_member(outputs):
     torch.manual_seed(0)
-    layer, x = StackedLinear(3, 4, 5), torch.randn(3, 2, 7, 4)
+    layer, x = StackedLinear(3, 4, outputs), torch.randn(3, 2, 7, 4)
     for member in range(3):
         expected = torch.nn.functional.linear(x[member], layer.weight[member].T, layer.bias[member, 0])
         torch.testing.assert_close(layer(x)[member], expected)
