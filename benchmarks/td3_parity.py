@@ -6,7 +6,7 @@ without noise, from the same starts.
 
     python benchmarks/td3_parity.py [--seeds 5] [--tasks Pendulum-v1 Reacher-v5 InvertedPendulum-v5] [--skip-returns]
 
-`Reacher-v5` and `InvertedPendulum-v5` need `gymnasium[mujoco]`. Each return is kept under `runs/benchmarks/td3_parity`;
+The `benchmarks` extra brings what the tasks need. Each return is kept under `runs/benchmarks/td3_parity`;
 the benchmark goes on where it stopped.
 """
 
