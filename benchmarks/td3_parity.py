@@ -155,6 +155,12 @@ def theirs(task: gymnasium.Env | VecEnv, seed: int, hidden: tuple[int, ...], bat
     )
 
 
+def with_short_updates(model: TD3) -> TD3:
+    """SB3's, with updates under autocast; it acts outside, as ours does."""
+    model.train = bf16()(model.train)
+    return model
+
+
 def mean_return(task: gymnasium.Env, act: Act) -> float:
     """Mean over evaluation episodes."""
     total = 0.0
@@ -219,7 +225,7 @@ def compare_returns(name: str, seeds: int) -> dict[str, float]:
 def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     """Gradient steps per second, each with an environment step, at batch 256 and 400-300 networks.
 
-    The sides take turns of half a second or so, so that other load on the machine hits them alike.
+    The sides take turns of a fraction of a second, so that other load on the machine hits them alike.
     """
     task, *tasks = [gymnasium.make("Pendulum-v1") for _ in range(1 + AT_ONCE)]
     ours, halved, compiled, batched = (Ours(task, 0, SPEED_HIDDEN, 256) for _ in range(4))
@@ -227,6 +233,8 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         side.agents.compile(options={"cpp_wrapper": True})
     model = theirs(gymnasium.make("Pendulum-v1"), 0, SPEED_HIDDEN, 256)
     model_batched = theirs(make_vec_env("Pendulum-v1", AT_ONCE), 0, SPEED_HIDDEN, 256)
+    model_short = with_short_updates(theirs(gymnasium.make("Pendulum-v1"), 0, SPEED_HIDDEN, 256))
+    model_short_batched = with_short_updates(theirs(make_vec_env("Pendulum-v1", AT_ONCE), 0, SPEED_HIDDEN, 256))
     plain = PlainTD3(
         task,
         0,
@@ -246,6 +254,8 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         "plain": lambda steps: plain.train(task, steps, 1),
         "sb3": lambda steps: model.learn(steps, reset_num_timesteps=False),
         f"ours, bf16, compiled, {AT_ONCE} environments": lambda steps: bf16()(batched.train)(tasks, steps, 1),
+        "sb3, bf16": lambda steps: model_short.learn(steps, reset_num_timesteps=False),
+        f"sb3, bf16, {AT_ONCE} environments": lambda steps: model_short_batched.learn(steps, reset_num_timesteps=False),
         f"sb3, {AT_ONCE} environments": lambda steps: model_batched.learn(steps, reset_num_timesteps=False),
     }
     for turn in turns.values():
@@ -279,6 +289,9 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
             f"ours, bf16, compiled, {AT_ONCE} environments"
         ]
         / rate[f"sb3, {AT_ONCE} environments"],
+        "speed_ratio_in_bf16_compiled": rate["ours, bf16, compiled"] / rate["sb3, bf16"],
+        f"speed_ratio_in_bf16_compiled_{AT_ONCE}_environments": rate[f"ours, bf16, compiled, {AT_ONCE} environments"]
+        / rate[f"sb3, bf16, {AT_ONCE} environments"],
         "share_of_time_sampling": sampling,
         "share_of_time_updating": rate["ours"] / rate["ours_update_only"],
     }
