@@ -16,7 +16,7 @@ compares networks on three stretches before a cellular trace's held-out end.
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -115,8 +115,19 @@ LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 LATER = [8640, 5760, 3020]
 
 
+class Kept:
+    """Figures that are measured once; a subclass has a `file` and `_measured`."""
+
+    def run(self) -> dict[str, float]:
+        """What `file` holds; measured and written there first where it is missing."""
+        if not self.file.is_file():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(json.dumps(self._measured()))
+        return json.loads(self.file.read_text())
+
+
 @dataclass(frozen=True)
-class Cell:
+class Cell(Kept):
     """One network on one task with one seed; an ensemble has members."""
 
     task: str
@@ -130,10 +141,6 @@ class Cell:
     def file(self) -> Path:
         """Where its figures are kept."""
         return self.cache / self.task / f"{self.network}-{self.seed}.json"
-
-    def run(self) -> dict[str, float]:
-        """Fit, test, keep; or read what was kept."""
-        return kept(self.file, self._measured)
 
     def fitted(self) -> Path:
         """Its checkpoint, which `run` keeps beside the figures."""
@@ -177,8 +184,8 @@ class FoldCell(Cell):
 
 
 @dataclass(frozen=True)
-class LaterCell:
-    """A fitted network of the published protocol on the months after the protocol's."""
+class LaterCell(Kept):
+    """A network fitted by the published protocol, on the months after the protocol's."""
 
     fitted: Cell
 
@@ -190,22 +197,10 @@ class LaterCell:
         """Where its error is kept."""
         return self.fitted.cache / self.task / self.fitted.file.name
 
-    def run(self) -> dict[str, float]:
-        """Test, keep; or read what was kept."""
-        return kept(self.file, self._measured)
-
     def _measured(self) -> dict[str, float]:
         parts = Parts(configure(*self.fitted.overrides))
         forecaster = load(self.fitted.fitted(), Forecaster)
         return {"mse": parts.test(forecaster, parts.windows(split=LATER))["test/scaled_mse"]}
-
-
-def kept(file: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """What `file` holds; measured and written there first where it is missing."""
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(measure()))
-    return json.loads(file.read_text())
 
 
 @torch.no_grad()
@@ -348,7 +343,7 @@ def closed(network: str) -> bool:
     return network.split()[0] in CLOSED
 
 
-def finished(cells: list[Cell]) -> dict[tuple[str, str], list[dict[str, float]]]:
+def finished(cells: list[Cell] | list[LaterCell]) -> dict[tuple[str, str], list[dict[str, float]]]:
     """(task, network) -> its seeds' figures, of the cells that were run."""
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for cell in cells:
@@ -432,68 +427,84 @@ def best_by_folds(errors: dict[str, list[float]], among: str, left_out: int | No
     )
 
 
-def report_left_out(tasks: list[dict[str, list[float]]]) -> None:
-    """Among what to choose, by the folds alone: what is best on five of them, on the sixth, beside ridge."""
-    rows: list[dict[str, object]] = []
-    for among in CHOICES:
-        chosen = [[errors[best_by_folds(errors, among, fold)][fold] for fold in range(FOLDS)] for errors in tasks]
-        ridge = [errors["linear"] for errors in tasks]
-        ratios = [ours / theirs for pair in zip(chosen, ridge, strict=True) for ours, theirs in zip(*pair, strict=True)]
-        rows.append(
-            {
-                "best of": among,
-                "cells below ridge": sum(sum(ours) < sum(theirs) for ours, theirs in zip(chosen, ridge, strict=True)),
-                "of": len(ridge),
-                "folds below ridge": sum(ratio < 1 for ratio in ratios),
-                "of them": len(ratios),
-                "worst fold, over ridge": max(ratios),
-            }
-        )
-    table("Chosen by five of the six folds, judged on the other", rows)
-
-
 def later_cells(given: argparse.Namespace) -> list[LaterCell]:
-    """Ridge and the ensemble that the folds choose, wherever the folds were run."""
+    """Ridge and what the folds choose, wherever the folds were run."""
+    chosen = {
+        task: ("linear", *dict.fromkeys(best_by_folds(errors, among) for among in CHOICES))
+        for task, errors in fold_errors(given).items()
+    }
     return [
         LaterCell(ett_cell(given, *task, network, seed))
         for seed in range(given.seeds)
-        for task, errors in fold_errors(given).items()
-        for network in ("linear", *dict.fromkeys(best_by_folds(errors, among) for among in CHOICES))
+        for task, networks in chosen.items()
+        for network in networks
         if seed == 0 or not closed(network)
     ]
 
 
 def report_folds(given: argparse.Namespace) -> dict[str, float]:
     """Who is best over the blocks before the test part, and that one's test error over ridge's."""
-    if tasks := list(fold_errors(given).values()):
-        report_left_out(tasks)
-    return _report_chosen(given, "test", "")
+    errors = fold_errors(given)
+    return report_left_out(list(errors.values())) | report_chosen(errors, finished(ett_cells(given)), "")
 
 
 def report_later(given: argparse.Namespace) -> dict[str, float]:
     """The same one's error after the test part, over ridge's."""
-    return _report_chosen(given, "later", "-later")
+    return report_chosen(fold_errors(given), finished(later_cells(given)), "-later")
 
 
-def _report_chosen(given: argparse.Namespace, when: str, part: str) -> dict[str, float]:
-    rows, results = [], {}
-    for (experiment, horizon), errors in fold_errors(given).items():
-        task = f"{experiment}-{horizon}"
-        measured: dict[str, list[float]] = {}
-        for path in (given.cache / f"{task}{part}").glob("*-*.json"):
-            measured.setdefault(path.stem.rpartition("-")[0], []).append(json.loads(path.read_text())["mse"])
+def report_left_out(tasks: list[dict[str, list[float]]]) -> dict[str, float]:
+    """Among what to choose, by the folds alone: what is best on five of them, on the sixth, beside ridge."""
+    rows: list[dict[str, object]] = []
+    for among in CHOICES if tasks else ():
+        # Task by task, the errors on the folds of what the others choose, and of ridge.
+        pairs = [
+            ([errors[best_by_folds(errors, among, fold)][fold] for fold in range(FOLDS)], errors["linear"])
+            for errors in tasks
+        ]
+        ratios = [ours / ridge for pair in pairs for ours, ridge in zip(*pair, strict=True)]
+        rows.append(
+            {
+                "best of": among,
+                "cells below ridge": sum(sum(ours) < sum(ridge) for ours, ridge in pairs),
+                "of": len(pairs),
+                "folds below ridge": sum(ratio < 1 for ratio in ratios),
+                "of them": len(ratios),
+                "worst fold, over ridge": max(ratios),
+            }
+        )
+    if rows:
+        table("Chosen by five of the six folds, judged on the other", rows)
+    return {
+        f"best_of_{row['best of']}_left_out/{name}": cast(float, row[name])
+        for row in rows
+        for name in row
+        if name != "best of"
+    }
+
+
+def report_chosen(
+    fold_errors: dict[tuple[str, int], dict[str, list[float]]],
+    found: dict[tuple[str, str], list[dict[str, float]]],
+    part: str,
+) -> dict[str, float]:
+    """What the folds choose, and its error over ridge's in `found`, whose tasks end in `part`."""
+    when, rows, results = part.removeprefix("-") or "test", [], {}
+    for (experiment, horizon), errors in fold_errors.items():
+        task = f"{experiment}-{horizon}{part}"
         best = {among: best_by_folds(errors, among) for among in CHOICES}
-        if not measured.keys() >= {"linear", *best.values()}:
+        if not all((task, network) in found for network in ("linear", *best.values())):
             continue
-        row: dict[str, object] = {"task": task}
+        ridge, row = mean(found[task, "linear"], "mse"), {"task": f"{experiment}-{horizon}"}
         for among, network in best.items():
-            ratio, half = interval([mse / measured["linear"][0] for mse in measured[network]])
+            runs = found[task, network]
+            ratio, half = interval([run["mse"] / ridge for run in runs])
             row |= {
                 f"best of {among}": network,
                 f"its MSE over ridge's there, {among}": sum(errors[network]) / sum(errors["linear"]),
-                f"its {when} MSE over ridge's, {among}": f"{ratio:.4f} ±{half:.4f} ({len(measured[network])} seeds)",
+                f"its {when} MSE over ridge's, {among}": f"{ratio:.4f} ±{half:.4f} ({len(runs)} seeds)",
             }
-            results[f"{task}{part}/best_of_{among}_by_folds_over_ridge"] = ratio
+            results[f"{task}/best_of_{among}_by_folds_over_ridge"] = ratio
         rows.append(row)
     if rows:
         table(f"Chosen by cross-validation over the training and validation part; {when} error", rows)
@@ -555,7 +566,7 @@ def neuralforecast_cells(given: argparse.Namespace) -> list["Peer"]:
 
 
 @dataclass(frozen=True)
-class Peer:
+class Peer(Kept):
     """neuralforecast's Informer: the same split, scaling, history and size. Every column is a series, windows of which
     make a batch; without calendar and RevIN, and with 600 gradient steps at most where ours has 400."""
 
@@ -571,10 +582,6 @@ class Peer:
     def file(self) -> Path:
         """Where its figures are kept."""
         return self.cache / self.task / f"neuralforecast-{self.seed}.json"
-
-    def run(self) -> dict[str, float]:
-        """Fit, test, keep; or read what was kept."""
-        return kept(self.file, self._measured)
 
     def _measured(self) -> dict[str, float]:
         import pandas

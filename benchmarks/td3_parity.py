@@ -18,6 +18,7 @@ import pstats
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,6 +48,7 @@ CELLS = ROOT / "runs" / "benchmarks" / "td3_parity"
 LEARNING_RATE, BATCH, LEARNING_STARTS, NOISE, GAMMA, TAU, BUFFER = 1e-3, 128, 500, 0.1, 0.98, 0.005, 50_000
 # Environments stepped at once, beside one at a time, and environment steps that each side makes in its turn.
 AT_ONCE, TURN = 8, 64
+TOGETHER = f", {AT_ONCE} environments"
 EVALUATIONS, EVALUATION_SEED = 10, 10_000
 Act = Callable[[np.ndarray], np.ndarray]
 
@@ -155,12 +157,6 @@ def theirs(task: gymnasium.Env | VecEnv, seed: int, hidden: tuple[int, ...], bat
     )
 
 
-def with_short_updates(model: TD3) -> TD3:
-    """SB3's, with updates under autocast; it acts outside, as ours does."""
-    model.train = bf16()(model.train)
-    return model
-
-
 def mean_return(task: gymnasium.Env, act: Act) -> float:
     """Mean over evaluation episodes."""
     total = 0.0
@@ -227,16 +223,10 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
 
     The sides take turns of a fraction of a second, so that other load on the machine hits them alike.
     """
-    task, *tasks = [gymnasium.make("Pendulum-v1") for _ in range(1 + AT_ONCE)]
-    ours, halved, compiled, batched = (Ours(task, 0, SPEED_HIDDEN, 256) for _ in range(4))
-    for side in (compiled, batched):
-        side.agents.compile(options={"cpp_wrapper": True})
-    model = theirs(gymnasium.make("Pendulum-v1"), 0, SPEED_HIDDEN, 256)
-    model_batched = theirs(make_vec_env("Pendulum-v1", AT_ONCE), 0, SPEED_HIDDEN, 256)
-    model_short = with_short_updates(theirs(gymnasium.make("Pendulum-v1"), 0, SPEED_HIDDEN, 256))
-    model_short_batched = with_short_updates(theirs(make_vec_env("Pendulum-v1", AT_ONCE), 0, SPEED_HIDDEN, 256))
+    tasks = [gymnasium.make("Pendulum-v1") for _ in range(AT_ONCE)]
+    ours, halved = (Ours(tasks[0], 0, SPEED_HIDDEN, 256) for _ in range(2))
     plain = PlainTD3(
-        task,
+        tasks[0],
         0,
         SPEED_HIDDEN,
         256,
@@ -248,16 +238,18 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         buffer_size=BUFFER,
     )
     turns: dict[str, Callable[[int], object]] = {
-        "ours": lambda steps: ours.train([task], steps, 1),
-        "ours, bf16": lambda steps: bf16()(halved.train)([task], steps, 1),
-        "ours, bf16, compiled": lambda steps: bf16()(compiled.train)([task], steps, 1),
-        "plain": lambda steps: plain.train(task, steps, 1),
-        "sb3": lambda steps: model.learn(steps, reset_num_timesteps=False),
-        f"ours, bf16, compiled, {AT_ONCE} environments": lambda steps: bf16()(batched.train)(tasks, steps, 1),
-        "sb3, bf16": lambda steps: model_short.learn(steps, reset_num_timesteps=False),
-        f"sb3, bf16, {AT_ONCE} environments": lambda steps: model_short_batched.learn(steps, reset_num_timesteps=False),
-        f"sb3, {AT_ONCE} environments": lambda steps: model_batched.learn(steps, reset_num_timesteps=False),
+        "ours": partial(ours.train, tasks[:1], seed=1),
+        "ours, bf16": bf16()(partial(halved.train, tasks[:1], seed=1)),
+        "plain": lambda steps: plain.train(tasks[0], steps, 1),
     }
+    for crowd, count in {"": 1, TOGETHER: AT_ONCE}.items():
+        compiled = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
+        compiled.agents.compile(options={"cpp_wrapper": True})
+        turns[f"ours, bf16, compiled{crowd}"] = bf16()(partial(compiled.train, tasks[:count], seed=1))
+        sb3, sb3_halved = (theirs(make_vec_env("Pendulum-v1", count), 0, SPEED_HIDDEN, 256) for _ in range(2))
+        sb3_halved.train = bf16()(sb3_halved.train)  # it acts outside, as ours does
+        turns[f"sb3{crowd}"] = partial(sb3.learn, reset_num_timesteps=False)
+        turns[f"sb3, bf16{crowd}"] = partial(sb3_halved.learn, reset_num_timesteps=False)
     for turn in turns.values():
         turn(LEARNING_STARTS + 20)
     done, spent = dict.fromkeys(turns, 0), dict.fromkeys(turns, 0.0)
@@ -270,10 +262,10 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     rate = {side: done[side] / spent[side] for side in turns}
     rate |= {
         f"{side}_update_only": repeated(learn)
-        for side, learn in (("ours", ours.learn), ("plain", plain.learn), ("sb3", lambda: model.train(1, 256)))
+        for side, learn in (("ours", ours.learn), ("plain", plain.learn), ("sb3", lambda: sb3.train(1, 256)))
     }
     for name, dtype in (("", torch.float32), (", bf16", torch.bfloat16)):
-        rate[f"matrix products only{name}"] = 2 * repeated(products(task, SPEED_HIDDEN, 256, dtype))
+        rate[f"matrix products only{name}"] = 2 * repeated(products(tasks[0], SPEED_HIDDEN, 256, dtype))
     sampling = rate["ours"] / repeated(lambda: ours.ring.sample(256, ours.generator))
     table(
         f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
@@ -284,14 +276,12 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         "speed_ratio_to_sb3": rate["ours"] / rate["sb3"],
         "speed_ratio_to_plain": rate["ours"] / rate["plain"],
         "speed_ratio_to_sb3_bf16": rate["ours, bf16"] / rate["sb3"],
-        "speed_ratio_to_sb3_bf16_compiled": rate["ours, bf16, compiled"] / rate["sb3"],
-        f"speed_ratio_to_sb3_bf16_compiled_{AT_ONCE}_environments": rate[
-            f"ours, bf16, compiled, {AT_ONCE} environments"
-        ]
-        / rate[f"sb3, {AT_ONCE} environments"],
-        "speed_ratio_in_bf16_compiled": rate["ours, bf16, compiled"] / rate["sb3, bf16"],
-        f"speed_ratio_in_bf16_compiled_{AT_ONCE}_environments": rate[f"ours, bf16, compiled, {AT_ONCE} environments"]
-        / rate[f"sb3, bf16, {AT_ONCE} environments"],
+        "speed_ratio_in_bf16": rate["ours, bf16"] / rate["sb3, bf16"],
+        **{
+            f"speed_ratio_{to}_compiled{crowd}": rate[f"ours, bf16, compiled{crowd}"] / rate[f"{peer}{crowd}"]
+            for crowd in ("", TOGETHER)
+            for to, peer in (("to_sb3_bf16", "sb3"), ("in_bf16", "sb3, bf16"))
+        },
         "share_of_time_sampling": sampling,
         "share_of_time_updating": rate["ours"] / rate["ours_update_only"],
     }

@@ -120,27 +120,23 @@ class Agents(nn.Module):
 
         Args:
             noise: standard normal, for Eq. 23.
-            optimizer: of the critics' parameters, in their order.
 
         Returns:
             Numbers to log, detached.
         """
         gradients, logged = self.critic_gradients(batch, noise)
-        _descend(gradients, optimizer)
+        _descend(self.network.critic, gradients, optimizer)
         self.updates += 1
         return logged
 
     def update_actors(self, batch: Transition, optimizer: Optimizer) -> dict[str, Tensor]:
         """Algorithm 3, lines 13-16: one step down Eqs. 25 and 26 together, then the soft update of all targets.
 
-        Args:
-            optimizer: of the actors' parameters, in their order.
-
         Returns:
             Numbers to log, detached.
         """
         gradients, logged = self.actor_gradients(batch)
-        _descend(gradients, optimizer)
+        _descend(self.network.actor, gradients, optimizer)
         td3.soft_update(self.target.parameters(), self.network.parameters(), self.tau)
         return logged
 
@@ -211,8 +207,7 @@ def acting(observation: Observation, action: Float[Tensor, "*batch rows actions"
     return present if action.shape[-2] == present.shape[-1] else torch.ones_like(present[..., :1])
 
 
-def _descend(gradients: Gradients, optimizer: Optimizer) -> None:
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for weight, gradient in zip(weights, gradients, strict=True):
+def _descend(network: nn.Module, gradients: Gradients, optimizer: Optimizer) -> None:
+    for weight, gradient in zip(network.parameters(), gradients, strict=True):
         weight.grad = gradient
     optimizer.step()
