@@ -34,6 +34,7 @@ from stable_baselines3 import TD3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv
+from torch.utils.flop_counter import FlopCounterMode
 
 from callbacks import Compile
 from sliceoff.allocator import Agents, LearningAllocator, MLPNetwork, Ring, Transition, td3
@@ -265,7 +266,11 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         for side, learn in (("ours", ours.learn), ("plain", plain.learn), ("sb3", lambda: sb3.train(1, 256)))
     }
     for name, dtype in (("", torch.float32), (", bf16", torch.bfloat16)):
-        rate[f"matrix products only{name}"] = 2 * repeated(products(tasks[0], SPEED_HIDDEN, 256, dtype))
+        once = products(tasks[0], SPEED_HIDDEN, 256, dtype)
+        rate[f"matrix products only{name}"] = 2 * repeated(once)
+        with FlopCounterMode(display=False) as counted:
+            once()
+        rate[f"products as fast as a large one{name}"] = 2 * flops_per_s(dtype) / counted.get_total_flops()
     sampling = rate["ours"] / repeated(lambda: ours.ring.sample(256, ours.generator))
     table(
         f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
@@ -320,6 +325,12 @@ def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int, dtyp
         backward(actor, weights=True, inputs=1)
 
     return once
+
+
+def flops_per_s(dtype: torch.dtype, size: int = 2048) -> float:
+    """Of a large square product: about what the processor can do at most."""
+    square = torch.randn(size, size, dtype=dtype)
+    return 2 * size**3 * repeated(lambda: square @ square, 20)
 
 
 def compare_loop(turns: int = 15) -> dict[str, float]:

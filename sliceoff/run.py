@@ -361,7 +361,8 @@ def run(cfg: DictConfig) -> RunResult:
     """Run the job that `cfg` describes and write its run directory.
 
     Raises:
-        InputError: the config, a data file or a checkpoint is wrong; no directory is left behind.
+        InputError: the config, a data file or a checkpoint is wrong; no directory is left behind, unless something was
+            fitted before that showed.
         KeyboardInterrupt: interrupted; trained modules have their `last.ckpt`.
     """
     started = time.perf_counter()
@@ -380,14 +381,13 @@ def run(cfg: DictConfig) -> RunResult:
     try:
         job = parts._build("job")
         summary, table = job(parts, directory)
-    except InputError:
+    except (InputError, ModuleNotFoundError) as error:
+        reason = str(error) if isinstance(error, InputError) else _missing_extra(str(error))
+        if reason is None:
+            raise
         directory.discard()
-        raise
-    except ModuleNotFoundError as error:
-        if missing := _missing_extra(str(error)):
-            directory.discard()
-            raise InputError(missing) from error
-        raise
+        kept = f"; what was fitted until then is kept in {directory.path}" if directory.fitted else ""
+        raise InputError(f"{reason}{kept}") from error
     summary = {**summary, "seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
     directory.write(summary, table)
     return RunResult(summary, table, directory.path, parts)

@@ -72,9 +72,14 @@ class RunDirectory:
         }
         self.write_text("summary.json", json.dumps(numbers, indent=2, allow_nan=False) + "\n")
 
+    @property
+    def fitted(self) -> bool:
+        """Whether a checkpoint has been written."""
+        return self.created and any(self.checkpoints().rglob("*.ckpt"))
+
     def discard(self) -> None:
-        """Remove a new run's directory, and those made for it: its input was wrong. A resumed run's files are kept."""
-        if self.created and not self.resume:
+        """Remove a new run's directory, and those made for it: its input was wrong. What was fitted is kept."""
+        if self.created and not self.resume and not self.fitted:
             shutil.rmtree(self.path, ignore_errors=True)
             with contextlib.suppress(OSError):  # another run has begun in one of them
                 for parent in self._new_parents:

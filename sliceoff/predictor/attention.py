@@ -83,8 +83,8 @@ class _Sparse(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, active: Tensor, causal: bool, dropout: float):
-        rows = active.unsqueeze(-1).expand(-1, -1, -1, query.shape[-1])
-        chosen = query.gather(-2, rows) / math.sqrt(query.shape[-1])
+        rows = _rows(active)
+        chosen = query[rows].div_(math.sqrt(query.shape[-1]))
         scores = chosen @ key.transpose(-1, -2)
         if causal:
             scores = scores.masked_fill(
@@ -93,33 +93,42 @@ class _Sparse(torch.autograd.Function):
         weights = scores.softmax(-1)
         kept = F.dropout(torch.ones_like(weights), dropout) if dropout > 0 else None
         attended = (weights if kept is None else weights * kept) @ value
-        ctx.save_for_backward(key, value, rows, chosen, weights, kept, attended)
+        ctx.save_for_backward(key, value, active, chosen, weights, kept, attended)
         ctx.causal, ctx.autocast = causal, torch.is_autocast_enabled(query.device.type)
         lazy = value.cumsum(-2) if causal else value.mean(-2, keepdim=True).expand_as(query)
-        return lazy.scatter(-2, rows, attended.to(lazy.dtype))
+        return lazy.index_put(rows, attended.to(lazy.dtype))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor):  # type: ignore[override]
-        key, value, rows, chosen, weights, kept, attended = ctx.saved_tensors
+        key, value, active, chosen, weights, kept, attended = ctx.saved_tensors
+        rows = _rows(active)
         with torch.autocast(gradient.device.type, enabled=ctx.autocast):
-            active = gradient.gather(-2, rows)
-            along = active @ value.transpose(-1, -2)
+            received = gradient[rows]
+            along = received @ value.transpose(-1, -2)
             if kept is not None:
                 along, kept = along * kept, weights * kept
-            to_value = (weights if kept is None else kept).transpose(-1, -2) @ active
+            to_value = (weights if kept is None else kept).transpose(-1, -2) @ received
             if ctx.causal:
-                to_value += gradient.scatter(-2, rows, 0).flip(-2).cumsum(-2).flip(-2)
+                to_value += gradient.index_put(rows, gradient.new_zeros(())).flip(-2).cumsum(-2).flip(-2)
             else:
-                to_value += (gradient.sum(-2, keepdim=True) - active.sum(-2, keepdim=True)) / len(value[0, 0])
-            to_scores = along.sub_((active * attended).sum(-1, keepdim=True)).mul_(weights)
-            to_key = to_scores.transpose(-1, -2) @ chosen
-            to_chosen = to_scores @ key / math.sqrt(key.shape[-1])
-            del along, to_scores, weights, kept
+                to_value += (gradient.sum(-2, keepdim=True) - received.sum(-2, keepdim=True)) / len(value[0, 0])
+            to_scores = along.sub_((received * attended).sum(-1, keepdim=True)).mul_(weights)
             if not torch.compiler.is_compiling():  # a compiler plans memory itself
-                ctx.maybe_clear_saved_tensors()  # unless the graph is retained; before the last large one is made
-            to_query = to_chosen.new_zeros(gradient.shape).scatter_(-2, rows, to_chosen)
+                ctx.maybe_clear_saved_tensors()  # unless the graph is retained
+            del weights, kept
+            to_chosen = (to_scores @ key).div_(math.sqrt(key.shape[-1]))
+            to_key = to_scores.transpose(-1, -2) @ chosen
+            del along, to_scores
+            to_query = to_chosen.new_zeros(gradient.shape).index_put_(rows, to_chosen)
         return to_query, to_key, to_value, None, None, None
+
+
+def _rows(active: Int[Tensor, "batch heads top"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of whole rows of (batch, heads, queries, size): about twice as fast as gather and scatter."""
+    batch, heads, _ = active.shape
+    device = active.device
+    return torch.arange(batch, device=device)[:, None, None], torch.arange(heads, device=device)[:, None], active
 
 
 def sparse_count(factor: float, length: int) -> int:

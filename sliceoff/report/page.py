@@ -2,6 +2,7 @@
 
 import html
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -71,7 +72,8 @@ def _cell(value: object) -> str:
 def _svg(figure: Figure) -> str:
     file = io.StringIO()
     # A fixed salt and no metadata: the same results give the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sliceoff"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sliceoff"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # text stays text, in the browser's fonts
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = file.getvalue()
     return text[text.index("<svg") :]

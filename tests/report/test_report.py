@@ -85,6 +85,12 @@ def test_the_page_is_self_contained_and_escapes_names(table):
         assert outside not in text
 
 
+def test_names_in_any_script_reach_the_browser():
+    figure = Figure()
+    figure.suptitle("東京")  # no glyphs in matplotlib's own font; a warning would fail here
+    assert "東京" in report.page("T", "a", "h", [{"x": 1}], [("P", "p", figure)])
+
+
 def test_the_same_results_give_the_same_page(table):
     pages = [report.page("T", "a", "h", [{"x": 1}], [("P", "p", report.profit_over_time(table))]) for _ in range(2)]
     assert pages[0] == pages[1]
