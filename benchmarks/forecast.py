@@ -15,6 +15,7 @@ compares networks on three stretches before a cellular trace's held-out end.
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ class Cell(Kept):
         parts.fit("predictor", directory, "")
         seconds = time.perf_counter() - begun + sum(member.run()["seconds"] for member in self.members)
         (directory.checkpoints() / "best.ckpt").replace(self.file.with_suffix(".ckpt"))
-        directory.discard()
+        shutil.rmtree(directory.path)
         return self.figures(parts) | {"seconds": seconds, "weights": float(weights)}
 
     def figures(self, parts: Parts) -> dict[str, float]:

@@ -362,7 +362,7 @@ def run(cfg: DictConfig) -> RunResult:
 
     Raises:
         InputError: the config, a data file or a checkpoint is wrong; no directory is left behind, unless something was
-            fitted before that showed.
+            fitted or cleared before that showed.
         KeyboardInterrupt: interrupted; trained modules have their `last.ckpt`.
     """
     started = time.perf_counter()
@@ -386,7 +386,7 @@ def run(cfg: DictConfig) -> RunResult:
         if reason is None:
             raise
         directory.discard()
-        kept = f"; what was fitted until then is kept in {directory.path}" if directory.fitted else ""
+        kept = f"; what was done until then is kept in {directory.path}" if directory.worth_keeping else ""
         raise InputError(f"{reason}{kept}") from error
     summary = {**summary, "seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
     directory.write(summary, table)

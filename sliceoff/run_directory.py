@@ -73,13 +73,13 @@ class RunDirectory:
         self.write_text("summary.json", json.dumps(numbers, indent=2, allow_nan=False) + "\n")
 
     @property
-    def fitted(self) -> bool:
-        """Whether a checkpoint has been written."""
-        return self.created and any(self.checkpoints().rglob("*.ckpt"))
+    def worth_keeping(self) -> bool:
+        """Whether it holds what took time: a checkpoint, or markets that were cleared."""
+        return self.created and any(file for name in ("*.ckpt", "cleared.jsonl") for file in self.path.rglob(name))
 
     def discard(self) -> None:
-        """Remove a new run's directory, and those made for it: its input was wrong. What was fitted is kept."""
-        if self.created and not self.resume and not self.fitted:
+        """Remove a new run's directory, and those made for it: its input was wrong. What took time is kept."""
+        if self.created and not self.resume and not self.worth_keeping:
             shutil.rmtree(self.path, ignore_errors=True)
             with contextlib.suppress(OSError):  # another run has begun in one of them
                 for parent in self._new_parents:

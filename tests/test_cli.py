@@ -247,12 +247,12 @@ def test_the_main_job_needs_no_extra_and_others_name_theirs(tmp_path, arguments,
     assert len(ended.stderr.splitlines()) <= 1 or code == 0
 
 
-def test_what_was_fitted_before_wrong_input_showed_is_kept(cli, tmp_path):
+def test_what_was_done_before_wrong_input_showed_is_kept(cli, tmp_path):
     short = ("debug=fast", "data.days=10", "windows.input_length=24", "windows.horizon=6", "predictor=mlp")
     ended = cli(*short, "allocator.learning_starts=10000")
     assert ended.code == 2, ended.err
     assert "is never reached" in ended.err
-    kept = Path(ended.err.strip().splitlines()[-1].partition("what was fitted until then is kept in ")[2])
+    kept = Path(ended.err.strip().splitlines()[-1].partition("what was done until then is kept in ")[2])
     again = cli(
         "debug=fast", "data.days=10", *short[2:4], "job.periods=1", "allocator=greedy", f"init.predictor={kept}"
     )

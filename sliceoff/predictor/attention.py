@@ -94,7 +94,9 @@ class _Sparse(torch.autograd.Function):
         kept = F.dropout(torch.ones_like(weights), dropout) if dropout > 0 else None
         attended = (weights if kept is None else weights * kept) @ value
         ctx.save_for_backward(key, value, active, chosen, weights, kept, attended)
-        ctx.causal, ctx.autocast = causal, torch.is_autocast_enabled(query.device.type)
+        device = query.device.type
+        ctx.causal = causal
+        ctx.autocast = {"enabled": torch.is_autocast_enabled(device), "dtype": torch.get_autocast_dtype(device)}
         lazy = value.cumsum(-2) if causal else value.mean(-2, keepdim=True).expand_as(query)
         return lazy.index_put(rows, attended.to(lazy.dtype))
 
@@ -103,7 +105,7 @@ class _Sparse(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor):  # type: ignore[override]
         key, value, active, chosen, weights, kept, attended = ctx.saved_tensors
         rows = _rows(active)
-        with torch.autocast(gradient.device.type, enabled=ctx.autocast):
+        with torch.autocast(gradient.device.type, **ctx.autocast):
             received = gradient[rows]
             along = received @ value.transpose(-1, -2)
             if kept is not None:

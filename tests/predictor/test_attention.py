@@ -161,3 +161,17 @@ def test_dropout_changes_a_forward_pass_but_not_the_mean(causal, length):
 def test_causal_needs_as_many_queries_as_keys():
     with pytest.raises(ValueError, match="as many queries as keys"):
         prob_sparse_attention(*qkv(queries=5, keys=6), causal=True)
+
+
+def test_the_gradient_is_made_in_the_precision_of_the_forward_pass():
+    gradients = []
+    for inside in (True, False):
+        tensors = [x.requires_grad_() for x in qkv(queries=128, keys=128)]
+        with torch.autocast("cpu", dtype=torch.float16):  # not the default of a CPU
+            attended = prob_sparse_attention(*tensors, generator=torch.Generator().manual_seed(0))
+            if inside:
+                attended.sum().backward()
+        if not inside:
+            attended.sum().backward()
+        gradients.append([x.grad for x in tensors])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
