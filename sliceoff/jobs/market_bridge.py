@@ -50,6 +50,8 @@ class MarketBridge:
                 f"job.market.first + scenarios = {len(periods)} long slots, but the held-out end has "
                 f"{windows.heldout_end - windows.heldout_start}"
             )
+        # Without a table yet: its options are checked before anything is fitted.
+        family = self.regions(table=polars.DataFrame(), scenario=parts.scenario, offers=parts.offers)
         parts.fit_missing(directory)
         table = simulate(
             parts.stacks[0],
@@ -61,5 +63,4 @@ class MarketBridge:
             seed=parts.seed,
         )
         table.write_parquet(directory.path / "slices.parquet")
-        family = self.regions(table=table, scenario=parts.scenario, offers=parts.offers)
-        return replace(self.market, family=family).clear(parts, directory)
+        return replace(self.market, family=replace(family, table=table)).clear(parts, directory)
