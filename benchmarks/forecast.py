@@ -15,7 +15,6 @@ compares networks on three stretches before a cellular trace's held-out end.
 
 import argparse
 import json
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -165,7 +164,7 @@ class Cell(Kept):
         parts.fit("predictor", directory, "")
         seconds = time.perf_counter() - begun + sum(member.run()["seconds"] for member in self.members)
         (directory.checkpoints() / "best.ckpt").replace(self.file.with_suffix(".ckpt"))
-        shutil.rmtree(directory.path)
+        directory.discard()
         return self.figures(parts) | {"seconds": seconds, "weights": float(weights)}
 
     def figures(self, parts: Parts) -> dict[str, float]:

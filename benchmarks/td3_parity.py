@@ -328,7 +328,7 @@ def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int, dtyp
 
 
 def flops_per_s(dtype: torch.dtype, size: int = 2048) -> float:
-    """Of a large square product: about what the processor can do at most."""
+    """Of a large square product: about the most that torch makes of the processor."""
     square = torch.randn(size, size, dtype=dtype)
     return 2 * size**3 * repeated(lambda: square @ square, 20)
 

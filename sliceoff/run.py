@@ -385,9 +385,11 @@ def run(cfg: DictConfig) -> RunResult:
         reason = str(error) if isinstance(error, InputError) else _missing_extra(str(error))
         if reason is None:
             raise
-        directory.discard()
-        kept = f"; what was done until then is kept in {directory.path}" if directory.worth_keeping else ""
-        raise InputError(f"{reason}{kept}") from error
+        if directory.worth_keeping:
+            reason += f"; what was done until then is kept in {directory.path}"
+        else:
+            directory.discard()
+        raise InputError(reason) from error
     summary = {**summary, "seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
     directory.write(summary, table)
     return RunResult(summary, table, directory.path, parts)

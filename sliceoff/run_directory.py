@@ -75,11 +75,13 @@ class RunDirectory:
     @property
     def worth_keeping(self) -> bool:
         """Whether it holds what took time: a checkpoint, or markets that were cleared."""
-        return self.created and any(file for name in ("*.ckpt", "cleared.jsonl") for file in self.path.rglob(name))
+        if not self.created:
+            return False
+        return any(file.stat().st_size for name in ("*.ckpt", "cleared.jsonl") for file in self.path.rglob(name))
 
     def discard(self) -> None:
-        """Remove a new run's directory, and those made for it: its input was wrong. What took time is kept."""
-        if self.created and not self.resume and not self.worth_keeping:
+        """Remove a new run's directory, and those made for it: its input was wrong. A resumed run's files are kept."""
+        if self.created and not self.resume:
             shutil.rmtree(self.path, ignore_errors=True)
             with contextlib.suppress(OSError):  # another run has begun in one of them
                 for parent in self._new_parents:

@@ -48,6 +48,19 @@ def test_wrong_input_discards_a_new_run_but_never_a_resumed_one(tmp_path):
     assert not new.path.exists()
 
 
+@pytest.mark.parametrize("name", ["checkpoints/predictor/best.ckpt", "cleared.jsonl"])
+def test_what_took_time_is_worth_keeping(tmp_path, name):
+    directory = RunDirectory(tmp_path / "run", config="")
+    assert not directory.worth_keeping
+    assert not (tmp_path / "run").exists()
+    file = directory.path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    assert not directory.worth_keeping  # opened, but nothing written yet
+    file.write_text("something")
+    assert directory.worth_keeping
+
+
 def test_resume_finds_the_newest_unfinished_run(tmp_path):
     finished, unfinished = (RunDirectory(tmp_path / name, config="job: {name: simulate}") for name in ("a", "b"))
     assert RunDirectory(tmp_path / "c", config="job: {name: forecast}").path.exists()
