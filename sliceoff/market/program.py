@@ -211,15 +211,16 @@ def best_purchase(
     nothing = Dispatch(np.zeros(scenario.possible.shape), np.zeros_like(scenario.possible), 0.0)
     best, value, bound = (nothing, np.zeros(len(scenario.capacity))), 0.0, float(scenario.value @ scenario.load)
 
-    for _ in range(rounds):
+    for number in range(rounds):
         dispatch, bought = contracts.solve(solver)
-        if isfinite(lower := model.objective_bound):
+        if (lower := model.objective_bound) is not None and isfinite(lower):
             bound = min(bound, -lower)
         if (earned := dispatch.value - float(curve(bought).sum())) > value:
             value, best = earned, (dispatch, bought)
         if bound - value <= tolerance * max(1.0, value) or solver.seconds >= time_limit_s:
             break
-        add_tangents(bought)
+        # Where HiGHS gave up (what it calls optimal is off by its tolerance), tangents elsewhere make another program.
+        add_tangents(bought if lower is not None else (number + 0.5) / rounds * scenario.capacity)
     dispatch, bought = refined(scenario, curve, *best)
     return Purchase(dispatch, bought, max(bound, dispatch.value - float(curve(bought).sum())))
 

@@ -89,6 +89,12 @@ def test_no_outcome_breaks_a_rule_and_all_money_is_somewhere(mechanism, seed, ap
     assert outcome.prepaid == pytest.approx(total, abs=1e-9)
 
 
+def test_the_optimum_is_found_where_the_solver_gives_up_on_a_round():
+    scenario = Family(n_applications=1, n_servers=3).draw(217)  # HiGHS's first answer is off by its tolerance
+    outcome = Optimum().clear(scenario)
+    assert outcome.notes["bound"] == pytest.approx(outcome.revenue, rel=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_nobody_earns_more_than_the_certified_bound(seed):
     scenario = Family(n_applications=5).draw(seed)
