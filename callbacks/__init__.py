@@ -6,3 +6,4 @@ from callbacks.divergence_guard import DivergenceGuard as DivergenceGuard
 from callbacks.interruption import Interruption as Interruption
 from callbacks.random_state import RandomState as RandomState
 from callbacks.slot_figure import SlotFigure as SlotFigure
+from callbacks.unfrozen import Unfrozen as Unfrozen

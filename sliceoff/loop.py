@@ -244,26 +244,26 @@ class Simulation:
             "statistics": vars(self._statistics),
             "errors": vars(self._errors),
             "rental": self._rental and self._rental.state_dict(),
-            "batches": [environment.state_dict() for environment in self._batches],
+            "regions": _one_state([environment.state_dict() for environment in self._batches]),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the `state_dict` of a simulation with the same arguments.
+        """Go on from the `state_dict` of a simulation with the same arguments, but for the batches of its regions.
 
         Raises:
-            InputError: its regions were in other batches.
+            InputError: another version wrote it.
         """
-        if len(state["batches"]) != len(self._batches):
-            raise InputError(
-                f"the simulation to resume ran its regions in {len(state['batches'])} batches, this one in "
-                f"{len(self._batches)}; set job.regions_per_batch and job.workers as they were"
-            )
+        if "regions" not in state:
+            raise InputError("the simulation to resume is another version's of SliceOff; start afresh")
         self.period, self._rows, self.seconds = state["period"], list(state["rows"]), dict(state["seconds"])
         self._statistics = TaskStatistics(**state["statistics"])
         self._errors = ForecastErrors(**state["errors"])
         self._rental = state["rental"] and Rental.from_state_dict(state["rental"])
-        for environment, saved in zip(self._batches, state["batches"], strict=True):
-            environment.load_state_dict(saved)
+        for environment in self._batches:
+            part = environment.copy_ids
+            environment.load_state_dict(
+                {name: value[part] if isinstance(value, Tensor) else value for name, value in state["regions"].items()}
+            )
 
     def _predict(self) -> tuple[Float[Tensor, " regions"], Float[Tensor, "regions outputs"] | None, str]:
         """Users forecast for this long slot, as a distribution where the forecaster gives quantiles, and a fallback."""
@@ -379,6 +379,14 @@ def _serve_adopted(*arguments: Any) -> tuple[RegionEnvironment, Tally, Tasks]:
 
 def _values(tally: Tally) -> list[Tensor]:
     return [getattr(tally, field.name) for field in dataclasses.fields(tally)]
+
+
+def _one_state(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """The `state_dict` of an environment with the regions of all batches."""
+    return {
+        name: torch.cat([batch[name] for batch in batches]) if isinstance(value, Tensor) else value
+        for name, value in batches[0].items()
+    }
 
 
 def _together(parts: list[Tasks]) -> Tasks:

@@ -524,8 +524,9 @@ def _directory(cfg: DictConfig) -> RunDirectory:
 def _fixed(cfg: Any) -> dict[str, Any]:
     """What a resumed run may not change: all but budgets, what watches it, and where it lies."""
     content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
-    free = ("defaults", "run_dir", "init", "trainer", "callbacks", "logger", "threads")
-    job = {key: value for key, value in content["job"].items() if key not in ("workers", "checkpoint_s")}
+    free = ("defaults", "run_dir", "trainer", "callbacks", "logger", "threads")
+    faster = ("workers", "regions_per_batch", "checkpoint_s")
+    job = {key: value for key, value in content["job"].items() if key not in faster}
     return {key: value for key, value in content.items() if key not in free} | {"job": job}
 
 

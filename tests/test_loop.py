@@ -166,8 +166,8 @@ def test_results_are_identical_whatever_the_batch_of_regions(windows, slicer):
         assert whole.equals(run(windows, made, Greedy(), **parts))
 
 
-@pytest.mark.parametrize("stop", [1, 3])
-def test_a_resumed_simulation_ends_with_the_same_table(windows, tmp_path, stop):
+@pytest.mark.parametrize(("stop", "parts"), [(1, {}), (3, {"regions_per_batch": 2}), (2, {"workers": 2})])
+def test_a_resumed_simulation_ends_with_the_same_table_whatever_its_batches(windows, tmp_path, stop, parts):
     def slicer():
         return Newsvendor(OFFERS, SCENARIO, partial(Cheapest, kappa=0.5, z=0.0))  # learns from its forecast errors
 
@@ -184,11 +184,11 @@ def test_a_resumed_simulation_ends_with_the_same_table(windows, tmp_path, stop):
         run(windows, slicer(), Greedy(), on_period=kill)
     ran = []
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    resumed = run(windows, slicer(), Greedy(), resume_from=saved, on_period=lambda simulation: ran.append(1))
+    resumed = run(windows, slicer(), Greedy(), resume_from=saved, on_period=lambda simulation: ran.append(1), **parts)
     assert resumed.equals(whole)
     assert len(ran) == 4 - stop
-    with pytest.raises(InputError, match="regions_per_batch"):
-        run(windows, slicer(), Greedy(), resume_from=saved, regions_per_batch=2)
+    with pytest.raises(InputError, match="another version"):
+        run(windows, slicer(), Greedy(), resume_from={"period": 0})
 
 
 class Certain(SeasonalNaive):

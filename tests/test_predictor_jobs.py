@@ -101,6 +101,9 @@ def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained
     run = Path(ended.out.strip().splitlines()[-1])
     table, before = (run / "results.csv").read_text(), {file: file.read_bytes() for file in fitted.rglob("*.ckpt")}
     (run / "summary.json").unlink()  # as if it had been stopped
+    elsewhere = cli(*command, "init=resume", f"init.checkpoint={run}")
+    assert elsewhere.code == 2
+    assert "begun with another init.checkpoint" in elsewhere.err
     resumed = cli(*command, "init=resume")
     assert resumed.code == 0, resumed.err
     assert Path(resumed.out.strip().splitlines()[-1]) == run
@@ -109,6 +112,33 @@ def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained
     other = cli(*command, "init=resume", f"init.run={fitted}")
     assert other.code == 2
     assert "is a run of job=fit_predictor, not of job=finetune" in other.err
+
+
+@pytest.mark.parametrize("pressed_in", ["on_train_batch_start", "on_validation_start"])
+def test_a_tuning_stopped_after_the_unfreezing_resumes_as_if_it_had_not_been(
+    cli, fitted, tmp_path, monkeypatch, pressed_in
+):
+    trace = trace_csv(tmp_path / "second.csv", regions=2)
+    command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *BUDGET)
+    command += ("job.schedule.unfreeze_backbone_at_epoch=0", "job.learning_rate=1e-2")
+    ended = cli(*command)
+    assert ended.code == 0, ended.err
+    whole = Path(ended.out.strip().splitlines()[-1])
+
+    def press(module, *_):
+        if module.trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Forecaster, pressed_in, press)
+        assert cli(*command, f"run_dir={tmp_path / 'own'}").code == 130
+    resumed = cli(*command, f"run_dir={tmp_path / 'own'}", "init=resume")
+    assert resumed.code == 0, resumed.err
+    run = Path(resumed.out.strip().splitlines()[-1])
+    weights, uninterrupted = (
+        torch.load(directory / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for directory in (run, whole)
+    )
+    assert all(torch.equal(weight, uninterrupted[name]) for name, weight in weights.items())
 
 
 EARLY = (

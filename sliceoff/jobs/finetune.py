@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import BackboneFinetuning
 from rich.console import Console
 from rich.table import Table
 
+from callbacks import Unfrozen
 from sliceoff.checks import numbers, one_of, optional, positive, whole
 from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
@@ -137,7 +138,8 @@ class Finetune:
         def plain(network: type) -> Forecaster:
             return Forecaster(network, **sizes, **{name: saved[name] for name in ("instance_norm", "nonnegative")})
 
-        schedule = [copy.deepcopy(self.schedule)] if self.schedule is not None and len(start.backbone) else []
+        scheduled = self.schedule is not None and len(start.backbone)
+        schedule = [copy.deepcopy(self.schedule), Unfrozen()] if scheduled else []
         zero_shot = parts.test(start, data)
         forecasters = {
             "tuned": fitted(start, folder, schedule),
