@@ -23,7 +23,7 @@ def fit(
     *,
     trainer: Callable[..., pl.Trainer],
     callbacks: Sequence[Callback | partial],
-    logger: Sequence[Logger],
+    loggers: Callable[[], Sequence[Logger]],
     checkpoints: Path,
     datamodule: pl.LightningDataModule | None = None,
     resume: bool = False,
@@ -31,8 +31,9 @@ def fit(
     """Fit `module` and return it with its best weights, in eval mode.
 
     Args:
-        trainer: called with `callbacks=` and `logger=` to make the trainer.
+        trainer: called with `callbacks=` and more to make the trainer.
         callbacks: callbacks, or partials of one that still wants `dirpath=`.
+        loggers: called to make the loggers if there is anything to train; they end with the fit, however it ends.
         checkpoints: directory for `best.ckpt` and `last.ckpt`.
         resume: go on from `last.ckpt` where there is one; a fit that had ended, be it early, is not trained further
             unless the trainer is given more epochs or steps.
@@ -51,13 +52,14 @@ def fit(
     engine = _engine(
         trainer,
         callbacks=[RandomState(), *made, Interruption(last)],
-        logger=list(logger),
+        logger=False,
         default_root_dir=checkpoints.parent,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in made),  # else Lightning adds one
     )
     ended, budget = checkpoints / "ended", f"epochs {engine.max_epochs}, steps {engine.max_steps}\n"
     if resume and ended.is_file() and ended.read_text() == budget:
         return checkpoint.load(best, expect=type(module))
+    engine.loggers = list(loggers())
     module.train()  # one that was loaded comes in eval mode
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -1,18 +1,22 @@
 """Experiment loggers: CSV files in the run directory, and Weights & Biases beside them.
 
 Both constructors are called with `name` (the part of the run that logs: predictor, allocator, ...) and the run's
-`directory`, and return what Lightning's `Trainer(logger=...)` takes. `finish` ends them.
+`directory`, and return what Lightning's `Trainer(logger=...)` takes. Lightning ends them after a fit, `log_results`
+after the run.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from matplotlib.figure import Figure
+
+from sliceoff.run_directory import Results, RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +37,28 @@ def wandb_logger(
     return [*csv_logger(name, directory), Guarded(lambda: _wandb(name, directory, project, entity, online))]
 
 
-def finish(loggers: Iterable[Logger]) -> None:
-    """End the loggers' runs, so that the next part of the run starts one of its own."""
+def log_results(loggers: Iterable[Logger], results: Results, directory: RunDirectory) -> None:
+    """Log what a run came to, and end the loggers' runs.
+
+    Its numbers go everywhere; figures, table, report and checkpoints where the logger can hold them (W&B).
+    """
+    numbers = {name: value for name, value in results.summary.items() if isinstance(value, int | float)}
     for logger in loggers:
-        logger.finalize("success")
+        try:
+            logger.log_metrics(numbers)
+            if isinstance(logger, Guarded):
+                logger.log_figures(results.figures)
+                logger.log_files("results", [directory.path / name for name in ("results.parquet", "report.html")])
+                logger.log_files("checkpoints", sorted(directory.checkpoints().rglob("*.ckpt")))
+        finally:
+            logger.finalize("success")
 
 
-def log_figures(loggers: Iterable[Logger], figures: dict[str, Figure]) -> None:
+def log_figures(loggers: Iterable[Logger], figures: Mapping[str, Figure | None]) -> None:
     """Log figures where the logger can hold them (W&B)."""
     for logger in loggers:
         if isinstance(logger, Guarded):
             logger.log_figures(figures)
-
-
-def log_files(loggers: Iterable[Logger], kind: str, files: Sequence[Path]) -> None:
-    """Log files as one artifact (W&B), named for its kind and the run directory."""
-    for logger in loggers:
-        if isinstance(logger, Guarded) and files:
-            logger.log_files(kind, files)
 
 
 def _wandb(name: str, directory: Path, project: str, entity: str | None, online: bool) -> WandbLogger:
@@ -72,8 +80,9 @@ def _wandb(name: str, directory: Path, project: str, entity: str | None, online:
 
 def _logged_in() -> bool:
     """Whether the user is logged in to W&B, asked without a prompt."""
-    if wandb.api.api_key:
-        return True
+    with contextlib.suppress(Exception):  # whatever stands in the way, such as no network
+        if wandb.login(prompt=False):
+            return True
     log.warning("logger.online=true, but nobody is logged in to W&B: logging offline (run `wandb login` first)")
     return False
 
@@ -113,18 +122,19 @@ class Guarded(Logger):
         """Log the run's config."""
         self._attempt(lambda: self._logger and self._logger.log_hyperparams(params))
 
-    def log_figures(self, figures: dict[str, Figure]) -> None:
+    def log_figures(self, figures: Mapping[str, Figure | None]) -> None:
         """Log matplotlib figures as images."""
-        images = {name: wandb.Image(figure) for name, figure in figures.items()}
-        self._attempt(lambda: self._logger and self._logger.experiment.log(images))
+        images = {name: wandb.Image(figure) for name, figure in figures.items() if figure is not None}
+        self._attempt(lambda: self._logger and images and self._logger.experiment.log(images))
 
     def log_files(self, kind: str, files: Sequence[Path]) -> None:
-        """Log files as one artifact."""
-        self._attempt(lambda: _log_artifact(self._logger, kind, files) if self._logger else None)
+        """Log files as one artifact, named for its kind and the W&B run."""
+        self._attempt(lambda: _log_artifact(self._logger, kind, files) if self._logger and files else None)
 
     def finalize(self, status: str) -> None:
-        """End the W&B run."""
-        self._attempt(lambda: self._logger and self._logger.experiment.finish())
+        """End the W&B run, as one that failed unless `status` is `success`."""
+        code = 0 if status == "success" else 1
+        self._attempt(lambda: self._logger and self._logger.experiment.finish(exit_code=code))
         self._logger = None
 
     def _attempt(self, call: Callable[[], object]) -> None:

@@ -38,10 +38,11 @@ from sliceoff.checks import one_of, optional, path, positive
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, near_miss, one_line
 from sliceoff.fitting import fit, test
+from sliceoff.loggers import log_results
 from sliceoff.loop import Stack, users_per_unit
 from sliceoff.predictor import Forecaster, unsuited
 from sliceoff.region import Allocator, Scenario
-from sliceoff.run_directory import RunDirectory, newest_unfinished
+from sliceoff.run_directory import Results, RunDirectory, newest_unfinished
 from sliceoff.slicing import Offers, Slicer
 
 # In a wheel the configs lie inside the package, in a checkout beside it.
@@ -279,7 +280,7 @@ class Parts:
             datamodule=datamodule,
             trainer=self._build(f"trainer.{kind}"),
             callbacks=[*configured, *callbacks],
-            logger=self.logger(folder or kind, directory),
+            loggers=lambda: self.loggers(folder or kind, directory),
             checkpoints=directory.checkpoints(folder),
             resume=directory.resume,
         )
@@ -288,7 +289,7 @@ class Parts:
         """The forecaster's metrics on the held-out end."""
         return test(forecaster, trainer=self._build("trainer.predictor"), datamodule=datamodule or self.datamodule)
 
-    def logger(self, name: str, directory: RunDirectory) -> list[Logger]:
+    def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
         """The experiment loggers of one part of the run; each is told the whole config."""
         loggers = self._build("logger", name=name, directory=directory.path)
         if not isinstance(loggers, list) or not all(isinstance(logger, Logger) for logger in loggers):
@@ -380,7 +381,7 @@ def run(cfg: DictConfig) -> RunResult:
     parts = Parts(cfg)
     try:
         job = parts._build("job")
-        summary, table = job(parts, directory)
+        results: Results = job(parts, directory)
     except (InputError, ModuleNotFoundError) as error:
         reason = str(error) if isinstance(error, InputError) else _missing_extra(str(error))
         if reason is None:
@@ -390,9 +391,11 @@ def run(cfg: DictConfig) -> RunResult:
         else:
             directory.discard()
         raise InputError(reason) from error
-    summary = {**summary, "seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
-    directory.write(summary, table)
-    return RunResult(summary, table, directory.path, parts)
+    about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
+    results = results._replace(summary={**results.summary, **about})
+    directory.write(results)
+    log_results(parts.loggers("summary", directory), results, directory)
+    return RunResult(dict(results.summary), results.table, directory.path, parts)
 
 
 def main() -> None:

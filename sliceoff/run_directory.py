@@ -1,4 +1,4 @@
-"""The directory every run leaves behind: config, summary, results table, checkpoints, report."""
+"""What every run leaves behind: its directory with config, summary, results table, checkpoints and report."""
 
 import contextlib
 import json
@@ -7,11 +7,29 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import polars
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from sliceoff.errors import InputError
+
+
+class Results(NamedTuple):
+    """What a job hands over, to be written and logged.
+
+    Attributes:
+        summary: flat `name: value` pairs.
+        table: tidy, what the summary was made of.
+        report: a self-contained HTML page.
+        figures: of the report, by heading, for loggers that hold pictures; None leaves one out.
+    """
+
+    summary: Mapping[str, object]
+    table: polars.DataFrame
+    report: str
+    figures: Mapping[str, Figure | None] = {}
 
 
 class RunDirectory:
@@ -60,15 +78,17 @@ class RunDirectory:
         """Write a text file, whole or not at all."""
         _write_whole(self.path / name, lambda file: file.write_text(text))
 
-    def write(self, summary: Mapping[str, object], table: polars.DataFrame) -> None:
-        """Write `summary.json`, `results.parquet` and `results.csv`; each appears whole or not at all.
+    def write(self, results: Results) -> None:
+        """Write `report.html`, `results.parquet`, `results.csv` and `summary.json`; each appears whole or not at all.
 
         What is not finite is null in `summary.json`, as JSON knows no NaN.
         """
-        _write_whole(self.path / "results.csv", table.write_csv)
-        _write_whole(self.path / "results.parquet", table.write_parquet)
+        self.write_text("report.html", results.report)
+        _write_whole(self.path / "results.csv", results.table.write_csv)
+        _write_whole(self.path / "results.parquet", results.table.write_parquet)
         numbers = {
-            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in summary.items()
+            name: None if isinstance(value, float) and not isfinite(value) else value
+            for name, value in results.summary.items()
         }
         self.write_text("summary.json", json.dumps(numbers, indent=2, allow_nan=False) + "\n")
 

@@ -1,11 +1,14 @@
 """Weights & Biases is offline unless asked and logged in, never prompts, and never stops a run."""
 
 import time
+from types import SimpleNamespace
 
+import polars
 import pytest
 from matplotlib.figure import Figure
 
-from sliceoff.loggers import Guarded, csv_logger, finish, log_figures, log_files, wandb_logger
+from sliceoff.loggers import Guarded, csv_logger, log_figures, log_results, wandb_logger
+from sliceoff.run_directory import Results, RunDirectory
 
 
 def recorded(directory, names):
@@ -23,20 +26,22 @@ def test_csv_opens_a_new_version_and_keeps_the_old(tmp_path):
     for loss in (1.0, 2.0):
         loggers = csv_logger("predictor", tmp_path)
         loggers[0].log_metrics({"val/loss": loss}, step=0)
-        finish(loggers)
+        loggers[0].finalize("success")
     files = sorted(tmp_path.glob("logs/predictor/version_*/metrics.csv"))
     assert ["1.0" in files[0].read_text(), "2.0" in files[1].read_text()] == [True, True]
 
 
 def test_wandb_logs_offline_without_a_prompt_and_csv_goes_on(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setattr("wandb.api", type("Nobody", (), {"api_key": None}))
+    monkeypatch.setenv("NETRC", str(tmp_path / "nobody"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("prompted"))
     loggers = wandb_logger("predictor", tmp_path, online=True)
     for logger in loggers:
         logger.log_metrics({"val/loss": 1.0}, step=0)
     log_figures(loggers, {"empty": Figure()})
-    finish(loggers)
+    for logger in loggers:
+        logger.finalize("success")
     assert recorded(tmp_path, ["val/loss"]) == ["val/loss"]
     assert "1.0" in next(tmp_path.glob("logs/predictor/version_0/metrics.csv")).read_text()
 
@@ -68,19 +73,39 @@ def test_a_wandb_that_breaks_later_is_dropped_once(caplog):
     assert caplog.text.count("connection lost") == 1
 
 
-def test_figures_and_files_reach_an_offline_wandb_run(tmp_path, caplog):
-    table, checkpoint = tmp_path / "results.parquet", tmp_path / "checkpoints" / "best.ckpt"
-    checkpoint.parent.mkdir()
-    for file in (table, checkpoint):
-        file.write_bytes(b"content of " + file.name.encode())
-    loggers = wandb_logger("summary", tmp_path)
-    log_figures(loggers, {"Profit by stack": Figure(figsize=(2, 1))})
-    log_files(loggers, "results", [table, checkpoint])
-    log_files(loggers, "nothing", [])
-    finish(loggers)
+def test_results_reach_an_offline_wandb_run_and_the_csv(tmp_path, caplog):
+    directory = RunDirectory(tmp_path / "run", config="")
+    checkpoint = directory.checkpoints("predictor") / "best.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
+    figures = {"Profit by stack": Figure(figsize=(2, 1)), "On the map": None}
+    results = Results({"main/profit_money": 17.25, "file": "a.onnx"}, polars.DataFrame({"a": [1]}), "<html>", figures)
+    directory.write(results)
+    log_results(wandb_logger("summary", directory.path), results, directory)
     assert "W&B logging is off" not in caplog.text
-    names = ["checkpoints/best.ckpt", "results.parquet", "Profit by stack"]
-    assert recorded(tmp_path, names) == names
+    names = ["best.ckpt", "results.parquet", "report.html", "Profit by stack", "main/profit_money"]
+    assert recorded(directory.path, names) == names
+    assert "17.25" in next(directory.path.glob("logs/summary/version_0/metrics.csv")).read_text()
+
+
+@pytest.mark.parametrize(("status", "code"), [("success", 0), ("failed", 1), ("interrupted", 1)])
+def test_a_run_ends_as_the_fit_did(status, code):
+    ended = []
+    run = SimpleNamespace(experiment=SimpleNamespace(finish=lambda exit_code: ended.append(exit_code)))
+    Guarded(lambda: run).finalize(status)
+    assert ended == [code]
+
+
+def test_a_resume_that_trains_nothing_further_opens_no_run_for_it(cli, tmp_path):
+    small = ("data.days=21", "allocator=greedy", "rivals=none", "slicer=peak", "job.periods=1", "job.bound=false")
+    command = ("debug=fast", "predictor=linear", *small, "logger=wandb", f"run_dir={tmp_path / 'own'}")
+    assert cli(*command).code == 0
+    runs = set(tmp_path.glob("own/wandb/offline-run-*"))
+    assert len(runs) == 2  # of predictor and summary
+    (tmp_path / "own" / "summary.json").unlink()  # as if stopped after the fit
+    assert cli(*command, "init=resume").code == 0
+    (summary,) = set(tmp_path.glob("own/wandb/offline-run-*")) - runs
+    assert b"main/profit_money" in b"".join(file.read_bytes() for file in summary.glob("*.wandb"))
 
 
 def test_a_wandb_run_holds_the_config(cli, tmp_path):

@@ -6,7 +6,7 @@ import polars
 import pytest
 
 from sliceoff.errors import InputError
-from sliceoff.run_directory import RunDirectory, newest_unfinished
+from sliceoff.run_directory import Results, RunDirectory, newest_unfinished
 
 TABLE = polars.DataFrame({"period": [1, 2], "profit": [0.5, -1.0]})
 
@@ -25,16 +25,17 @@ def test_an_existing_run_is_never_written_into(tmp_path):
 
 def test_what_is_not_a_number_is_null_in_the_summary(tmp_path):
     directory = RunDirectory(tmp_path / "run", config="")
-    directory.write({"a": float("nan"), "b": float("inf")}, TABLE)
+    directory.write(Results({"a": float("nan"), "b": float("inf")}, TABLE, ""))
     assert json.loads((directory.path / "summary.json").read_text()) == {"a": None, "b": None}
 
 
 def test_files_round_trip(tmp_path):
     directory = RunDirectory(tmp_path / "run", config="")
-    directory.write({"profit_money": 1.5, "seed": 0}, TABLE)
+    directory.write(Results({"profit_money": 1.5, "seed": 0}, TABLE, "<html>"))
     assert json.loads((directory.path / "summary.json").read_text()) == {"profit_money": 1.5, "seed": 0}
     assert polars.read_parquet(directory.path / "results.parquet").equals(TABLE)
     assert polars.read_csv(directory.path / "results.csv").equals(TABLE)
+    assert (directory.path / "report.html").read_text() == "<html>"
     assert not list(directory.path.glob(".*"))
 
 
@@ -65,9 +66,9 @@ def test_resume_finds_the_newest_unfinished_run(tmp_path):
     finished, unfinished = (RunDirectory(tmp_path / name, config="job: {name: simulate}") for name in ("a", "b"))
     assert RunDirectory(tmp_path / "c", config="job: {name: forecast}").path.exists()
     assert unfinished.path.exists()
-    finished.write({}, TABLE)
+    finished.write(Results({}, TABLE, ""))
     assert newest_unfinished(tmp_path, "simulate") == unfinished.path
-    unfinished.write({}, TABLE)
+    unfinished.write(Results({}, TABLE, ""))
     with pytest.raises(InputError, match="no unfinished run"):
         newest_unfinished(tmp_path, "simulate")
 

@@ -1,13 +1,14 @@
 """`job=export`: a fitted predictor as a file that runs without SliceOff."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars
 
 from sliceoff.checks import one_of
 from sliceoff.predictor import export
-from sliceoff.run_directory import RunDirectory
+from sliceoff.report import page
+from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -30,7 +31,7 @@ class Export:
     def __post_init__(self) -> None:
         one_of("job.format", self.format, ("pt2", "onnx"))
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the file's size, and the sizes of its inputs."""
         parts.init_serves("checkpoint")
         parts.checkpoint()  # says what to set when it is not
@@ -38,4 +39,12 @@ class Export:
         file = export(forecaster, directory.path / f"forecaster.{self.format}")
         sizes = forecaster.spec["arguments"]
         inputs = {name: sizes[name] for name in ("input_length", "horizon", "n_regions", "n_calendar")}
-        return {"file": file.name, "bytes": file.stat().st_size}, polars.DataFrame([inputs])
+        summary = {"file": file.name, "bytes": file.stat().st_size}
+        report = page(
+            title="SliceOff: exported predictor",
+            about=str(directory.path),
+            headline=f"{file.name}, {summary['bytes']:,} bytes, forecasts what the checkpoint does, without SliceOff.",
+            rows=[inputs],
+            sections=[],
+        )
+        return Results(summary, polars.DataFrame([inputs]), report)

@@ -25,8 +25,8 @@ from sliceoff.predictor import (
     unsuited,
     untrained,
 )
-from sliceoff.report.transfer import transfer_page
-from sliceoff.run_directory import RunDirectory
+from sliceoff.report.transfer import error_by_windows, transfer_page
+from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -69,7 +69,7 @@ class Finetune:
         for day in optional(numbers, "job.days", self.days) or ():
             positive("job.days", day)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the tuned forecaster's metrics, and everyone's, one row per amount of data and forecaster."""
         parts.init_serves("checkpoint")
         content = parts.checkpoint()
@@ -83,10 +83,12 @@ class Finetune:
             rows += self._side_by_side(parts, directory, data, start, content, folder)
         table = polars.DataFrame(rows).sort("training windows", maintain_order=True)
         directory.write_text("transfer.txt", "".join(f"{line}\n" for line in lines))
-        directory.write_text("report.html", transfer_page(table, lines, str(directory.path)))
         _show(table, lines)
         tuned = table.row(by_predicate=(polars.col("forecaster") == "tuned") & _largest(table), named=True)
-        return {name: value for name, value in tuned.items() if "/" in name}, table
+        errors = error_by_windows(table)
+        report = transfer_page(table, lines, errors, str(directory.path))
+        summary = {name: value for name, value in tuned.items() if "/" in name}
+        return Results(summary, table, report, {"Error against training windows": errors})
 
     def _budgets(self, saved: Mapping[str, Any], parts: "Parts") -> list[TrafficDataModule]:
         """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""
@@ -164,8 +166,8 @@ def _show(table: polars.DataFrame, lines: Sequence[Transferred]) -> None:
     console.print(
         f"{sum(line.how == 'loaded' for line in lines)} of {len(lines)} tensors loaded as they are (transfer.txt)"
     )
-    view = Table("training windows", "forecaster", "MSE (scaled)", "MAE (scaled)", "MAE", "WAPE")
+    view = Table("training windows", "forecaster", "MAE", "WAPE", "MSE (scaled)", "MAE (scaled)")
     for row in table.iter_rows(named=True):
-        metrics = [row[f"test/{name}"] for name in ("scaled_mse", "scaled_mae", "real_mae", "real_wape")]
+        metrics = [row[f"test/{name}"] for name in ("real_mae", "real_wape", "scaled_mse", "scaled_mae")]
         view.add_row(str(row["training windows"]), row["forecaster"], *(f"{value:.4g}" for value in metrics))
     console.print(view)

@@ -1,14 +1,13 @@
 """`job=fit_allocator`: train the allocator on the trace's training part."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
-import polars
 
 from sliceoff.errors import InputError
 from sliceoff.jobs.training_report import learned
-from sliceoff.run_directory import RunDirectory
+from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -20,7 +19,7 @@ class FitAllocator:
 
     name: str
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the last logged numbers and the whole log."""
         parts.init_serves("allocator")
         if not isinstance(parts.allocator, pl.LightningModule):

@@ -1,13 +1,11 @@
 """`job=fit_predictor`: fit the predictor and test it on the trace's held-out end."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
-
-import polars
+from typing import TYPE_CHECKING, cast
 
 from sliceoff.jobs.training_report import learned
 from sliceoff.predictor import Forecaster
-from sliceoff.run_directory import RunDirectory
+from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -19,7 +17,7 @@ class FitPredictor:
 
     name: str
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the test metrics and the learning log.
 
         Raises:

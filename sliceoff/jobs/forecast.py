@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars
@@ -13,7 +13,7 @@ from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, unsuited
 from sliceoff.report import forecast_fan, page
-from sliceoff.run_directory import RunDirectory
+from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -39,7 +39,7 @@ class Forecast:
     def __post_init__(self) -> None:
         checks.levels("job.levels", self.levels)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""
         parts.init_serves("checkpoint" if parts.starts_from_checkpoint else "predictor")
         if parts.starts_from_checkpoint:
@@ -60,17 +60,15 @@ class Forecast:
         figure = forecast_fan(data.trace, table)
         figure.savefig(directory.path / "forecast.png", dpi=150, metadata={"Software": None})
         first, step_s = data.trace.times_at(len(data.trace.times), 1)[0], data.trace.step_s
-        directory.write_text(
-            "report.html",
-            page(
-                title="SliceOff: forecast",
-                about=str(directory.path),
-                headline=f"{data.horizon} steps of {step_s} s for {data.n_regions} regions, from {first} on.",
-                rows=[{"region": name, "mean": f"{mean:.4g}"} for name, mean in _means(table)],
-                sections=[("Forecast", "The end of the trace, then the forecast and its quantiles.", figure)],
-            ),
+        report = page(
+            title="SliceOff: forecast",
+            about=str(directory.path),
+            headline=f"{data.horizon} steps of {step_s} s for {data.n_regions} regions, from {first} on.",
+            rows=[{"region": name, "mean": f"{mean:.4g}"} for name, mean in _means(table)],
+            sections=[("Forecast", "The end of the trace, then the forecast and its quantiles.", figure)],
         )
-        return {"horizon": data.horizon, "n_regions": data.n_regions}, table
+        summary = {"horizon": data.horizon, "n_regions": data.n_regions}
+        return Results(summary, table, report, {"Forecast": figure})
 
 
 def _table(forecaster: Forecaster, data: TrafficDataModule, levels: Sequence[float]) -> polars.DataFrame:

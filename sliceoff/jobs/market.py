@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import polars
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sliceoff import loggers
 from sliceoff.checks import path, whole
 from sliceoff.errors import InputError
 from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
 from sliceoff.market.family import Markets
 from sliceoff.report.market import margins, market_figures, market_page, means
-from sliceoff.run_directory import RunDirectory
+from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -63,12 +62,12 @@ class Market:
     def _chosen(self) -> dict[str, Mechanism]:
         return {name: mechanism for name, mechanism in self.mechanisms.items() if mechanism is not None}
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns every mechanism's means and the margins, and one row per market and mechanism."""
         parts.init_serves()
-        return self.clear(parts, directory)
+        return self.clear(directory)
 
-    def clear(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def clear(self, directory: RunDirectory) -> Results:
         """Clear the markets by every mechanism; as `__call__`."""
         numbers = [0] if self.scenario is not None else range(self.first, self.first + self.scenarios)
         if self.scenario is not None:
@@ -98,14 +97,9 @@ class Market:
                     progress.advance(task)
         table = polars.DataFrame(rows, infer_schema_length=None).sort("scenario", maintain_order=True)
         summary = {**means(table), **margins(table)}
-        figures = market_figures(table)
-        directory.write_text("report.html", market_page(table, figures, str(directory.path)))
-        logged = parts.logger("market", directory)
-        for logger in logged:
-            logger.log_metrics(summary)
-        loggers.log_figures(logged, {name: figure for name, _, figure in figures})
-        loggers.finish(logged)
-        return summary, table
+        sections = market_figures(table)
+        report = market_page(table, sections, str(directory.path))
+        return Results(summary, table, report, {heading: figure for heading, _, figure in sections})
 
     def _market(self, number: int) -> MarketScenario:
         return self.family.draw(number) if self.scenario is None else self._given()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars
 
@@ -11,7 +11,7 @@ from sliceoff.errors import InputError
 from sliceoff.jobs.market import Market
 from sliceoff.loop import simulate
 from sliceoff.market.bridge import RegionMarket
-from sliceoff.run_directory import RunDirectory
+from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -40,7 +40,7 @@ class MarketBridge:
         if not callable(self.regions):
             raise InputError(f"job.regions={self.regions!r} makes no market of regions; leave it as it is")
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns what the market job returns, and leaves the loop's table as `slices.parquet`."""
         parts.init_serves("predictor", "allocator")
         windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
@@ -63,4 +63,4 @@ class MarketBridge:
             seed=parts.seed,
         )
         table.write_parquet(directory.path / "slices.parquet")
-        return replace(self.market, family=replace(family, table=table)).clear(parts, directory)
+        return replace(self.market, family=replace(family, table=table)).clear(directory)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError
 from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page
-from sliceoff.run_directory import RunDirectory, logs_of
+from sliceoff.run_directory import Results, RunDirectory, logs_of
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -36,7 +36,7 @@ class Report:
         for run in checks.listed("job.runs", self.runs, "[runs/simulate/A,runs/simulate/B]"):
             checks.path("job.runs", run)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns a summary of every stack and the joined table."""
         parts.init_serves()
         paths = [checks.path("job.runs", run) for run in self.runs]
@@ -66,10 +66,11 @@ class Report:
         page = simulation_page(
             "SliceOff: runs compared", about, table, bound, figures, learning_curves(logs), differences(configs)
         )
-        directory.write_text("report.html", page)
         profit = table.group_by("stack", maintain_order=True).agg(polars.col("profit").sum())
         summary = {f"{stack}/profit_money": value for stack, value in profit.iter_rows()}
-        return summary | ({} if bound is None else {"bound/profit_money": bound["bound"].sum()}), table
+        if bound is not None:
+            summary["bound/profit_money"] = bound["bound"].sum()
+        return Results(summary, table, page, figures)
 
 
 def results(path: Path) -> polars.DataFrame:

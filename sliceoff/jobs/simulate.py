@@ -16,11 +16,10 @@ from sliceoff.checks import count, flag, not_negative, optional
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
-from sliceoff.loggers import finish, log_figures, log_files
 from sliceoff.loop import Forecasts, Simulation, Stack, simulate
 from sliceoff.region import Scenario, draws
 from sliceoff.report import learning_curves, simulation_figures, simulation_page
-from sliceoff.run_directory import RunDirectory
+from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -58,7 +57,7 @@ class Simulate:
         flag("job.bound", self.bound)
         not_negative("job.checkpoint_s", self.checkpoint_s)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> tuple[dict[str, Any], polars.DataFrame]:
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the summary and one row per stack, long slot and region."""
         parts.init_serves("predictor", "allocator")
         windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
@@ -95,8 +94,7 @@ class Simulate:
                 seconds["clairvoyant bound"] = time.perf_counter() - begun
         table = _with_coordinates(polars.concat(tables), parts.trace)
         summary = summarise(table, bound) | {"users_turned_away_share": _turned_away(table, parts.scenario)}
-        self._report(summary, table, bound, seconds, parts, directory)
-        return summary, table
+        return self._results(summary, table, bound, seconds, parts, directory)
 
     def _simulate(
         self, stack: Stack, parts: "Parts", arguments: dict[str, Any], directory: RunDirectory, advance: Callable
@@ -132,7 +130,7 @@ class Simulate:
         )
         return table, spent
 
-    def _report(
+    def _results(
         self,
         summary: dict[str, Any],
         table: polars.DataFrame,
@@ -140,7 +138,7 @@ class Simulate:
         seconds: dict[str, float],
         parts: "Parts",
         directory: RunDirectory,
-    ) -> None:
+    ) -> Results:
         about = (
             f"{table['period'].n_unique()} long slots of {parts.trace.step_s} s in {table['region'].n_unique()} "
             f"regions, {table['time'][0]} to {table['time'][-1]}; {self.slots_per_period} short slots simulated "
@@ -156,16 +154,8 @@ class Simulate:
         figures = simulation_figures(table, bound, seconds)
         curves = learning_curves(directory.logs())
         page = simulation_page("SliceOff simulation", about, table, bound, figures, curves)
-        directory.write_text("report.html", page)
         directory.write_text("timings.json", json.dumps(seconds, indent=2) + "\n")
-        loggers = parts.logger("summary", directory)
-        for logger in loggers:
-            logger.log_metrics({name: value for name, value in summary.items() if isinstance(value, int | float)})
-        log_figures(loggers, {name: figure for name, figure in {**figures, "Learning": curves}.items() if figure})
-        table.write_parquet(directory.path / "results.parquet")
-        log_files(loggers, "results", [directory.path / "results.parquet", directory.path / "report.html"])
-        log_files(loggers, "checkpoints", sorted(directory.checkpoints().rglob("*.ckpt")))
-        finish(loggers)
+        return Results(summary, table, page, {**figures, "Learning": curves})
 
 
 _SUMS = ("profit", "revenue", "rent", "tasks", "done", "late", "dropped")

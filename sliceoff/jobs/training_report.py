@@ -1,26 +1,23 @@
 """What a fitting job reports: the log it wrote, and a page with its curves."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import polars
 
 from sliceoff import checkpoint
 from sliceoff.report import learning_curves, page
-from sliceoff.run_directory import RunDirectory
+from sliceoff.run_directory import Results, RunDirectory
 
 
-def learned(
-    module: str, directory: RunDirectory, measured: Mapping[str, float] | None = None
-) -> tuple[dict[str, Any], polars.DataFrame]:
-    """Read the module's learning log and write `report.html`.
+def learned(module: str, directory: RunDirectory, measured: Mapping[str, float] | None = None) -> Results:
+    """Report the module's learning log.
 
     Args:
         measured: of the fitted module, such as its test metrics.
 
     Returns:
-        That and everything logged as it was at the end of the epoch that `best.ckpt` is from, and the log itself, one
-        row per logged step.
+        That and everything logged as it was at the end of the epoch that `best.ckpt` is from, and as table the log
+        itself, one row per logged step.
     """
     log = directory.logs().get(module, polars.DataFrame({"epoch": []}))
     best = checkpoint.read(directory.checkpoints() / "best.ckpt")["epoch"]
@@ -28,14 +25,12 @@ def learned(
     values = {name: until[name].drop_nulls() for name in log.columns if "/" in name}
     summary = {name: float(value[-1]) for name, value in values.items() if len(value)} | dict(measured or {})
     rows = [{"quantity": name, "value": f"{value:.5g}"} for name, value in summary.items()]
-    directory.write_text(
-        "report.html",
-        page(
-            title=f"SliceOff: the {module} learning",
-            about=str(directory.path),
-            headline=f"{len(log)} log lines, {log['epoch'].n_unique()} epochs; the values are those of the best one.",
-            rows=rows or [{"quantity": "nothing to learn", "value": ""}],
-            sections=[("Learning", "One panel per logged quantity.", learning_curves({module: log}))],
-        ),
+    curves = learning_curves({module: log})
+    report = page(
+        title=f"SliceOff: the {module} learning",
+        about=str(directory.path),
+        headline=f"{len(log)} log lines, {log['epoch'].n_unique()} epochs; the values are those of the best one.",
+        rows=rows or [{"quantity": "nothing to learn", "value": ""}],
+        sections=[("Learning", "One panel per logged quantity.", curves)],
     )
-    return summary, log
+    return Results(summary, log, report, {"Learning": curves})

@@ -10,22 +10,23 @@ from sliceoff.report.figures import COLOURS
 from sliceoff.report.page import page
 
 
-def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], about: str) -> str:
+def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], errors: Figure, about: str) -> str:
     """Lay out the report.
 
     Args:
         table: columns `training windows`, `forecaster` and the test metrics.
         lines: what became of the checkpoint's tensors.
+        errors: `error_by_windows` of the table.
     """
     last = table.filter(polars.col("training windows") == table["training windows"].max())
-    error = dict(zip(last["forecaster"], last["test/scaled_mse"], strict=True))
+    error = dict(zip(last["forecaster"], last["test/real_mae"], strict=True))
     counts = {how: sum(line.how == how for line in lines) for how in ("loaded", "adapted", "left out", "new")}
-    shown = {"test/scaled_mse": "MSE (scaled)", "test/scaled_mae": "MAE (scaled)", "test/real_mae": "MAE"}
+    shown = {"test/real_mae": "MAE", "test/real_wape": "WAPE", "test/scaled_mse": "MSE (scaled)"}
     rows = table.select("forecaster", "training windows", *shown).rename(shown).to_dicts()
     return page(
         title="SliceOff: a predictor on a new trace",
         about=about,
-        headline=f"Mean squared error {error['tuned']:.3g} tuned, {error['from scratch']:.3g} from scratch, "
+        headline=f"Mean absolute error {error['tuned']:.3g} tuned, {error['from scratch']:.3g} from scratch, "
         f"{error['zero-shot']:.3g} untuned, {error['ridge']:.3g} ridge, {error['seasonal naive']:.3g} seasonal naive.",
         rows=[
             {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
@@ -33,10 +34,12 @@ def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], about: 
         sections=[
             (
                 "Error against training windows",
-                "On the held-out end, scaled by each amount's own statistics. Tensors of the checkpoint: "
+                "On the held-out end, in the trace's unit; scaled errors are in standard deviations of what the "
+                "forecaster was fitted on, so those of other windows or of job.scaler=keep are not comparable. "
+                "Tensors of the checkpoint: "
                 + ", ".join(f"{count} {how}" for how, count in counts.items() if count)
                 + " (transfer.txt).",
-                error_by_windows(table),
+                errors,
             )
         ],
     )
