@@ -31,20 +31,28 @@ BATCH, HEADS, SIZE, FACTOR = 8, 8, 64, 5.0
 PROCESSES = 9
 
 
-def published(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """ProbSparse attention as Zhou et al. published it: keys gathered for every query, and (batch, heads) indexing."""
+def published(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -> Tensor:
+    """ProbSparse attention as Zhou et al. published it: keys gathered for every query, and (batch, heads) indexing.
+
+    When causal, the top queries see keys up to their own place and the others get the running sum of the values.
+    """
     (batch, heads, n_queries, size), n_keys = query.shape, key.shape[-2]
     sampled, top = (min(length, math.ceil(FACTOR * math.log(length))) for length in (n_keys, n_queries))
-    index = torch.randint(n_keys, (n_queries, sampled))
+    index = torch.randint(n_keys, (n_queries, sampled), device=query.device)
     expanded = key.unsqueeze(-3).expand(batch, heads, n_queries, n_keys, size)
     gathered = expanded[:, :, torch.arange(n_queries).unsqueeze(1), index, :]
     scores = torch.matmul(query.unsqueeze(-2), gathered.transpose(-2, -1)).squeeze(-2)
     measure = scores.max(-1)[0] - scores.sum(-1) / n_keys
     active = measure.topk(top, sorted=False)[1]
     rows = torch.arange(batch)[:, None, None], torch.arange(heads)[None, :, None], active
-    attention = torch.softmax(torch.matmul(query[rows], key.transpose(-2, -1)) / math.sqrt(size), -1)
-    context = value.mean(-2).unsqueeze(-2).expand(batch, heads, n_queries, size).clone()
-    context[rows] = torch.matmul(attention, value)
+    scores = torch.matmul(query[rows], key.transpose(-2, -1)) / math.sqrt(size)
+    if causal:
+        later = torch.ones(n_queries, n_keys, dtype=torch.bool, device=query.device).triu(1)
+        scores = scores.masked_fill(later.expand(batch, heads, n_queries, n_keys)[rows], -math.inf)
+        context = value.cumsum(-2)
+    else:
+        context = value.mean(-2).unsqueeze(-2).expand(batch, heads, n_queries, size).clone()
+    context[rows] = torch.matmul(torch.softmax(scores, -1), value)
     return context
 
 
