@@ -41,7 +41,7 @@ class Random:
     """Shares uniform on the simplex, VMs uniform.
 
     Args:
-        seed: of the rule's draws, which depend on it and on the tasks alone.
+        seed: of the rule's draws, which depend on it, a task's size and its place alone.
     """
 
     serves_ahead = True
@@ -53,6 +53,7 @@ class Random:
         """Shares from the flat Dirichlet distribution over the present users."""
         present, dtype = state.tasks.present, state.backlog_s.dtype
         key = draws.child(draws.mix(state.tasks.data_bits.double().view(torch.int64)), self._seed)
+        key = draws.child(key, torch.arange(key.shape[-1], device=key.device))  # tasks of one size differ too
         weight, place = (uniform.squeeze(-1).double() for uniform in draws.uniforms(key, 0, 1))
         share = normalise((-torch.log1p(-weight)).to(dtype) * present)
         return Allocation(share, (place * state.n_vms.unsqueeze(-1)).long())
@@ -165,8 +166,9 @@ def _repacked(scenario: Scenario, state: RegionState, density: Float[Tensor, "*b
     first = packed(scenario, state, density)
     placed = first.share > 0
     ratio = bandwidth_work(scenario, state.tasks) / execution_work(scenario, state.tasks)
-    # Both orders squeezed into (0, 1), the placed ones' lifted above.
-    order = torch.where(placed, 1 + ratio / (1 + ratio), density / (1 + density))
+    # Both orders squeezed into (0, 1], the placed ones' lifted above.
+    ratio = ratio / torch.where(placed, ratio, 0).amax(-1, keepdim=True).clamp_min(torch.finfo(ratio.dtype).tiny)
+    order = torch.where(placed, 1 + ratio, density / (1 + density))
     second = packed(scenario, state, torch.where(state.tasks.present, order, -torch.inf))
     better = _placed_priority(state, second) >= _placed_priority(state, first)
     return Allocation(*(torch.where(better, new, old) for new, old in zip(second, first, strict=True)))

@@ -18,6 +18,7 @@ from sliceoff.region import (
 )
 from sliceoff.region.allocation import check_allocation
 from sliceoff.region.rules import least_loaded
+from sliceoff.region.state import map_state
 
 RULES = [Equal(), Proportional(), Random(), Greedy(), LookaheadGreedy()]
 
@@ -123,3 +124,20 @@ def test_random_repeats_with_its_seed():
     first, again, other = (Random(seed).allocate(Scenario(), state) for seed in (1, 1, 2))
     assert torch.equal(first.share, again.share)
     assert not torch.equal(first.share, other.share)
+
+
+def test_random_differs_between_tasks_of_one_size():
+    region = RegionEnvironment(Scenario(data_bits=(1e6, 1e6)), 20.0, 4, 0, bandwidth_hz=20e6, n_vms=12)
+    allocation = Random().allocate(region.scenario, region.state)
+    present = region.state.tasks.present
+    for share, vm, here in zip(allocation.share, allocation.vm, present, strict=True):
+        assert len(share[here].unique()) == here.sum()
+        assert len(vm[here].unique()) > 1
+
+
+def test_single_precision_plans_the_look_ahead_as_double_does_but_for_near_ties():
+    region = RegionEnvironment(Scenario(), 30.0, 256, 0, bandwidth_hz=8e6, n_vms=5)
+    double = map_state(lambda x: x.double() if x.is_floating_point() else x, region.state)
+    shares = [LookaheadGreedy().allocate(region.scenario, state).share for state in (region.state, double)]
+    other = (shares[0] - shares[1]).abs().amax(-1) > 1e-4
+    assert other.float().mean() < 0.2
