@@ -105,7 +105,7 @@ class Agents(nn.Module):
             )
             actions = self.network.actor(everyone)
             current, peer = actions[0], actions[-1]
-            if policy == "hybrid":
+            if policy == "hybrid" and self.n_agents > 1:
                 value = distillation.state_value(self.network.critic(everyone, actions, self.n_critics))
                 current = distillation.hybrid_action(current, peer, distillation.advantage(value[-1], value[0]))
             return (peer if policy == "peer" else current)[:rows]

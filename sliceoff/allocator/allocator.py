@@ -263,7 +263,8 @@ class LearningAllocator(pl.LightningModule):
         """One turn: act, then learn."""
         experience = self._experience
         assert experience is not None
-        logged = self._act(experience)
+        with torch.autocast(self.device.type, enabled=False):  # it explores as it is served: see `Agents.act`
+            logged = self._act(experience)
         if experience.ring.size >= self.learning_starts:
             logged |= self._learn(experience)
         logged["env_steps"] = float(experience.environment.steps * experience.environment.n_copies)
@@ -449,11 +450,21 @@ class Experience:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from there."""
+        """Go on from there.
+
+        Raises:
+            InputError: it is of another kind of device, whose random numbers are others.
+        """
         self.environment.load_state_dict(state["environment"])
         self.shadow.load_state_dict(state["shadow"])
         self.ring.load_state_dict(state["ring"], device)
-        self.generator.set_state(state["generator"])
+        try:
+            self.generator.set_state(state["generator"])
+        except RuntimeError as error:
+            raise InputError(
+                f"the training to resume was begun on another kind of device than {device.type}; go on there, or begin "
+                "anew from its weights (init.allocator=RUN)"
+            ) from error
         self.draws.set_state(state["draws"])
 
 

@@ -101,6 +101,16 @@ def test_resumed_run_goes_on_bit_for_bit(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_resume_on_another_kind_of_device_is_refused(tmp_path):
+    fit(build(), 1, tmp_path)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    saved["experience"]["generator"] = torch.zeros(16, dtype=torch.uint8)  # a GPU's state is as long
+    torch.save(saved, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match="another kind of device than cpu"):
+        fit(build(), 2, tmp_path, resume=tmp_path / "last.ckpt")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     "kind", [{}, {"network": partial(MLPNetwork, hidden=[8]), "decoder": partial(Paper), "n_agents": 1}]
 )
@@ -232,7 +242,11 @@ def test_a_single_agent_is_evaluated_once(tmp_path):
 def test_trains_in_bfloat16(tmp_path, kind):
     allocator = build(**kind)
     before = {name: value.clone() for name, value in allocator.named_parameters()}
+    explored, act = [], allocator._act
+    allocator._act = lambda experience: (explored.append(torch.is_autocast_enabled("cpu")), act(experience))[1]
     fit(allocator, 2, tmp_path, precision="bf16-mixed")
+    assert explored
+    assert not any(explored)  # as it is served
     assert all(value.isfinite().all() for value in allocator.parameters())
     assert any(not torch.equal(value, before[name]) for name, value in allocator.named_parameters() if "actor" in name)
 
