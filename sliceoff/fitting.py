@@ -22,7 +22,7 @@ def fit(
     module: pl.LightningModule,
     *,
     trainer: Callable[..., pl.Trainer],
-    callbacks: Sequence[Callback | partial],
+    callbacks: Sequence[Any],
     loggers: Callable[[], Sequence[Logger]],
     checkpoints: Path,
     datamodule: pl.LightningDataModule | None = None,

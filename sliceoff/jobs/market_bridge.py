@@ -37,6 +37,8 @@ class MarketBridge:
 
     def __post_init__(self) -> None:
         count("job.slots_per_period", self.slots_per_period)
+        if self.market.scenario is not None:
+            raise InputError("job.market.scenario: the regions are the market here; job=market clears that of a file")
         if not callable(self.regions):
             raise InputError(f"job.regions={self.regions!r} makes no market of regions; leave it as it is")
 

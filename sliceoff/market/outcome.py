@@ -107,10 +107,16 @@ def nobody_hired(scenario: MarketScenario, **notes: float) -> Outcome:
 
 
 def violations(outcome: Outcome) -> dict[str, float]:
-    """By how much the worst place breaks a rule; all at most 0, but for rounding, in a valid outcome."""
+    """By how much the worst place breaks a rule; all at most 0, but for rounding, in a valid outcome.
+
+    Infinitely, and by nothing else, where something is no finite number.
+    """
     scenario, dispatch, hosted = outcome.scenario, outcome.dispatch, outcome.hosted
+    if not all(np.isfinite(numbers).all() for numbers in (dispatch, outcome.bought, outcome.payments)):
+        return {"finite": np.inf}
     shortfall = np.where(outcome.hired, scenario.least_profit - outcome.profits, -1.0)
     return {
+        "finite": 0.0,
         "negative": -float(min(dispatch.min(), outcome.bought.min(), outcome.payments.min())),
         "demand": float((dispatch.sum(1) - scenario.load).max()),
         "capacity": float((outcome.bought - scenario.capacity).max()),

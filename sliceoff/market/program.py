@@ -219,6 +219,7 @@ def best_purchase(
             value, best = earned, (dispatch, bought)
         if bound - value <= tolerance * max(1.0, value) or solver.seconds >= time_limit_s:
             break
+        solver.time_limit_s = time_limit_s - solver.seconds
         # Where HiGHS gave up (what it calls optimal is off by its tolerance), tangents elsewhere make another program.
         add_tangents(bought if lower is not None else (number + 0.5) / rounds * scenario.capacity)
     dispatch, bought = refined(scenario, curve, *best)

@@ -162,7 +162,7 @@ def _believed(
 
     mean = np.average(answers, axis=1, weights=heard)[:, None]
     x, y = torch.as_tensor(points)[..., None], torch.as_tensor(np.where(heard, answers, mean))[..., None]
-    scale = float(y.std()) + 1e-9
+    scale = float(y.std(correction=0)) + 1e-9
     doubt = torch.as_tensor(np.where(heard, 1e-8, 1e6))[..., None] * scale**2
     model = _fitted(x, y, doubt, Standardize(1, batch_shape=x.shape[:1]))
     with torch.no_grad():
@@ -172,7 +172,7 @@ def _believed(
 
 @_quiet()
 def _most_promising(x: Tensor, y: Tensor) -> Servers:
-    if float(y.std()) < 1e-12:  # nothing to model: all alike
+    if float(y.std(correction=0)) < 1e-12:  # nothing to model: all alike
         return torch.rand(x.shape[1], dtype=torch.float64).numpy()
     from botorch.acquisition.logei import qLogNoisyExpectedImprovement
     from botorch.models.transforms import Standardize

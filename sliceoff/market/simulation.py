@@ -12,7 +12,7 @@ _MOST = 5_000_000
 
 @dataclass(frozen=True)
 class Responses:
-    """What was simulated for an outcome's hosted pairs, one number each, in the order of `np.argwhere(hosted)`.
+    """What was simulated for an outcome's pairs with work, one number each, row by row.
 
     Args:
         mean_s: mean response, delay included.
@@ -36,7 +36,7 @@ class Responses:
 
 
 def simulate(outcome: Outcome, n_tasks: int, seed: int) -> Responses:
-    """Send `n_tasks` tasks over the square of its idle share, but at most `_MOST`, through every hosted pair's queue.
+    """Send `n_tasks` tasks over the square of its idle share, but at most `_MOST`, through every queue that has work.
 
     The mean response of a busy queue is known that much later: its relative error is then about 2 / sqrt(n_tasks).
 
@@ -44,7 +44,7 @@ def simulate(outcome: Outcome, n_tasks: int, seed: int) -> Responses:
     time follows from the one before it (Lindley's recursion). The first tenth is discarded, since queues start empty.
     """
     generator = np.random.default_rng(seed)
-    pairs = np.argwhere(outcome.hosted)
+    pairs = np.argwhere(outcome.hosted & (outcome.dispatch > 0))
     rows = [_queue(outcome, int(n), int(m), n_tasks, generator) for n, m in pairs]
     mean_s, promised_s, missed = np.array(rows).reshape(-1, 3).T
     return Responses(mean_s, promised_s, missed)

@@ -89,6 +89,23 @@ def test_no_outcome_breaks_a_rule_and_all_money_is_somewhere(mechanism, seed, ap
     assert outcome.prepaid == pytest.approx(total, abs=1e-9)
 
 
+def test_what_is_no_finite_number_breaks_a_rule():
+    outcome = Auction().clear(elastic())
+    assert violations(dataclasses.replace(outcome, payments=outcome.payments * np.nan)) == {"finite": np.inf}
+
+
+def test_a_hosted_pair_without_work_promises_nothing_that_could_be_simulated():
+    outcome = Optimum().clear(Family(n_applications=2, n_servers=1).draw(0))
+    idle = dataclasses.replace(outcome, dispatch=np.zeros_like(outcome.dispatch), hosted=np.ones_like(outcome.hosted))
+    assert simulate(idle, 100, seed=0).worst_error == 0
+
+
+def test_a_search_may_begin_with_one_request_to_one_server():
+    outcome = Centralised(evaluations=4, search=Composite(start=1)).clear(Family(n_servers=1).draw(0))
+    assert max(violations(outcome).values()) < 1e-6
+    assert outcome.revenue > 0
+
+
 def test_the_optimum_is_found_where_the_solver_gives_up_on_a_round():
     scenario = Family(n_applications=1, n_servers=3).draw(217)  # HiGHS's first answer is off by its tolerance
     outcome = Optimum().clear(scenario)
