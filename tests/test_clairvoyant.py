@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import polars
 import pytest
-from test_loop import OFFERS, RULE, SCENARIO, run, windows_of
+from test_loop import OFFERS, ORACLE, SCENARIO, run, windows_of
 
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import synthetic_trace
 from sliceoff.loop import users_per_unit
 from sliceoff.region import Greedy
-from sliceoff.slicing import Oracle, Profit
+from sliceoff.slicing import Profit
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def bound(windows, offers=OFFERS, slots=10):
 
 def test_no_stack_earns_more_and_a_good_one_nearly_as_much(windows):
     most = bound(windows)["bound"].to_numpy()
-    for slicer, share in ((Oracle(**RULE), 0.7), (Profit(OFFERS, SCENARIO), 0.85)):
+    for slicer, share in ((ORACLE, 0.7), (Profit(OFFERS, SCENARIO), 0.85)):
         table = run(windows, slicer, Greedy(), periods=6, slots_per_period=10)
         earned = table.group_by("period", maintain_order=True).agg(polars.col("profit").sum())["profit"].to_numpy()
         assert (earned <= most).all()

@@ -12,7 +12,7 @@ from sliceoff.errors import InputError
 from sliceoff.loop import NO_FORECAST, Forecasts, Stack, revenue_scale, simulate, users_per_unit
 from sliceoff.predictor import Forecaster, LastValue, QuantileLoss, SeasonalNaive
 from sliceoff.region import Equal, Greedy, Scenario
-from sliceoff.slicing import Cheapest, Fixed, LpRounding, Newsvendor, Offers, Oracle, Profit, Reactive
+from sliceoff.slicing import Cheapest, Fixed, Foresight, LpRounding, Newsvendor, Offers, Profit, Reactive
 
 SCENARIO = Scenario(price=0.001, max_users=50, max_vms=32)
 OFFERS = Offers.rising(
@@ -26,6 +26,7 @@ OFFERS = Offers.rising(
     long_slot_s=3600,
 )
 RULE = {"offers": OFFERS, "scenario": SCENARIO, "kappa": 0.5, "z": 2.0}
+ORACLE = Foresight(OFFERS, SCENARIO, partial(Cheapest, kappa=0.5, z=2.0))
 
 
 def windows_of(trace: Trace) -> TrafficDataModule:
@@ -111,8 +112,8 @@ def test_nothing_but_the_oracle_depends_on_the_future(windows):
     changed = Trace(trace.values.copy(), trace.times, trace.regions, trace.step_s)
     changed.values[windows.heldout_start] *= 3
     later = windows_of(changed)
-    for slicer, sees in ((Cheapest, False), (Reactive, False), (Oracle, True)):
-        tables = [run(data, slicer(**RULE), Greedy(), periods=1) for data in (windows, later)]
+    for slicer, sees in ((Cheapest(**RULE), False), (Reactive(**RULE), False), (ORACLE, True)):
+        tables = [run(data, slicer, Greedy(), periods=1) for data in (windows, later)]
         same = all(tables[0][column].equals(tables[1][column]) for column in ("n_vms", "bandwidth_hz"))
         assert same != sees
 

@@ -48,18 +48,22 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
 def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> str:
     """The main stack's profit in one sentence, against the best alternative that knows no more, and the bound."""
     blocks = profit_blocks(table, bound)
-    main, *others = (name for name in blocks.columns[1:] if name != BOUND)
-    profit = blocks[main].to_numpy()
+    stacks = [name for name in blocks.columns[1:] if name != BOUND]
+    profit = blocks[stacks[0]].to_numpy()
     text = f"Profit {profit.sum():,.0f}"
     if ends := interval(profit):
         text += f" ({ends[0]:,.0f} to {ends[1]:,.0f})"
-    others = [name for name in others if not name.startswith("oracle")]
-    if others:
+    if others := alternatives(stacks):
         best = max(others, key=lambda name: float(blocks[name].sum()))
         text += f", {gain(profit, blocks[best].to_numpy())} against {best}, the best alternative"
-    if bound is not None:
-        text += f"; {share(profit, blocks[BOUND].to_numpy())} of the clairvoyant bound"
+    if bound is not None and (part := share(profit, blocks[BOUND].to_numpy())):
+        text += f"; {part} of the clairvoyant bound"
     return text + "."
+
+
+def alternatives(stacks: Sequence[str]) -> list[str]:
+    """What the first stack is measured against: the others but for oracles (by name), which know what it cannot."""
+    return [name for name in stacks[1:] if not name.startswith("oracle")]
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -97,7 +101,9 @@ def interval(blocks: np.ndarray) -> tuple[float, float] | None:
 
 
 def share(profit: np.ndarray, most: np.ndarray) -> str:
-    """What part of `most` was earned in all, with a paired 95 % interval."""
+    """What part of `most` was earned in all, with a paired 95 % interval; "" where there was nothing to earn."""
+    if most.sum() <= 0:
+        return ""
     text, sums = f"{100 * profit.sum() / most.sum():.1f} %", _resampled(np.stack([profit, most], 1))
     if len(profit) < 2 or (sums[:, 1] <= 0).any():
         return text

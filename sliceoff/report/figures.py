@@ -12,7 +12,7 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sliceoff.report.comparison import BOUND, interval, profit_blocks
+from sliceoff.report.comparison import BOUND, alternatives, interval, profit_blocks
 
 # Okabe and Ito's colours: told apart by colour-blind readers. The main stack is always the first.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -72,8 +72,8 @@ def money_by_hour(table: polars.DataFrame) -> Figure:
 
     The lead is over the best other stack that is no oracle.
     """
-    main, *others = table["stack"].unique(maintain_order=True).to_list()
-    others = [name for name in others if not name.startswith("oracle")]
+    stacks = table["stack"].unique(maintain_order=True).to_list()
+    main, others = stacks[0], alternatives(stacks)
     best = max(others, key=lambda name: table.filter(polars.col("stack") == name)["profit"].sum(), default=None)
     regions = table["region"].unique(maintain_order=True).to_list()
     panels = [(f"profit of {main}", _by_hour(table, main, regions))]

@@ -27,6 +27,5 @@ from sliceoff.slicing.slicers import Cheapest as Cheapest
 from sliceoff.slicing.slicers import Exact as Exact
 from sliceoff.slicing.slicers import Fixed as Fixed
 from sliceoff.slicing.slicers import LpRounding as LpRounding
-from sliceoff.slicing.slicers import Oracle as Oracle
 from sliceoff.slicing.slicers import Reactive as Reactive
 from sliceoff.slicing.solver import Status as Status

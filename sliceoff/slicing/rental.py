@@ -61,7 +61,7 @@ class SlicingRequest:
     Args:
         forecast: users per region and short slot, predicted for the long slot.
         last: users in the long slot before.
-        truth: users as they will be; only the yardstick `Oracle` may look.
+        truth: users as they will be; only the yardstick `Foresight` may look.
         statistics: what a task asks of a region.
         previous: the long slot before's rental, None in the first.
         scenarios: equally likely numbers of users, such as a quantile forecast at evenly spread levels; None where the

@@ -19,7 +19,7 @@ from sliceoff.slicing.presolve import at_prices, shadow_prices
 from sliceoff.slicing.problem import Problem, smallest
 from sliceoff.slicing.program import ExactProgram
 from sliceoff.slicing.rental import Rental, SlicingRequest, rental
-from sliceoff.slicing.requirement import Requirement, requirement
+from sliceoff.slicing.requirement import requirement
 from sliceoff.slicing.rounding import best_of, draw, round_up
 from sliceoff.slicing.solver import Solver, Status
 
@@ -45,32 +45,32 @@ class Cheapest:
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the forecast."""
-        return _by_rule(self._offers, self._requirement, request.forecast, request)
+        return self._cover(request.forecast, request)
+
+    def _cover(self, users: Float[Tensor, " regions"], request: SlicingRequest) -> Rental:
+        start = time.perf_counter()
+        rent = self._requirement.problem(self._offers, users, request)
+        choice, fallback = kept(rent.choice_problem())
+        return rental(
+            self._offers,
+            *rent.offers_of(choice),
+            previous=request.previous,
+            uncovered=rent.uncovered(choice),
+            status=Status.RULE,
+            fallback=fallback,
+            seconds=time.perf_counter() - start,
+        )
 
 
-class Reactive:
+class Reactive(Cheapest):
     """As `Cheapest`, for the users of the long slot before."""
-
-    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number):
-        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the last long slot's users."""
-        return _by_rule(self._offers, self._requirement, request.last, request)
+        return self._cover(request.last, request)
 
 
-class Oracle:
-    """As `Cheapest`, for the users that will come: a yardstick, not a rule anyone can follow."""
-
-    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number):
-        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
-
-    def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the true users."""
-        return _by_rule(self._offers, self._requirement, request.truth, request)
-
-
-class Fixed:
+class Fixed(Cheapest):
     """As `Cheapest`, for the same number of users always: the mean (`slicer=fixed`) or the most (`slicer=peak`).
 
     Args:
@@ -78,12 +78,12 @@ class Fixed:
     """
 
     def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number, users: Number):
-        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
+        super().__init__(offers, scenario, kappa, z)
         self._users = not_negative("slicer.users", users)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the configured users."""
-        return _by_rule(self._offers, self._requirement, full_like(request.forecast, self._users), request)
+        return self._cover(full_like(request.forecast, self._users), request)
 
 
 class Exact:
@@ -211,24 +211,6 @@ class LpRounding:
             for index, short, cover in zip(draws, rent.falls_short(), covers, strict=True)
         )
         return best_of(problem, candidates)
-
-
-def _by_rule(
-    offers: Offers, coverage: Requirement, users: Float[Tensor, " regions"], request: SlicingRequest
-) -> Rental:
-    start = time.perf_counter()
-    rent = coverage.problem(offers, users, request)
-    problem = rent.choice_problem()
-    choice, fallback = kept(problem)
-    return rental(
-        offers,
-        *rent.offers_of(choice),
-        previous=request.previous,
-        uncovered=rent.uncovered(choice),
-        status=Status.RULE,
-        fallback=fallback,
-        seconds=time.perf_counter() - start,
-    )
 
 
 def kept(problem: ChoiceProblem) -> tuple[Choice, str]:

@@ -107,6 +107,12 @@ def test_the_comparison_pairs_stacks_on_the_same_long_slots(table):
     assert rival["main against it"].startswith("+") or "money" in rival["main against it"]
 
 
+def test_there_is_no_share_of_a_bound_of_nothing(table):
+    bound = polars.DataFrame({"time": [datetime(2024, 1, 1)], "bound": [0.0]})
+    assert [row["of the bound"] for row in report.comparison(table, bound)] == ["", "", ""]
+    assert "of the clairvoyant bound" not in report.headline(table, bound)
+
+
 def test_a_lead_that_is_certain_has_a_narrow_interval():
     blocks = np.array([10.0, 50, 30, 20, 90, 70, 40])
     assert report.gain(1.2 * blocks, blocks) == "+20.0 % (+20.0 to +20.0)"

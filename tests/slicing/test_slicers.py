@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 from pathlib import Path
 
 import mip
@@ -18,9 +19,9 @@ from sliceoff.slicing import (
     Exact,
     Fixed,
     FixedKappa,
+    Foresight,
     LpRounding,
     Offers,
-    Oracle,
     Profit,
     Reactive,
     SlicingRequest,
@@ -132,7 +133,7 @@ def test_c1_c3_and_the_rows_hold_for_every_slicer(offers, scenario, ask, solver,
         Exact(market, scenario, **PLAN, solver=solver),
         Cheapest(market, scenario, **PLAN),
         Reactive(market, scenario, **PLAN),
-        Oracle(market, scenario, **PLAN),
+        Foresight(market, scenario, partial(Cheapest, **PLAN)),
         Fixed(market, scenario, **PLAN, users=50),
     ]
     for slicer in slicers:
@@ -152,7 +153,7 @@ def test_each_rule_looks_at_its_own_users(offers, scenario, ask):
         for name, slicer in {
             "forecast": Cheapest(market, scenario, **PLAN),
             "last": Reactive(market, scenario, **PLAN),
-            "truth": Oracle(market, scenario, **PLAN),
+            "truth": Foresight(market, scenario, partial(Cheapest, **PLAN)),
             "fixed": Fixed(market, scenario, **PLAN, users=40),
         }.items()
     }
