@@ -176,7 +176,7 @@ class Simulation:
             )
         )
         sliced = time.perf_counter()
-        served = self._map(partial(self._serve, users, forecast.clamp_min(0), rental), self._batches)
+        served = self._map(partial(self._serve, users, forecast, rental), self._batches)
         self._batches, tallies, tasks = map(list, zip(*served, strict=True))
         tally = Tally(*(torch.cat(parts) for parts in zip(*map(_values, tallies), strict=True)))
         self._statistics = self._statistics.updated(self._scenario, _together(tasks))
@@ -268,7 +268,7 @@ class Simulation:
     def _predict(self) -> tuple[Float[Tensor, " regions"], Float[Tensor, "regions outputs"] | None, str]:
         """Users forecast for this long slot, as a distribution where the forecaster gives quantiles, and a fallback."""
         forecaster = self.stack.forecaster
-        outputs = self._forecasts.at(self.period) * self._unit
+        outputs = (self._forecasts.at(self.period) * self._unit).clamp_min(0)  # a forecaster may go below
         known = outputs.isfinite().all(-1, keepdim=True)
         outputs = outputs.where(known, self._users[self.period - 1].unsqueeze(-1))
         instead = "" if known.all() else NO_FORECAST

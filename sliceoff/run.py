@@ -168,7 +168,19 @@ class Parts:
     @cached_property
     def offers(self) -> Offers:
         """What the infrastructure provider rents out, and the limits on it."""
-        return self._build("offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s)
+        offers: Offers = self._build("offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s)
+        for key, largest, limit, room in (
+            ("vm_options", int(offers.n_vms.max()), "max_vms", self.scenario.max_vms),
+            (
+                "bandwidth_options_mhz",
+                offers.bandwidth_hz.max() / 1e6,
+                "max_bandwidth_hz",
+                self.scenario.max_bandwidth_hz / 1e6,
+            ),
+        ):
+            if largest > room:
+                raise InputError(f"offers.{key} go up to {largest:g}, region.{limit} to {room:g}; raise the latter")
+        return offers
 
     @cached_property
     def forecaster(self) -> Forecaster:

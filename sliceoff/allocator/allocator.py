@@ -366,7 +366,7 @@ class LearningAllocator(pl.LightningModule):
         self.log("val/revenue", revenue, batch_size=1, prog_bar=True)
         if greedy > 0:
             self.log("val/above_greedy", revenue / greedy - 1, batch_size=1, prog_bar=True)
-        if bound is not None:
+        if bound:
             self.log("val/of_bound", revenue / bound, batch_size=1)
         self.log("val/saturated", self._saturated([state for state, _ in deployed]), batch_size=1)
         self.log_dict(done_by_priority(self.scenario, deployed), batch_size=1)

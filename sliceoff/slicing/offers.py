@@ -92,9 +92,10 @@ class Offers:
         smallest = torch.zeros(self.n_regions, dtype=torch.int64)
         for row in self.rows:
             if (least := float(row.use(smallest, smallest).sum())) > row.limit:
+                key, unit = self._per_region[row.name]
+                allowed, least = (total / unit / self.n_regions for total in (row.limit, least))
                 raise InputError(
-                    f"offers.{row.name} allows {row.limit:g} in all, but even the smallest offers of all "
-                    f"{self.n_regions} regions take {least:g}; raise it"
+                    f"offers.{key}={allowed:g}, but even the smallest offers take {least:g} per region; raise it"
                 )
 
     @classmethod
@@ -205,6 +206,15 @@ class Offers:
     def n_regions(self) -> int:
         """Regions."""
         return len(self.bandwidth_hz)
+
+    @property
+    def _per_region(self) -> dict[str, tuple[str, float]]:
+        """The argument of `from_prices` behind every coupling row, and what one unit of it is per long slot."""
+        return {
+            "budget": ("budget_per_region", self.long_slot_s / _HOUR_S),
+            "bandwidth_inventory_hz": ("bandwidth_inventory_mhz_per_region", 1e6),
+            "vm_inventory": ("vm_inventory_per_region", 1.0),
+        }
 
     @cached_property
     def rows(self) -> tuple[CouplingRow, ...]:
