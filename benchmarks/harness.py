@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from statistics import fmean, stdev
 
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import t
 
 
 def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
@@ -19,14 +21,12 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def finish(results: Mapping[str, float]) -> None:
-    """Print the results as the benchmark's last line: one flat JSON object of numbers."""
-    print(json.dumps(dict(results)))
+    """Print the results as the benchmark's last line: one flat JSON object of numbers, without what is not finite."""
+    print(json.dumps({name: value for name, value in results.items() if isfinite(value)}, allow_nan=False))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean and half the width of its 95 % interval (Student's t), infinite for a single value."""
     if len(values) < 2:
         return fmean(values), float("inf")
-    # 0.975 quantiles for 1 to 9 degrees of freedom; the one for ten, a little wide, beyond.
-    t = dict(enumerate((12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262), 2)).get(len(values), 2.23)
-    return fmean(values), t * stdev(values) / len(values) ** 0.5
+    return fmean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5

@@ -47,6 +47,8 @@ def main() -> None:
     given = parser.parse_args()
     cache = given.cache / given.predictor
     seeds = [s for s in range(given.seeds) if not given.report or (cache / f"{s}.parquet").is_file()]
+    if not seeds:
+        parser.error(f"--report: nothing was run yet under {cache}; leave it out to run")
     found = [transferred(given.predictor, seed, cache) for seed in seeds]
     windows = found[0]["training windows"].unique().sort()
     rows, results = [], {}

@@ -1,6 +1,6 @@
-"""Eqs. 1-10 as pure tensor functions: any leading batch shape, any device, single or double precision.
+"""Eqs. 1-6 as pure tensor functions: any leading batch shape, any device, single or double precision.
 
-The waiting time, Eq. 3, has a module of its own: `queues`.
+The waiting time, Eq. 3, has a module of its own: `queues`. What is rented, Eqs. 8-10, is `sliceoff.slicing.rental`.
 """
 
 from math import log
@@ -57,25 +57,3 @@ def task_revenue(
 ) -> Float[Tensor, "*shape"]:
     """Eq. 6: `price * priority` for a task done in time, else nothing."""
     return price * priority * on_time
-
-
-def total_revenue(revenue: Float[Tensor, "*batch users"]) -> Float[Tensor, "*batch"]:
-    """Eq. 7: what a region earns in a slot."""
-    return revenue.sum(-1)
-
-
-def rented_total(
-    chosen: Float[Tensor, "*batch offers"], size: Float[Tensor, "*batch offers"]
-) -> Float[Tensor, "*batch"]:
-    """Eqs. 8 and 9: what the chosen offers add up to, Hz or VMs."""
-    return (chosen * size).sum(-1)
-
-
-def rent(
-    bandwidth_chosen: Float[Tensor, "*batch bandwidth_offers"],
-    bandwidth_price: Float[Tensor, "*batch bandwidth_offers"],
-    vms_chosen: Float[Tensor, "*batch vm_offers"],
-    vm_price: Float[Tensor, "*batch vm_offers"],
-) -> Float[Tensor, "*batch"]:
-    """Eq. 10: the chosen offers' prices, money per long slot."""
-    return (bandwidth_chosen * bandwidth_price).sum(-1) + (vms_chosen * vm_price).sum(-1)

@@ -109,7 +109,7 @@ def rental(
     lp_value: float | None = None,
     errors: ForecastErrors | None = None,
 ) -> Rental:
-    """The rental of these offers."""
+    """The rental of these offers: what they add up to, Eqs. 8 and 9, and cost, Eq. 10."""
     bandwidth_cost, vm_cost = offer_costs(offers, previous)
     return Rental(
         bandwidth_index=bandwidth_index,
