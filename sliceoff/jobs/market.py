@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sliceoff.checks import path, whole
 from sliceoff.errors import InputError
+from sliceoff.jobs.progress import progress_bar
 from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
 from sliceoff.market.family import Markets
 from sliceoff.report.market import margins, market_figures, market_page, means
@@ -77,13 +77,7 @@ class Market:
         cleared = {(row["scenario"], row["mechanism"]) for row in rows}
         with (
             done.open("a") as log,
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                transient=True,
-            ) as progress,
+            progress_bar() as progress,
         ):
             task = progress.add_task("clear markets", total=len(numbers) * len(self._chosen))
             for number in numbers:

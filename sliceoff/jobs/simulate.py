@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from sliceoff import checkpoint
@@ -16,6 +15,7 @@ from sliceoff.checks import count, flag, not_negative, optional
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
+from sliceoff.jobs.progress import progress_bar
 from sliceoff.loop import Forecasts, Simulation, Stack, simulate
 from sliceoff.region import Scenario, draws
 from sliceoff.report import learning_curves, simulation_figures, simulation_page
@@ -72,9 +72,7 @@ class Simulate:
             "slots_per_period": self.slots_per_period,
             "seed": parts.seed,
         }
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
-        ) as progress:
+        with progress_bar() as progress:
 
             def shown(text: str) -> Callable[..., None]:
                 task = progress.add_task(text, total=len(periods))

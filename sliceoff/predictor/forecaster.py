@@ -204,8 +204,7 @@ class Forecaster(pl.LightningModule):
     def _normalised(self, history: Tensor, history_calendar: Tensor, future_calendar: Tensor) -> Tensor:
         if not self.instance_norm:
             return self.network(history, history_calendar, future_calendar)
-        mean = history.mean(1, keepdim=True)
-        std = history.std(1, keepdim=True, correction=0) + 1e-5
+        mean, std = _statistics(history)
         scaled = self.network((history - mean) / std, history_calendar, future_calendar)
         return scaled * std.unsqueeze(-1) + mean.unsqueeze(-1)
 
@@ -221,7 +220,7 @@ class Forecaster(pl.LightningModule):
                 history, future = (part.transpose(1, 2).flatten(0, 1).unsqueeze(-1) for part in (history, future))
             weight = history.new_ones(len(history))
             if self.instance_norm:
-                mean, std = history.mean(1, keepdim=True), history.std(1, keepdim=True, correction=0) + 1e-5
+                mean, std = _statistics(history)
                 history, future = (history - mean) / std, (future - mean) / std
                 weight = std.square().mean((1, 2))
             yield history, future, weight
@@ -258,6 +257,13 @@ def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
         if name != "regions":
             return f"was fitted for {name}={own}, and the data has {size}"
     return None
+
+
+def _statistics(
+    history: Float[Tensor, "batch time channels"],
+) -> tuple[Float[Tensor, "batch 1 channels"], Float[Tensor, "batch 1 channels"]]:
+    """Mean and standard deviation of every window, for `instance_norm`."""
+    return history.mean(1, keepdim=True), history.std(1, keepdim=True, correction=0) + 1e-5
 
 
 def _within(name: str, modules: list[str]) -> bool:

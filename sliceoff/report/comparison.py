@@ -96,7 +96,7 @@ def interval(blocks: np.ndarray) -> tuple[float, float] | None:
     """95 % bootstrap interval of the sum; None for a single block."""
     if len(blocks) < 2:
         return None
-    low, high = np.quantile(_resampled(blocks[:, None])[:, 0], (0.025, 0.975))
+    low, high = np.quantile(resampled(blocks), (0.025, 0.975))
     return float(low), float(high)
 
 
@@ -104,7 +104,7 @@ def share(profit: np.ndarray, most: np.ndarray) -> str:
     """What part of `most` was earned in all, with a paired 95 % interval; "" where there was nothing to earn."""
     if most.sum() <= 0:
         return ""
-    text, sums = f"{100 * profit.sum() / most.sum():.1f} %", _resampled(np.stack([profit, most], 1))
+    text, sums = f"{100 * profit.sum() / most.sum():.1f} %", resampled(np.stack([profit, most], 1))
     if len(profit) < 2 or (sums[:, 1] <= 0).any():
         return text
     low, high = np.quantile(100 * sums[:, 0] / sums[:, 1], (0.025, 0.975))
@@ -113,7 +113,7 @@ def share(profit: np.ndarray, most: np.ndarray) -> str:
 
 def gain(main: np.ndarray, other: np.ndarray) -> str:
     """How much more `main` earned in all [%], with a paired 95 % interval; money where a share means nothing."""
-    sums = _resampled(np.stack([main, other], 1))
+    sums = resampled(np.stack([main, other], 1))
     if (sums[:, 1] <= 0).any():
         return f"{main.sum() - other.sum():+,.0f} money"
     low, high = np.quantile(100 * (sums[:, 0] / sums[:, 1] - 1), (0.025, 0.975))
@@ -129,7 +129,7 @@ def _differing(key: str, nodes: Sequence[Any]) -> Iterator[tuple[str, list[str]]
         yield key, [str(node.get("_target_", dict(node)) if isinstance(node, Mapping) else node) for node in nodes]
 
 
-def _resampled(blocks: np.ndarray) -> np.ndarray:
-    """Sums over blocks drawn with replacement, (resamples, columns)."""
+def resampled(blocks: np.ndarray) -> np.ndarray:
+    """Sums over blocks drawn with replacement, the same ones for every column: (resamples, ...)."""
     chosen = np.random.default_rng(_SEED).integers(len(blocks), size=(_RESAMPLES, len(blocks)))
     return blocks[chosen].sum(1)

@@ -6,6 +6,7 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
+from sliceoff.report.comparison import resampled
 from sliceoff.report.figures import COLOURS
 from sliceoff.report.page import page
 
@@ -169,10 +170,5 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     """Mean, and half the width of its 95 % interval."""
     if len(values) < 2:
         return float(values.mean()), float("nan")
-    low, high = np.quantile(_resampled_means(values), (0.025, 0.975))
+    low, high = np.quantile(resampled(values) / len(values), (0.025, 0.975))
     return float(values.mean()), float(high - low) / 2
-
-
-def _resampled_means(values: np.ndarray) -> np.ndarray:
-    """Means over values drawn with replacement."""
-    return np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
