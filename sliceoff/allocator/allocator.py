@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from statistics import fmean
 from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
@@ -15,7 +16,7 @@ from torch import Tensor
 from sliceoff import checkpoint
 from sliceoff.allocator import td3
 from sliceoff.allocator.agents import Agents, Policy, acting
-from sliceoff.allocator.decoder import Decoder, mean
+from sliceoff.allocator.decoder import Decoder
 from sliceoff.allocator.networks import Network
 from sliceoff.allocator.perspectives import Perspectives
 from sliceoff.allocator.replay import Ring, Transition
@@ -341,7 +342,7 @@ class LearningAllocator(pl.LightningModule):
         earned = outcome.revenue.sum(-1)
         if self.reward != "revenue":
             earned = earned - shadow.step(self._baseline(shadow.state))[1].revenue.sum(-1)
-        return earned * (self.reward_scale / (self.scenario.price * mean(self.scenario.priorities)))
+        return earned * (self.reward_scale / (self.scenario.price * fmean(self.scenario.priorities)))
 
     def _baseline(self, state: RegionState) -> Allocation:
         """What the shadow does."""

@@ -3,9 +3,9 @@
 A decoder is part of the environment as far as learning is concerned: no gradient flows through it.
 """
 
-from collections.abc import Sequence
 from math import log
 from operator import itemgetter
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -25,8 +25,9 @@ from sliceoff.region import (
     map_state,
     serve,
 )
-from sliceoff.region.packing import SLACK, free_from, hasten, pack
-from sliceoff.region.rules import normalise
+from sliceoff.region.packing import SLACK, free_from, hasten, pack, placement
+from sliceoff.region.rules import demands, normalise
+from sliceoff.region.serve import bandwidth_time
 
 # Free tasks are compared by priority all the same.
 _LEAST_PRICE = 1e-12
@@ -101,7 +102,7 @@ class Packing(Decoder):
     ) -> Allocation:
         """Decode."""
         shift, tilt = action.detach().unbind(-1)
-        worth = state.tasks.priority + self.worth_range * mean(scenario.priorities) * shift
+        worth = state.tasks.priority + self.worth_range * fmean(scenario.priorities) * shift
         rank = worth * (log(self.tilt_range) * tilt).exp() / sum(demands(scenario, state))
         plans = packings(scenario, state, worth, rank, self.stride)
         return plans.best(torch.where(plans.allocation.share > 0, worth[plans.row], 0).sum(-1))
@@ -170,20 +171,7 @@ class Prices(Decoder):
 
 def backlog_price(scenario: Scenario, vm_s: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """Priority that a second left in a queue costs: its VM time, and a mean priority per deadline for those delayed."""
-    return vm_s + mean(scenario.priorities) / scenario.deadline_s
-
-
-def mean(values: Sequence[float]) -> float:
-    """Plain mean."""
-    return sum(values) / len(values)
-
-
-def demands(
-    scenario: Scenario, state: RegionState
-) -> tuple[Float[Tensor, "batch users"], Float[Tensor, "batch users"]]:
-    """Seconds of all of the region's bandwidth, and of all its VMs together, that each task takes."""
-    bandwidth_s = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
-    return bandwidth_s, execution_work(scenario, state.tasks) / state.n_vms.unsqueeze(-1)
+    return vm_s + fmean(scenario.priorities) / scenario.deadline_s
 
 
 class Plans(NamedTuple):
@@ -222,8 +210,7 @@ def packings(
     Every region has one plan per n up to all of its tasks. What bandwidth is left over lets the VMs be done sooner
     (`hasten`).
     """
-    bandwidth_s, _ = demands(scenario, state)
-    execution_s = execution_work(scenario, state.tasks)
+    bandwidth_s, execution_s = bandwidth_time(scenario, state), execution_work(scenario, state.tasks)
     wanted = state.tasks.present & (worth > 0)
     by_rank, by_place = _position(rank, wanted), _position(placement(bandwidth_s, execution_s), wanted)
     count = wanted.sum(-1)
@@ -240,18 +227,6 @@ def packings(
     nothing = share.new_zeros(*key.shape)
     packed = Allocation(normalise(nothing.scatter(-1, order, share)), nothing.long().scatter(-1, order, vm))
     return Plans(packed, row, place)
-
-
-def placement(
-    bandwidth_s: Float[Tensor, "batch users"], execution_s: Float[Tensor, "batch users"]
-) -> Float[Tensor, "batch users"]:
-    """Who uploads last: the largest bandwidth work per execution time.
-
-    Of two tasks next to each other on a VM, exchanging them shows that this order needs the least bandwidth (to first
-    order in execution time over time left): a long upload gains most from a later start, a short execution costs the
-    other task the least.
-    """
-    return bandwidth_s / execution_s
 
 
 def _position(score: Float[Tensor, "batch users"], wanted: Bool[Tensor, "batch users"]) -> Int[Tensor, "batch users"]:

@@ -25,6 +25,18 @@ def free_from(state: RegionState) -> Float[Tensor, "*batch vms"]:
     return torch.where(rented, state.backlog_s[..., :most], torch.inf)
 
 
+def placement(
+    bandwidth_s: Float[Tensor, "*batch users"], execution_s: Float[Tensor, "*batch users"]
+) -> Float[Tensor, "*batch users"]:
+    """Who uploads last: the largest bandwidth work per execution time.
+
+    Of two tasks next to each other on a VM, exchanging them shows that this order needs the least bandwidth (to first
+    order in execution time over time left): a long upload gains most from a later start, a short execution costs the
+    other task the least.
+    """
+    return bandwidth_s / execution_s
+
+
 def pack(
     bandwidth_s: Float[Tensor, "*batch users"],
     execution_s: Float[Tensor, "*batch users"],

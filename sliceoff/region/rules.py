@@ -8,9 +8,9 @@ from torch import Tensor
 
 from sliceoff.checks import between, numbers, whole
 from sliceoff.region import draws
-from sliceoff.region.packing import SLACK, free_from, pack
+from sliceoff.region.packing import SLACK, free_from, pack, placement
 from sliceoff.region.scenario import Scenario
-from sliceoff.region.serve import bandwidth_work, execution_work, serve
+from sliceoff.region.serve import bandwidth_time, bandwidth_work, execution_work, serve
 from sliceoff.region.state import Allocation, RegionState, map_state
 
 
@@ -126,10 +126,16 @@ def value_density(
     scenario: Scenario, state: RegionState, bandwidth_weight: float = 0.5
 ) -> Float[Tensor, "*batch users"]:
     """Priority per part of the region's bandwidth and VM time that a task takes; minus infinity for absent users."""
-    bandwidth = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
-    execution = execution_work(scenario, state.tasks) / state.n_vms.unsqueeze(-1)
-    taken = bandwidth_weight * bandwidth + (1 - bandwidth_weight) * execution
+    bandwidth_s, execution_s = demands(scenario, state)
+    taken = bandwidth_weight * bandwidth_s + (1 - bandwidth_weight) * execution_s
     return torch.where(state.tasks.present, state.tasks.priority / taken, -torch.inf)
+
+
+def demands(
+    scenario: Scenario, state: RegionState
+) -> tuple[Float[Tensor, "*batch users"], Float[Tensor, "*batch users"]]:
+    """Seconds of all of the region's bandwidth, and of all its VMs together, that each task takes."""
+    return bandwidth_time(scenario, state), execution_work(scenario, state.tasks) / state.n_vms.unsqueeze(-1)
 
 
 def least_loaded(work_s: Float[Tensor, "*batch users"], state: RegionState) -> Int[Tensor, "*batch users"]:
@@ -149,9 +155,8 @@ def packed(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batc
     """Place tasks in the order of falling `density` (minus infinity: not at all), as `Greedy` describes."""
     ranked, order = density.sort(dim=-1, descending=True, stable=True)
     wanted = ranked > -torch.inf
-    bandwidth = bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1)
     share, vm = pack(
-        bandwidth.gather(-1, order),
+        bandwidth_time(scenario, state).gather(-1, order),
         execution_work(scenario, state.tasks).gather(-1, order),
         wanted,
         free_from(state),
@@ -165,7 +170,7 @@ def _repacked(scenario: Scenario, state: RegionState, density: Float[Tensor, "*b
     """`packed`, then again with those placed in the order of bandwidth work per execution time, the others behind."""
     first = packed(scenario, state, density)
     placed = first.share > 0
-    ratio = bandwidth_work(scenario, state.tasks) / execution_work(scenario, state.tasks)
+    ratio = placement(bandwidth_work(scenario, state.tasks), execution_work(scenario, state.tasks))
     # Both orders squeezed into (0, 1], the placed ones' lifted above.
     ratio = ratio / torch.where(placed, ratio, 0).amax(-1, keepdim=True).clamp_min(torch.finfo(ratio.dtype).tiny)
     order = torch.where(placed, 1 + ratio, density / (1 + density))

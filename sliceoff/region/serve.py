@@ -21,6 +21,11 @@ def bandwidth_work(scenario: Scenario, tasks: Tasks) -> Float[Tensor, "*batch us
     return tasks.data_bits / task_efficiency(scenario, tasks)
 
 
+def bandwidth_time(scenario: Scenario, state: RegionState) -> Float[Tensor, "*batch users"]:
+    """`w / b` [s]: a task's time to upload with all of its region's bandwidth; huge where there is none."""
+    return bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
+
+
 def execution_work(scenario: Scenario, tasks: Tasks) -> Float[Tensor, "*batch users"]:
     """`c = d eta / f` [s]: a task's time on a VM."""
     return model.execution_time(tasks.data_bits, tasks.cycles_per_bit, scenario.vm_hz)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sliceoff.allocator import Packing, Paper, Prices
 from sliceoff.allocator.bid_price import bid_prices
-from sliceoff.allocator.decoder import Plans, placement
+from sliceoff.allocator.decoder import Plans
 from sliceoff.errors import InputError
 from sliceoff.region import (
     Allocation,
@@ -26,7 +26,7 @@ from sliceoff.region import (
     map_state,
     serve,
 )
-from sliceoff.region.packing import SLACK, pack
+from sliceoff.region.packing import SLACK, pack, placement
 
 SCENARIO = Scenario(max_users=9, max_vms=6)
 
