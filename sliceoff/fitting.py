@@ -59,7 +59,8 @@ def fit(
     ended, budget = checkpoints / "ended", f"epochs {engine.max_epochs}, steps {engine.max_steps}\n"
     if resume and ended.is_file() and ended.read_text() == budget:
         return checkpoint.load(best, expect=type(module))
-    engine.loggers = list(loggers())
+    if not engine.fast_dev_run:  # type: ignore[attr-defined]  # Lightning's
+        engine.loggers = list(loggers())
     module.train()  # one that was loaded comes in eval mode
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -5,10 +5,10 @@ Both constructors are called with `name` (the part of the run that logs: predict
 after the run.
 """
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,21 @@ def wandb_logger(
     return [*csv_logger(name, directory), Guarded(lambda: _wandb(name, directory, project, entity, online))]
 
 
-def log_results(loggers: Iterable[Logger], results: Results, directory: RunDirectory) -> None:
+def log_results(loggers: Sequence[Logger], results: Results, directory: RunDirectory) -> None:
     """Log what a run came to, and end the loggers' runs.
 
     Its numbers go everywhere; figures, table, report and checkpoints where the logger can hold them (W&B).
     """
     numbers = {name: value for name, value in results.summary.items() if isinstance(value, int | float)}
-    for logger in loggers:
-        try:
+    try:
+        for logger in loggers:
             logger.log_metrics(numbers)
             if isinstance(logger, Guarded):
                 logger.log_figures(results.figures)
                 logger.log_files("results", [directory.path / name for name in ("results.parquet", "report.html")])
                 logger.log_files("checkpoints", sorted(directory.checkpoints().rglob("*.ckpt")))
-        finally:
+    finally:
+        for logger in loggers:
             logger.finalize("success")
 
 
@@ -78,12 +79,16 @@ def _wandb(name: str, directory: Path, project: str, entity: str | None, online:
     return logger
 
 
+@cache
 def _logged_in() -> bool:
-    """Whether the user is logged in to W&B, asked without a prompt."""
-    with contextlib.suppress(Exception):  # whatever stands in the way, such as no network
+    """Whether the user is logged in to W&B, asked without a prompt, and once: without a network that takes a while."""
+    try:
         if wandb.login(prompt=False):
             return True
-    log.warning("logger.online=true, but nobody is logged in to W&B: logging offline (run `wandb login` first)")
+        reason = "nobody is logged in to W&B (run `wandb login`)"
+    except Exception as error:  # whatever W&B raises
+        reason = f"W&B refuses the login or cannot be reached ({error})"
+    log.warning("logger.online=true, but %s: logging offline", reason)
     return False
 
 
@@ -124,8 +129,7 @@ class Guarded(Logger):
 
     def log_figures(self, figures: Mapping[str, Figure | None]) -> None:
         """Log matplotlib figures as images."""
-        images = {name: wandb.Image(figure) for name, figure in figures.items() if figure is not None}
-        self._attempt(lambda: self._logger and images and self._logger.experiment.log(images))
+        self._attempt(lambda: _log_images(self._logger, figures) if self._logger else None)
 
     def log_files(self, kind: str, files: Sequence[Path]) -> None:
         """Log files as one artifact, named for its kind and the W&B run."""
@@ -143,6 +147,11 @@ class Guarded(Logger):
         except Exception as error:  # whatever W&B raises must not end a training run
             self._logger = None
             log.warning("W&B logging is off from here (%s: %s); the CSV log goes on", type(error).__name__, error)
+
+
+def _log_images(logger: WandbLogger, figures: Mapping[str, Figure | None]) -> None:
+    if images := {name: wandb.Image(figure) for name, figure in figures.items() if figure is not None}:
+        logger.experiment.log(images)
 
 
 def _log_artifact(logger: WandbLogger, kind: str, files: Sequence[Path]) -> None:

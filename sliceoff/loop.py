@@ -268,9 +268,9 @@ class Simulation:
     def _predict(self) -> tuple[Float[Tensor, " regions"], Float[Tensor, "regions outputs"] | None, str]:
         """Users forecast for this long slot, as a distribution where the forecaster gives quantiles, and a fallback."""
         forecaster = self.stack.forecaster
-        outputs = (self._forecasts.at(self.period) * self._unit).clamp_min(0)  # a forecaster may go below
+        outputs = self._forecasts.at(self.period) * self._unit
         known = outputs.isfinite().all(-1, keepdim=True)
-        outputs = outputs.where(known, self._users[self.period - 1].unsqueeze(-1))
+        outputs = outputs.where(known, self._users[self.period - 1].unsqueeze(-1)).clamp_min(0)
         instead = "" if known.all() else NO_FORECAST
         point = outputs[:, forecaster.n_outputs // 2]
         if forecaster.n_outputs == 1:

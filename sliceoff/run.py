@@ -4,6 +4,7 @@
 Hydra config: everything below gets plain arguments.
 """
 
+import inspect
 import logging
 import os
 import platform
@@ -169,17 +170,7 @@ class Parts:
     def offers(self) -> Offers:
         """What the infrastructure provider rents out, and the limits on it."""
         offers: Offers = self._build("offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s)
-        for key, largest, limit, room in (
-            ("vm_options", int(offers.n_vms.max()), "max_vms", self.scenario.max_vms),
-            (
-                "bandwidth_options_mhz",
-                offers.bandwidth_hz.max() / 1e6,
-                "max_bandwidth_hz",
-                self.scenario.max_bandwidth_hz / 1e6,
-            ),
-        ):
-            if largest > room:
-                raise InputError(f"offers.{key} go up to {largest:g}, region.{limit} to {room:g}; raise the latter")
+        offers.check_fit(self.scenario)
         return offers
 
     @cached_property
@@ -301,6 +292,17 @@ class Parts:
         """The forecaster's metrics on the held-out end."""
         return test(forecaster, trainer=self._build("trainer.predictor"), datamodule=datamodule or self.datamodule)
 
+    def check_loggers(self) -> None:
+        """Check that loggers can be made, without making any.
+
+        Raises:
+            InputError: the config's options are not those of the function that makes them.
+        """
+        try:
+            inspect.signature(self._build("logger")).bind(name="", directory=Path())
+        except (TypeError, ValueError) as error:
+            raise InputError(f"logger: {_worded(error)}") from error
+
     def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
         """The experiment loggers of one part of the run; each is told the whole config."""
         loggers = self._build("logger", name=name, directory=directory.path)
@@ -321,6 +323,10 @@ class Parts:
             raise InputError(f"{key}._target_={node._target_} is no class that can be imported")
         if not issubclass(target, pl.LightningModule):
             return self._build(key)
+        if (largest := float(self.offers.bandwidth_hz.max())) > (seen := self.scenario.max_bandwidth_hz):
+            raise InputError(
+                f"region.max_bandwidth_hz={seen:g}: agents cannot tell an offer of {largest:g} from it; raise it"
+            )
         return self._build(
             key,
             scenario=self.scenario,
@@ -392,6 +398,7 @@ def run(cfg: DictConfig) -> RunResult:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = Parts(cfg)
     try:
+        parts.check_loggers()
         job = parts._build("job")
         results: Results = job(parts, directory)
     except (InputError, ModuleNotFoundError) as error:
@@ -406,7 +413,10 @@ def run(cfg: DictConfig) -> RunResult:
     about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
     results = results._replace(summary={**results.summary, **about})
     directory.write(results)
-    log_results(parts.loggers("summary", directory), results, directory)
+    try:
+        log_results(parts.loggers("summary", directory), results, directory)
+    except InputError as error:
+        raise InputError(f"{error}; the run is complete but for its log: {directory.path}") from error
     return RunResult(dict(results.summary), results.table, directory.path, parts)
 
 
@@ -537,12 +547,13 @@ def _directory(cfg: DictConfig) -> RunDirectory:
 
 
 def _fixed(cfg: Any) -> dict[str, Any]:
-    """What a resumed run may not change: all but budgets, what watches it, and where it lies."""
+    """What a resumed run may not change: all but budgets, what watches it or makes it faster, and where it lies."""
     content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
     free = ("defaults", "run_dir", "trainer", "callbacks", "logger", "threads")
     faster = ("workers", "regions_per_batch", "checkpoint_s")
     job = {key: value for key, value in content["job"].items() if key not in faster}
-    return {key: value for key, value in content.items() if key not in free} | {"job": job}
+    init = {key: str(Path(value).resolve()) for key, value in content["init"].items()}
+    return {key: value for key, value in content.items() if key not in free} | {"job": job, "init": init}
 
 
 def _repeatable(cfg: DictConfig) -> str:

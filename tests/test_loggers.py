@@ -2,11 +2,14 @@
 
 import time
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import polars
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 from matplotlib.figure import Figure
 
+from sliceoff import loggers
 from sliceoff.loggers import Guarded, csv_logger, log_figures, log_results, wandb_logger
 from sliceoff.run_directory import Results, RunDirectory
 
@@ -24,26 +27,75 @@ def recorded(directory, names):
 
 def test_csv_opens_a_new_version_and_keeps_the_old(tmp_path):
     for loss in (1.0, 2.0):
-        loggers = csv_logger("predictor", tmp_path)
-        loggers[0].log_metrics({"val/loss": loss}, step=0)
-        loggers[0].finalize("success")
+        made = csv_logger("predictor", tmp_path)
+        made[0].log_metrics({"val/loss": loss}, step=0)
+        made[0].finalize("success")
     files = sorted(tmp_path.glob("logs/predictor/version_*/metrics.csv"))
     assert ["1.0" in files[0].read_text(), "2.0" in files[1].read_text()] == [True, True]
 
 
-def test_wandb_logs_offline_without_a_prompt_and_csv_goes_on(tmp_path, monkeypatch):
+def test_wandb_logs_offline_and_csv_goes_on(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "nobody"))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("prompted"))
-    loggers = wandb_logger("predictor", tmp_path, online=True)
-    for logger in loggers:
+    made = wandb_logger("predictor", tmp_path)
+    for logger in made:
         logger.log_metrics({"val/loss": 1.0}, step=0)
-    log_figures(loggers, {"empty": Figure()})
-    for logger in loggers:
+    log_figures(made, {"empty": Figure()})
+    for logger in made:
         logger.finalize("success")
     assert recorded(tmp_path, ["val/loss"]) == ["val/loss"]
     assert "1.0" in next(tmp_path.glob("logs/predictor/version_0/metrics.csv")).read_text()
+
+
+def unreachable():
+    raise OSError("no network")
+
+
+@pytest.mark.parametrize(
+    ("login", "asked_for", "mode"),
+    [
+        (lambda: True, True, "online"),
+        (lambda: False, True, "offline"),
+        (unreachable, True, "offline"),
+        (lambda: True, False, "offline"),
+    ],
+)
+def test_wandb_is_online_only_where_asked_for_and_logged_in_and_never_prompts(
+    tmp_path, monkeypatch, login, asked_for, mode
+):
+    prompts, modes = [], []
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr("wandb.login", lambda prompt: (prompts.append(prompt), login())[1])
+    monkeypatch.setattr("sliceoff.loggers.WandbLogger", lambda mode, **_: (modes.append(mode), MagicMock())[1])
+    loggers._logged_in.cache_clear()
+    for name in ("predictor", "summary"):
+        wandb_logger(name, tmp_path, online=asked_for)
+    loggers._logged_in.cache_clear()
+    assert modes == [mode, mode]
+    assert prompts == ([False] if asked_for else [])  # asked once
+
+
+def test_a_logger_that_fails_leaves_the_others_ended(tmp_path):
+    class Full(CSVLogger):
+        def log_metrics(self, *_):
+            raise OSError("disk full")
+
+        def finalize(self, status):
+            ended.append(status)
+
+    ended, run = [], MagicMock()
+    other = Guarded(lambda: run)
+    with pytest.raises(OSError, match="disk full"):
+        log_results(
+            [Full(tmp_path), other], Results({}, polars.DataFrame(), ""), RunDirectory(tmp_path / "run", config="")
+        )
+    assert ended == ["success"]
+    run.experiment.finish.assert_called_once()
+
+
+def test_a_figure_that_cannot_be_drawn_stops_nothing(caplog, monkeypatch):
+    monkeypatch.setattr("wandb.Image", MagicMock(side_effect=RuntimeError("no pillow")))
+    Guarded(MagicMock).log_figures({"broken": Figure()})
+    assert "W&B logging is off" in caplog.text
 
 
 def test_a_wandb_that_cannot_start_is_dropped(caplog):

@@ -38,8 +38,8 @@ def windows():
     return windows_of(synthetic_trace(days=21))
 
 
-def stack(windows, slicer, allocator, network=SeasonalNaive):
-    forecaster = Forecaster(network, 4, 4, windows.input_length, windows.horizon, 24).eval()
+def stack(windows, slicer, allocator, network=SeasonalNaive, **options):
+    forecaster = Forecaster(network, 4, 4, windows.input_length, windows.horizon, 24, **options).eval()
     forecaster.scaler.fit(windows.train_values)
     return Stack("main", forecaster, slicer, allocator)
 
@@ -230,22 +230,48 @@ def test_a_quantile_forecast_reaches_the_slicer_as_equally_likely_users(windows)
 class Broken(LastValue):
     """Forecasts no number for the second region."""
 
+    value = torch.nan
+
     def forward(self, history, history_calendar, future_calendar):
         outputs = super().forward(history, history_calendar, future_calendar).clone()
-        outputs[1] = torch.nan  # each region is a row of the batch
+        outputs[1] = self.value  # each region is a row of the batch
         return outputs
+
+
+class Endless(Broken):
+    value = -torch.inf
+
+
+class Negative(Broken):
+    value = -1e3
+
+
+def test_no_fewer_users_than_none_are_expected(windows):
+    start = windows.heldout_start
+    table = simulate(
+        stack(windows, Cheapest(**RULE), Greedy(), Negative, nonnegative=False),
+        windows,
+        SCENARIO,
+        unit_users=users_per_unit(windows.train_values, 20),
+        periods=range(start, start + 1),
+        slots_per_period=2,
+        seed=0,
+    )
+    assert table["users_forecast"].min() == 0
+    assert (table["fallback"] == "").all()
 
 
 @pytest.mark.parametrize(
     "program",
     [partial(Cheapest, **RULE), partial(LpRounding, **RULE), partial(Profit, OFFERS, SCENARIO, slots=4, copies=1)],
 )
-def test_a_forecast_that_is_no_number_is_told_and_replaced_by_the_last_users(windows, program):
+@pytest.mark.parametrize("network", [Broken, Endless])
+def test_a_forecast_that_is_no_number_is_told_and_replaced_by_the_last_users(windows, program, network):
     start = windows.heldout_start
     unit = users_per_unit(windows.train_values, 20)
     broken, whole = (
         simulate(
-            stack(windows, program(), Greedy(), network),
+            stack(windows, program(), Greedy(), kind, nonnegative=False),
             windows,
             SCENARIO,
             unit_users=unit,
@@ -253,7 +279,7 @@ def test_a_forecast_that_is_no_number_is_told_and_replaced_by_the_last_users(win
             slots_per_period=2,
             seed=0,
         )
-        for network in (Broken, LastValue)
+        for kind in (network, LastValue)
     )
     assert broken["users_forecast"].to_numpy() == pytest.approx(whole["users_forecast"].to_numpy(), rel=1e-5)
     assert broken["fallback"].unique().to_list() == [NO_FORECAST]

@@ -62,15 +62,13 @@ class Report:
             f"{len(paths)} runs, compared over the {table['period'].n_unique()} long slots and "
             f"{table['region'].n_unique()} regions that they share, {table['time'].min()!s} to {table['time'].max()!s}."
         )
-        figures = simulation_figures(table, bound, seconds)
-        page = simulation_page(
-            "SliceOff: runs compared", about, table, bound, figures, learning_curves(logs), differences(configs)
-        )
+        figures, curves = simulation_figures(table, bound, seconds), learning_curves(logs)
+        page = simulation_page("SliceOff: runs compared", about, table, bound, figures, curves, differences(configs))
         profit = table.group_by("stack", maintain_order=True).agg(polars.col("profit").sum())
         summary = {f"{stack}/profit_money": value for stack, value in profit.iter_rows()}
         if bound is not None:
             summary["bound/profit_money"] = bound["bound"].sum()
-        return Results(summary, table, page, figures)
+        return Results(summary, table, page, {**figures, "Learning": curves})
 
 
 def results(path: Path) -> polars.DataFrame:

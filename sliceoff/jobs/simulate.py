@@ -101,8 +101,8 @@ class Simulate:
         file = directory.checkpoints("simulation") / f"{stack.name}.ckpt"
         saved = torch.load(file, weights_only=True) if directory.resume and file.is_file() else None
         modules = checkpoint.fingerprint(*(x for x in (stack.forecaster, stack.allocator) if isinstance(x, nn.Module)))
-        if saved and saved["modules"] != modules:
-            saved = None  # fitted further since: what the others did is not theirs
+        if saved and (saved["modules"] != modules or "regions" not in saved):
+            saved = None  # fitted further since: what the others did is not theirs; or another version's
         spent: dict[str, float] = saved["seconds"] if saved else {}
         last = time.perf_counter()
 

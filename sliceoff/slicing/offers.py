@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sliceoff.checks import Number, not_negative, optional, positive
 from sliceoff.errors import InputError
+from sliceoff.region import Scenario
 
 _HOUR_S = 3600.0
 
@@ -206,6 +207,15 @@ class Offers:
     def n_regions(self) -> int:
         """Regions."""
         return len(self.bandwidth_hz)
+
+    def check_fit(self, scenario: Scenario) -> None:
+        """Check that regions have room for what is offered.
+
+        Raises:
+            InputError: they have not.
+        """
+        if (most := int(self.n_vms.max())) > scenario.max_vms:
+            raise InputError(f"offers.vm_options go up to {most}, region.max_vms is {scenario.max_vms}; raise it")
 
     @property
     def _per_region(self) -> dict[str, tuple[str, float]]:

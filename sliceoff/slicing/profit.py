@@ -62,10 +62,7 @@ class Profit:
         time_limit_s: Number = 10.0,
         gap: Number = 1e-4,
     ):
-        if int(offers.n_vms.max()) > scenario.max_vms:
-            raise InputError(
-                f"offers.vm_options go up to {int(offers.n_vms.max())}, region.max_vms is {scenario.max_vms}; raise it"
-            )
+        offers.check_fit(scenario)
         self._offers, self._scenario = offers, scenario
         self._allocator = Greedy() if allocator is None else allocator
         if not isinstance(self._allocator, Allocator):

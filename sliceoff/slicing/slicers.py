@@ -19,7 +19,7 @@ from sliceoff.slicing.presolve import at_prices, shadow_prices
 from sliceoff.slicing.problem import Problem, smallest
 from sliceoff.slicing.program import ExactProgram
 from sliceoff.slicing.rental import Rental, SlicingRequest, rental
-from sliceoff.slicing.requirement import requirement
+from sliceoff.slicing.requirement import Requirement, requirement
 from sliceoff.slicing.rounding import best_of, draw, round_up
 from sliceoff.slicing.solver import Solver, Status
 
@@ -45,32 +45,21 @@ class Cheapest:
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the forecast."""
-        return self._cover(request.forecast, request)
-
-    def _cover(self, users: Float[Tensor, " regions"], request: SlicingRequest) -> Rental:
-        start = time.perf_counter()
-        rent = self._requirement.problem(self._offers, users, request)
-        choice, fallback = kept(rent.choice_problem())
-        return rental(
-            self._offers,
-            *rent.offers_of(choice),
-            previous=request.previous,
-            uncovered=rent.uncovered(choice),
-            status=Status.RULE,
-            fallback=fallback,
-            seconds=time.perf_counter() - start,
-        )
+        return cover(self._offers, self._requirement, request.forecast, request)
 
 
-class Reactive(Cheapest):
+class Reactive:
     """As `Cheapest`, for the users of the long slot before."""
+
+    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number):
+        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the last long slot's users."""
-        return self._cover(request.last, request)
+        return cover(self._offers, self._requirement, request.last, request)
 
 
-class Fixed(Cheapest):
+class Fixed:
     """As `Cheapest`, for the same number of users always: the mean (`slicer=fixed`) or the most (`slicer=peak`).
 
     Args:
@@ -78,12 +67,12 @@ class Fixed(Cheapest):
     """
 
     def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number, users: Number):
-        super().__init__(offers, scenario, kappa, z)
+        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
         self._users = not_negative("slicer.users", users)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the configured users."""
-        return self._cover(full_like(request.forecast, self._users), request)
+        return cover(self._offers, self._requirement, full_like(request.forecast, self._users), request)
 
 
 class Exact:
@@ -211,6 +200,22 @@ class LpRounding:
             for index, short, cover in zip(draws, rent.falls_short(), covers, strict=True)
         )
         return best_of(problem, candidates)
+
+
+def cover(offers: Offers, demand: Requirement, users: Float[Tensor, " regions"], request: SlicingRequest) -> Rental:
+    """The cheapest offers that cover so many users, scaled back where the coupling rows allow less."""
+    start = time.perf_counter()
+    rent = demand.problem(offers, users, request)
+    choice, fallback = kept(rent.choice_problem())
+    return rental(
+        offers,
+        *rent.offers_of(choice),
+        previous=request.previous,
+        uncovered=rent.uncovered(choice),
+        status=Status.RULE,
+        fallback=fallback,
+        seconds=time.perf_counter() - start,
+    )
 
 
 def kept(problem: ChoiceProblem) -> tuple[Choice, str]:

@@ -231,6 +231,19 @@ def test_saturation_is_the_policy_s_own_and_not_the_noise_s(tmp_path):
     assert allocator._saturated([state()]) == 1
 
 
+def test_where_nothing_can_be_earned_there_is_no_share_of_the_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(LearningAllocator, "_measure_yardsticks", lambda self: (0.0, 0.0))
+    names = set(fit(build(), 1, tmp_path).callback_metrics)
+    assert "val/revenue" in names
+    assert not {"val/of_bound", "val/above_greedy"} & names
+
+
+def test_a_single_agent_asks_no_critic_to_act():
+    allocator = build(n_agents=1)
+    allocator.agents.network.critic = None
+    assert allocator.allocate(SCENARIO, state()).share.isfinite().all()
+
+
 def test_a_single_agent_is_evaluated_once(tmp_path):
     names = set(fit(build(n_agents=1), 1, tmp_path).callback_metrics)
     assert {"val/revenue", "val/revenue_hybrid"} <= names

@@ -26,6 +26,7 @@ from sliceoff.market import (
     simulate,
     violations,
 )
+from sliceoff.market.program import Contracts
 
 V, A, B, U_MIN = 1.4, 0.3, 0.05, 0.5
 SEARCHES = [Bayesian(start=4), Composite(start=4)]
@@ -87,6 +88,20 @@ def test_no_outcome_breaks_a_rule_and_all_money_is_somewhere(mechanism, seed, ap
     assert max(violations(outcome).values()) < 1e-6
     total = outcome.revenue + outcome.profits.sum() + outcome.costs.sum()
     assert outcome.prepaid == pytest.approx(total, abs=1e-9)
+
+
+def test_the_rounds_of_the_optimum_share_one_time_limit(monkeypatch):
+    limits, solve = [], Contracts.solve
+
+    def timed(contracts, solver):
+        limits.append(solver.time_limit_s)
+        found = solve(contracts, solver)
+        solver.seconds += 10
+        return found
+
+    monkeypatch.setattr(Contracts, "solve", timed)
+    Optimum(tolerance=0, time_limit_s=25).clear(Family(n_applications=4).draw(0))
+    assert [round(limit) for limit in limits] == [25, 15, 5]
 
 
 def test_what_is_no_finite_number_breaks_a_rule():
