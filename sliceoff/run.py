@@ -299,7 +299,7 @@ class Parts:
             InputError: the config's options are not those of the function that makes them.
         """
         try:
-            inspect.signature(self._build("logger")).bind(name="", directory=Path())
+            inspect.signature(self._build("logger", partial=True)).bind(name="", directory=Path())
         except (TypeError, ValueError) as error:
             raise InputError(f"logger: {_worded(error)}") from error
 
@@ -335,16 +335,15 @@ class Parts:
             vm_options=self.offers.n_vms[0].tolist(),
         )
 
-    def _build(self, key: str, **added: Any) -> Any:
-        """Instantiate the config node at `key`; what goes wrong there is told with the key.
+    def _build(self, key: str, *, partial: bool = False, **added: Any) -> Any:
+        """Instantiate the config node at `key`, or with `partial` what would; what goes wrong is told with the key.
 
         `added` bypasses Hydra, which would turn a dataclass into a dict.
         """
         node = OmegaConf.select(self._cfg, key, throw_on_missing=True)
         try:
-            if not added:
-                return instantiate(node, _convert_="all")
-            return instantiate(node, _partial_=True, _convert_="all")(**added)
+            made = instantiate(node, _convert_="all", **({"_partial_": True} if partial or added else {}))
+            return made(**added) if added else made
         except InstantiationException as error:
             cause = error.__cause__
             if isinstance(cause, InputError):

@@ -160,6 +160,11 @@ def test_a_resume_that_trains_nothing_further_opens_no_run_for_it(cli, tmp_path)
     assert b"main/profit_money" in b"".join(file.read_bytes() for file in summary.glob("*.wandb"))
 
 
+def test_a_logger_needs_no_partial_in_its_config(cli):
+    ended = cli("debug=fast", "job=fit_predictor", "predictor=linear", "data.days=21", "~logger._partial_")
+    assert ended.code == 0, ended.err
+
+
 def test_a_wandb_run_holds_the_config(cli, tmp_path):
     ended = cli("debug=fast", "job=fit_predictor", "predictor=linear", "data.days=21", "logger=wandb", "seed=4711")
     assert ended.code == 0, ended.err
