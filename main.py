@@ -6,6 +6,6 @@ if __name__ == "__main__":
     try:
         from sliceoff.run import main  # seconds, in which Ctrl-C is heeded too
     except KeyboardInterrupt:
-        print("interrupted before anything was done", file=sys.stderr)
+        print("interrupted; nothing was done yet", file=sys.stderr)
         sys.exit(130)
     main()

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
 
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, one_line
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -56,9 +56,12 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
     """Rebuild what `describe` described.
 
     Raises:
-        InputError: the class cannot be imported here or is not a torch module.
+        InputError: the class cannot be imported here, is not a torch module or takes other arguments.
     """
-    return revive(spec)()
+    try:
+        return revive(spec)()
+    except TypeError as error:
+        raise InputError(f"the checkpoint is another version's of {spec['class']} ({one_line(error)})") from error
 
 
 def revive(value: Any) -> Any:
@@ -175,6 +178,8 @@ def _fill(module: nn.Module, content: Mapping[str, Any], complaint: str) -> None
         # Torch's first line only says that there are more.
         reason = " ".join(str(error).splitlines()[1].split())
         raise InputError(f"{complaint} ({type(module).__name__}: {reason})") from error
+    if (name := next((name for name, x in module.named_parameters() if not x.isfinite().all()), None)) is not None:
+        raise InputError(f"the checkpoint's weight {name} is not finite: its training diverged; give an earlier one")
     module.eval()
 
 

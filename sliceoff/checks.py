@@ -1,9 +1,13 @@
 """Checks of what a user can configure; each failure is one line that names the key."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from inspect import formatannotation
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from beartype import BeartypeConf
+from beartype.door import is_bearable
 
 from sliceoff.errors import InputError, near_miss
 
@@ -119,6 +123,15 @@ def one_of(key: str, value: Any, options: Collection[str]) -> Any:
 def precision(key: str, value: Any) -> Any:
     """`value`, which modules here train in. With 16-mixed, gradients would be clipped before they are unscaled."""
     return one_of(key, value, ("32-true", "bf16-mixed"))
+
+
+def annotated(key: str, target: Callable, options: Mapping[str, Any]) -> None:
+    """Options that are what `target` annotates them to be; for targets that would notice late, or not at all."""
+    annotations = get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
+    for name, value in options.items():
+        wanted = annotations.get(name, Any)
+        if not is_bearable(value, wanted, conf=BeartypeConf(is_pep484_tower=True)):  # where 5 is as good as 5.0
+            raise InputError(f"{key}.{name}={value!r} is no {formatannotation(wanted)}")
 
 
 def optional(check: Any, key: str, value: Any) -> Any:

@@ -2,7 +2,9 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks import Interruption, RandomState
 from sliceoff import checkpoint
-from sliceoff.checks import whole
+from sliceoff.checks import count, whole
 from sliceoff.errors import InputError, one_line
 
 
@@ -62,21 +64,8 @@ def fit(
     if not engine.fast_dev_run:  # type: ignore[attr-defined]  # Lightning's
         engine.loggers = list(loggers())
     module.train()  # one that was loaded comes in eval mode
-    handler = signal.getsignal(signal.SIGINT)
-    try:
+    with _told(engine):
         engine.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
-    except SystemExit:
-        if engine.interrupted:  # Lightning turns Ctrl-C into exit code 1
-            raise KeyboardInterrupt from None
-        raise
-    except MisconfigurationException as error:
-        raise InputError(f"the trainer or a callback of it: {one_line(error)}") from error
-    except RuntimeError as error:
-        if not str(error).startswith("Early stopping conditioned on metric"):
-            raise
-        raise InputError(f"early stopping: {one_line(error)}") from error
-    finally:
-        signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
     # Lightning writes neither before the first optimiser step, and a closed form takes none.
     if not last.is_file():
         engine.save_checkpoint(last)
@@ -89,9 +78,34 @@ def fit(
 def test(
     module: pl.LightningModule, *, trainer: Callable[..., pl.Trainer], datamodule: pl.LightningDataModule
 ) -> dict[str, float]:
-    """The module's test metrics on the held-out end."""
+    """The module's test metrics on the held-out end.
+
+    Raises:
+        InputError: the trainer cannot do what it is told.
+        KeyboardInterrupt: interrupted.
+    """
     engine = _engine(trainer, callbacks=[], logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    return dict(engine.test(module, datamodule, verbose=False)[0])
+    with _told(engine):
+        return dict(engine.test(module, datamodule, verbose=False)[0])
+
+
+@contextmanager
+def _told(engine: pl.Trainer) -> Iterator[None]:
+    """Lightning's ways to stop, told in ours: Ctrl-C is one, and what it refuses only when it runs is wrong input."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if engine.interrupted:  # Lightning turns Ctrl-C into exit code 1
+            raise KeyboardInterrupt from None
+        raise
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if not frame.f_globals["__name__"].startswith("lightning."):  # a mistake of the module's, to be seen whole
+            raise
+        raise InputError(f"the trainer or a callback of it: {one_line(error)}") from error
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
 
 def _made(callback: Any, checkpoints: Path) -> Callback:
@@ -112,6 +126,7 @@ def _engine(trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
     if not isinstance(engine.max_epochs, int | None) or engine.max_epochs == 0 or engine.max_steps == 0:
         raise InputError(f"trainer: max_epochs={engine.max_epochs!r}, max_steps={engine.max_steps} trains nothing")
     whole("trainer.log_every_n_steps", engine.log_every_n_steps)  # type: ignore[attr-defined]  # Lightning's
+    count("trainer.accumulate_grad_batches", engine.accumulate_grad_batches)
     if engine.limit_train_batches == 0:
         raise InputError("trainer: limit_train_batches=0 trains nothing; set a number of batches, or 1.0 for all")
     if engine.world_size > 1:

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +41,22 @@ def wandb_logger(
 def log_results(loggers: Sequence[Logger], results: Results, directory: RunDirectory) -> None:
     """Log what a run came to, and end the loggers' runs.
 
-    Its numbers go everywhere; figures, table, report and checkpoints where the logger can hold them (W&B).
+    Its numbers go everywhere; figures, and the run directory's files and checkpoints, where the logger can hold them
+    (W&B).
     """
     numbers = {name: value for name, value in results.summary.items() if isinstance(value, int | float)}
+    status = "failed"
     try:
         for logger in loggers:
-            logger.log_metrics(numbers)
+            logger.log_metrics({name: value for name, value in numbers.items() if isfinite(value)})
             if isinstance(logger, Guarded):
                 logger.log_figures(results.figures)
-                logger.log_files("results", [directory.path / name for name in ("results.parquet", "report.html")])
+                logger.log_files("results", sorted(file for file in directory.path.iterdir() if file.is_file()))
                 logger.log_files("checkpoints", sorted(directory.checkpoints().rglob("*.ckpt")))
+        status = "success"
     finally:
         for logger in loggers:
-            logger.finalize("success")
+            logger.finalize(status)
 
 
 def log_figures(loggers: Iterable[Logger], figures: Mapping[str, Figure | None]) -> None:
@@ -65,18 +69,18 @@ def log_figures(loggers: Iterable[Logger], figures: Mapping[str, Figure | None])
 def _wandb(name: str, directory: Path, project: str, entity: str | None, online: bool) -> WandbLogger:
     mode = os.environ.get("WANDB_MODE")
     online = online and mode != "offline" and _logged_in()
-    logger = WandbLogger(
+    run = wandb.init(  # here, as Lightning's own call has an option that W&B warns of
         name=f"{directory.name}/{name}",
         project=project,
         entity=entity,
         group=directory.name,
         job_type=name,
-        save_dir=directory.absolute(),  # W&B's process may have another working directory
+        dir=directory.absolute(),  # W&B's process may have another working directory
         mode="disabled" if mode == "disabled" else "online" if online else "offline",
         settings=wandb.Settings(silent=True, console="off"),
     )
-    _ = logger.experiment  # starts the run now, so that a failure shows here
-    return logger
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(project=project, experiment=run)
 
 
 @cache

@@ -35,7 +35,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from callbacks import Diverged
 from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
-from sliceoff.checks import one_of, optional, path, positive
+from sliceoff.checks import annotated, one_of, optional, path, positive
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, near_miss, one_line
 from sliceoff.fitting import fit, test
@@ -43,7 +43,7 @@ from sliceoff.loggers import log_results
 from sliceoff.loop import Stack, users_per_unit
 from sliceoff.predictor import Forecaster, unsuited
 from sliceoff.region import Allocator, Scenario
-from sliceoff.run_directory import Results, RunDirectory, newest_unfinished
+from sliceoff.run_directory import Results, RunDirectory, config_of, newest_unfinished
 from sliceoff.slicing import Offers, Slicer
 
 # In a wheel the configs lie inside the package, in a checkout beside it.
@@ -83,7 +83,7 @@ class Parts:
     @cached_property
     def trace(self) -> Trace:
         """The traffic trace."""
-        return self._build("data")
+        return self._built(Trace, "data")
 
     @cached_property
     def datamodule(self) -> TrafficDataModule:
@@ -178,7 +178,7 @@ class Parts:
         """The predictor: from `init.predictor`'s checkpoint, or new and not yet fitted."""
         data = self.datamodule.description
         if (path := self._cfg.init.predictor) is None:
-            return self._build("predictor", **data)
+            return self._built(Forecaster, "predictor", **data)
         _refuse_beside("init.predictor", "predictor")
         loaded = checkpoint.load(path, expect=Forecaster)
         if (reason := unsuited(loaded.spec["arguments"], data)) is not None:
@@ -298,10 +298,12 @@ class Parts:
         Raises:
             InputError: the config's options are not those of the function that makes them.
         """
+        make = self._build("logger", partial=True)
         try:
-            inspect.signature(self._build("logger", partial=True)).bind(name="", directory=Path())
+            inspect.signature(make).bind(name="", directory=Path())
         except (TypeError, ValueError) as error:
             raise InputError(f"logger: {_worded(error)}") from error
+        annotated("logger", make.func, make.keywords)
 
     def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
         """The experiment loggers of one part of the run; each is told the whole config."""
@@ -314,26 +316,41 @@ class Parts:
 
     def _slicer(self, key: str) -> Slicer:
         scenario = self.scenario
-        return self._build(key, offers=self.offers, scenario=scenario)
+        return self._built(Slicer, key, offers=self.offers, scenario=scenario)
 
     def _allocator(self, key: str) -> Allocator:
-        if (node := OmegaConf.select(self._cfg, key)) is None:
-            raise InputError(f"{key} has no value; choose one with +allocator@{key}=greedy")
-        if not isinstance(target := locate(node._target_), type):
-            raise InputError(f"{key}._target_={node._target_} is no class that can be imported")
+        if (name := OmegaConf.select(self._cfg, f"{key}._target_")) is None:
+            return self._built(Allocator, key)
+        if not isinstance(target := locate(name), type):
+            raise InputError(f"{key}._target_={name} is no class that can be imported")
         if not issubclass(target, pl.LightningModule):
-            return self._build(key)
+            return self._built(Allocator, key)
         if (largest := float(self.offers.bandwidth_hz.max())) > (seen := self.scenario.max_bandwidth_hz):
             raise InputError(
                 f"region.max_bandwidth_hz={seen:g}: agents cannot tell an offer of {largest:g} from it; raise it"
             )
-        return self._build(
+        return self._built(
+            Allocator,
             key,
             scenario=self.scenario,
             mean_users=traffic_levels((self.datamodule.train_values * self.users_per_unit).float()),
             bandwidth_options_hz=self.offers.bandwidth_hz[0].tolist(),
             vm_options=self.offers.n_vms[0].tolist(),
         )
+
+    def _built(self, kind: type, key: str, **added: Any) -> Any:
+        """`_build` what has to be of some kind, or to have its methods."""
+        if OmegaConf.select(self._cfg, key) is None:
+            group = key.rpartition(".")[2]
+            choice = group if group == key else f"+{group}@{key}"
+            raise InputError(f"{key} has no value; choose one with {choice}={'|'.join(options(group))}")
+        made = self._build(key, **added)
+        if not isinstance(made, kind):
+            target = OmegaConf.select(self._cfg, f"{key}._target_")
+            raise InputError(
+                f"{key}: {target} makes a {type(made).__name__}, which is no {kind.__name__} (see its docs)"
+            )
+        return made
 
     def _build(self, key: str, *, partial: bool = False, **added: Any) -> Any:
         """Instantiate the config node at `key`, or with `partial` what would; what goes wrong is told with the key.
@@ -342,6 +359,7 @@ class Parts:
         """
         node = OmegaConf.select(self._cfg, key, throw_on_missing=True)
         try:
+            _check_lightning(key, OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
             made = instantiate(node, _convert_="all", **({"_partial_": True} if partial or added else {}))
             return made(**added) if added else made
         except InstantiationException as error:
@@ -381,7 +399,7 @@ def run(cfg: DictConfig) -> RunResult:
     Raises:
         InputError: the config, a data file or a checkpoint is wrong; no directory is left behind, unless something was
             fitted or cleared before that showed.
-        KeyboardInterrupt: interrupted; trained modules have their `last.ckpt`.
+        KeyboardInterrupt: interrupted; says what is left. Trained modules have their `last.ckpt`.
     """
     started = time.perf_counter()
     for key, least, most in (("seed", 0, 2**32 - 1), ("threads", 1, 1024)):
@@ -400,6 +418,14 @@ def run(cfg: DictConfig) -> RunResult:
         parts.check_loggers()
         job = parts._build("job")
         results: Results = job(parts, directory)
+        about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
+        results = results._replace(summary={**results.summary, **about})
+        directory.write(results)
+    except KeyboardInterrupt:
+        if directory.worth_keeping:
+            raise KeyboardInterrupt("go on with init=resume") from None
+        directory.discard()
+        raise KeyboardInterrupt("there was nothing to keep yet") from None
     except (InputError, ModuleNotFoundError) as error:
         reason = str(error) if isinstance(error, InputError) else _missing_extra(str(error))
         if reason is None:
@@ -409,13 +435,12 @@ def run(cfg: DictConfig) -> RunResult:
         else:
             directory.discard()
         raise InputError(reason) from error
-    about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
-    results = results._replace(summary={**results.summary, **about})
-    directory.write(results)
     try:
         log_results(parts.loggers("summary", directory), results, directory)
     except InputError as error:
         raise InputError(f"{error}; the run is complete but for its log: {directory.path}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the run is complete but for its log: {directory.path}") from None
     return RunResult(dict(results.summary), results.table, directory.path, parts)
 
 
@@ -432,14 +457,16 @@ def main() -> None:
             _fail(f"{word}: choose one of {', '.join(there)}")
     try:
         _hydra_main()
-    except (HydraException, OmegaConfBaseException) as error:
-        _fail(explain(error, sys.argv[1:]))
-    except KeyboardInterrupt:
-        print("interrupted; go on with init=resume", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `main.py --help | head`: nobody reads on, and Python would say so once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (Exception, KeyboardInterrupt) as error:
+        if (stop := _interruption(error)) is not None:
+            print(f"interrupted; {stop or 'nothing was done yet'}", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            _fail(explain(error, sys.argv[1:]))
+        raise
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="main", version_base="1.3")
@@ -455,6 +482,13 @@ def _hydra_main(cfg: DictConfig) -> dict[str, Any]:
     return result.summary
 
 
+def _interruption(error: BaseException | None) -> str | None:
+    """What Ctrl-C has to say if it is behind an error, as where Hydra or OmegaConf trip over it; else None."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return None if error is None else str(error)
+
+
 def options(group: str) -> list[str]:
     """The options of a config group; none where there is no such group."""
     return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) if group else []
@@ -467,11 +501,18 @@ def explain(error: Exception, overrides: list[str]) -> str:
         hint = near_miss(option, error.options)
         return f"{group}={option}: no such option{hint} (there are: {', '.join(sorted(error.options))})"
     text = one_line(error)
-    unknown = next((word for word in overrides if f"'{word.lstrip('+~').partition('=')[0]}'" in text), None)
-    if unknown is not None:
-        key = unknown.lstrip("+~").partition("=")[0]
-        hint = near_miss(key, _known_keys(overrides, key)) or "; `--help` lists the groups, `--cfg job` every key"
-        return f"{unknown}: there is no config key '{key}'{hint}"
+    for word in overrides:
+        key = word.lstrip("+~").partition("=")[0]
+        if f"'{key}'" not in text:
+            continue
+        known = _known_keys(overrides, key)
+        if "=" not in word and not word.startswith("~"):
+            return f"{word}: what is to be set? write {word}=VALUE"
+        if key not in known:
+            hint = near_miss(key, known) or "; `--help` lists the groups, `--cfg job` every key, +KEY=VALUE adds one"
+            return f"{word}: there is no config key '{key}'{hint}"
+        if word.startswith("+"):
+            return f"{word}: {key} is there already; write {word.lstrip('+')}"
     return text
 
 
@@ -494,6 +535,20 @@ def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{key}.")
+
+
+def _check_lightning(key: str, node: Any) -> None:
+    """Check what a part of the config gives to Lightning's own classes: a fit would fail on it when it is under way.
+
+    Raises:
+        InputError: one is of another type than Lightning annotates.
+    """
+    if isinstance(node, Mapping):
+        target = str(node.get("_target_"))
+        if target.startswith("lightning.") and callable(cls := locate(target)):
+            annotated(key, cls, {name: value for name, value in node.items() if not isinstance(value, Mapping | list)})
+        for name, value in node.items():
+            _check_lightning(f"{key}.{name}", value)
 
 
 def _worded(error: Exception) -> str:
@@ -531,13 +586,14 @@ def _directory(cfg: DictConfig) -> RunDirectory:
     run = path("run_dir", cfg.run_dir)
     if one_of("init.mode", cfg.init.mode, ("scratch", "resume")) == "scratch":
         return RunDirectory(run, config=_repeatable(cfg))
+    given = "run_dir"
     if cfg.init.run is not None:
-        run = path("init.run", cfg.init.run)
+        given, run = "init.run", path("init.run", cfg.init.run)
     if not (run / "config.yaml").is_file():
-        if cfg.init.run is not None:
-            raise InputError(f"init.run={run} is no run directory (no config.yaml there); name the run to resume")
+        if given == "init.run" or not OmegaConf.is_interpolation(cfg, "run_dir"):
+            raise InputError(f"{given}={run} is no run directory (no config.yaml there); name the run to resume")
         run = newest_unfinished(run.parent, cfg.job.name)
-    begun, config = OmegaConf.load(run / "config.yaml"), _repeatable(cfg)
+    begun, config = config_of(run), _repeatable(cfg)
     if (job := OmegaConf.select(begun, "job.name")) != cfg.job.name:
         raise InputError(f"{run} is a run of job={job}, not of job={cfg.job.name}; name the run with init.run")
     if (key := checkpoint.differing(_fixed(begun), _fixed(OmegaConf.create(config)))) is not None:

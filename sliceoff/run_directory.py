@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import polars
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, one_line
 
 
 class Results(NamedTuple):
@@ -116,16 +117,32 @@ def logs_of(run: Path) -> dict[str, polars.DataFrame]:
     return {name: polars.concat(parts, how="diagonal_relaxed") for name, parts in tables.items()}
 
 
+def config_of(run: Path) -> DictConfig:
+    """The config that a run was started with.
+
+    Raises:
+        InputError: its `config.yaml` is missing or broken.
+    """
+    file = run / "config.yaml"
+    try:
+        config = OmegaConf.load(file)
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise InputError(f"{file} cannot be read ({one_line(error)}); mend it, or name another run") from error
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{file} is no run's config; name another run")
+    return config
+
+
 def newest_unfinished(runs: Path, job: str) -> Path:
     """The newest run of `job` directly under `runs` that has a `config.yaml` but no `summary.json` yet.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or a `config.yaml` cannot be read.
     """
     unfinished = [
         file.parent
         for file in runs.glob("*/config.yaml")
-        if not (file.parent / "summary.json").exists() and OmegaConf.select(OmegaConf.load(file), "job.name") == job
+        if not (file.parent / "summary.json").exists() and OmegaConf.select(config_of(file.parent), "job.name") == job
     ]
     if not unfinished:
         raise InputError(f"no unfinished run of job={job} under {runs} to resume; name one with init.run=RUN_DIRECTORY")

@@ -74,6 +74,18 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, module):
         checkpoint.load(saved(tmp_path, module, state_dict={}), expect=Whole)
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path, module):
+    module.body.layers[0].bias.data[1] = torch.nan
+    with pytest.raises(InputError, match=r"weight body\.layers\.0\.bias is not finite"):
+        checkpoint.load(saved(tmp_path, module), expect=Whole)
+
+
+def test_a_class_that_takes_other_arguments_now_is_refused(tmp_path, module):
+    spec = {**module.spec, "arguments": {"body": module.spec["arguments"]["body"]}}
+    with pytest.raises(InputError, match=r"another version's of .*missing 1 required positional argument: 'name'"):
+        checkpoint.load(saved(tmp_path, module, spec=spec), expect=Whole)
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 torn"])
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "best.ckpt"

@@ -94,6 +94,20 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["init.predictor=absent.ckpt"], "absent.ckpt"),
         (["job.periods=0"], "job.periods"),
         (["init=resume"], "no unfinished run"),
+        (["init=resume", "run_dir=mine"], "run_dir=mine is no run directory"),
+        (["init=resume", "init.run=mine"], "init.run=mine is no run directory"),
+        (["data.days"], "write data.days=VALUE"),
+        (["+data.days=3"], "data.days is there already; write data.days=3"),
+        (["~data", "data.days=3"], "Could not override 'data.days'"),
+        (["~slicer"], "slicer has no value; choose one with slicer=cheapest|exact"),
+        (["+rivals.mine=1"], "+slicer@rivals.mine.slicer=cheapest|exact"),
+        (["slicer._target_=collections.Counter"], "makes a Counter, which is no Slicer"),
+        (["allocator=greedy", "allocator._target_=collections.Counter"], "makes a Counter, which is no Allocator"),
+        (["data._target_=collections.Counter"], "makes a Counter, which is no Trace"),
+        (["predictor.network._target_=len"], "predictor"),
+        (["windows.calendar=[day,day]"], "names a cycle twice"),
+        (["region.short_slot_s=3601"], "region.short_slot_s=3601 is longer"),
+        (["allocator.n_critics=3"], "allocator.n_critics=3"),
         (["seed=-1"], "seed=-1"),
         (["threads=0"], "threads=0"),
         (["matmul_precision=low"], "not one of highest, high, medium"),
@@ -102,9 +116,16 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["region.noise_dbm=1e9"], "region.noise_dbm"),
         (["region.queue=paper"], "job.bound=false"),
         (["mean_users=51"], "region.max_users=50"),
+        (["mean_users=51", "allocator=greedy"], "region.max_users=50"),
         (["slicer=cheapest", "offers.vm_options=[2,64]"], "offers.vm_options go up to 64, region.max_vms is 32"),
         (["allocator=dual", "offers.bandwidth_options_mhz=[5,100]"], "region.max_bandwidth_hz=8e+07"),
         (["allocator=greedy", "+logger.project=mine"], "logger: "),
+        (["logger=wandb", "logger.online=abc"], "logger.online='abc' is no bool"),
+        (["logger=wandb", "logger.entity=3"], "logger.entity=3 is no str | None"),
+        (["job=fit_predictor", "callbacks.predictor.early_stopping.patience=abc"], "early_stopping.patience='abc'"),
+        (["job=fit_predictor", "trainer.predictor.limit_train_batches=abc"], "limit_train_batches='abc'"),
+        (["job=fit_predictor", "+trainer.predictor.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
+        (["job=fit_predictor", "+trainer.predictor.val_check_interval=7"], "`val_check_interval` (7)"),
         (["predictor._target_=nowhere.Thing"], "nowhere"),
         (["job=fit_allocator", "allocator=greedy"], "rule"),
         (["allocator=greedy", "init.allocator=absent.ckpt"], "takes no weights"),
@@ -129,6 +150,9 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["job=market", "job.scenario=5"], "5"),
         (["job=finetune", "job.schedule=5"], "job.schedule=5"),
         (["job=finetune", "job.schedule.backbone_initial_ratio_lr=-1"], "backbone_initial_ratio_lr=-1"),
+        (["job=finetune", "+job.schedule.backbone_initial_lr=-1"], "backbone_initial_lr=-1"),
+        (["job=finetune", "+job.schedule.initial_denom_lr=0"], "initial_denom_lr=0"),
+        (["job=finetune", "+job.schedule.lambda_func=3"], "lambda_func=3 is no Callable"),
         (["job=fit_predictor", "callbacks.predictor.checkpoint.mode=x"], "`mode` can be min, max"),
         (["job=fit_predictor", "callbacks.predictor.progress=3"], "callbacks: 3 is no Lightning callback"),
         (["job=fit_predictor", "logger._target_=os.getcwd"], "logger"),
@@ -161,6 +185,38 @@ def test_bad_input_is_one_line_exit_2_and_no_run_directory(cli, tmp_path, argume
     assert lines[0].startswith("error: ")
     assert message in lines[0]
     assert not (tmp_path / "runs").exists()
+
+
+def press(*_, **__):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("pressed_in", "left"),
+    [
+        ("sliceoff.predictor.Forecaster.on_test_epoch_start", "go on with init=resume"),
+        ("sliceoff.jobs.fit_predictor.learned", "go on with init=resume"),
+        ("sliceoff.predictor.Forecaster.__init__", "there was nothing to keep yet"),
+        ("sliceoff.run.log_results", "the run is complete but for its log: mine"),
+    ],
+)
+def test_ctrl_c_exits_130_and_says_what_is_left(cli, tmp_path, monkeypatch, pressed_in, left):
+    monkeypatch.setattr(pressed_in, press)
+    ended = cli("debug=fast", "job=fit_predictor", "predictor=linear", "data.days=21", "run_dir=mine")
+    assert (ended.code, ended.err.strip().splitlines()[-1]) == (130, f"interrupted; {left}")
+    assert (tmp_path / "mine").exists() == (left != "there was nothing to keep yet")
+
+
+def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):
+    def trip():
+        try:
+            press()
+        finally:
+            raise UnboundLocalError
+
+    monkeypatch.setattr("sliceoff.run._hydra_main", trip)
+    ended = cli()
+    assert (ended.code, ended.err) == (130, "interrupted; nothing was done yet\n")
 
 
 @pytest.mark.parametrize("job", ["fit_predictor", "fit_allocator"])

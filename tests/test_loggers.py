@@ -1,6 +1,7 @@
 """Weights & Biases is offline unless asked and logged in, never prompts, and never stops a run."""
 
 import time
+from math import nan
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -65,7 +66,7 @@ def test_wandb_is_online_only_where_asked_for_and_logged_in_and_never_prompts(
     prompts, modes = [], []
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr("wandb.login", lambda prompt: (prompts.append(prompt), login())[1])
-    monkeypatch.setattr("sliceoff.loggers.WandbLogger", lambda mode, **_: (modes.append(mode), MagicMock())[1])
+    monkeypatch.setattr("wandb.init", lambda mode, **_: (modes.append(mode), MagicMock())[1])
     loggers._logged_in.cache_clear()
     for name in ("predictor", "summary"):
         wandb_logger(name, tmp_path, online=asked_for)
@@ -88,7 +89,7 @@ def test_a_logger_that_fails_leaves_the_others_ended(tmp_path):
         log_results(
             [Full(tmp_path), other], Results({}, polars.DataFrame(), ""), RunDirectory(tmp_path / "run", config="")
         )
-    assert ended == ["success"]
+    assert ended == ["failed"]
     run.experiment.finish.assert_called_once()
 
 
@@ -131,13 +132,21 @@ def test_results_reach_an_offline_wandb_run_and_the_csv(tmp_path, caplog):
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"weights")
     figures = {"Profit by stack": Figure(figsize=(2, 1)), "On the map": None}
-    results = Results({"main/profit_money": 17.25, "file": "a.onnx"}, polars.DataFrame({"a": [1]}), "<html>", figures)
+    results = Results(
+        {"main/profit_money": 17.25, "half_width": nan, "file": "a.onnx"},
+        polars.DataFrame({"a": [1]}),
+        "<html>",
+        figures,
+    )
     directory.write(results)
+    directory.write_text("mine.txt", "a job's own file")
     log_results(wandb_logger("summary", directory.path), results, directory)
     assert "W&B logging is off" not in caplog.text
-    names = ["best.ckpt", "results.parquet", "report.html", "Profit by stack", "main/profit_money"]
+    names = ["best.ckpt", "results.parquet", "report.html", "Profit by stack", "main/profit_money", "mine.txt"]
     assert recorded(directory.path, names) == names
-    assert "17.25" in next(directory.path.glob("logs/summary/version_0/metrics.csv")).read_text()
+    logged = next(directory.path.glob("logs/summary/version_0/metrics.csv")).read_text()
+    assert "17.25" in logged
+    assert "half_width" not in logged
 
 
 @pytest.mark.parametrize(("status", "code"), [("success", 0), ("failed", 1), ("interrupted", 1)])

@@ -49,6 +49,11 @@ def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts
     ]  # fmt: skip
     # Two and four days of steps after the first history, three quarters of them targets to train on.
     assert table["training windows"].unique().sort().to_list() == [36 - 12 + 1, 72 - 12 + 1]
+    summary = json.loads((run / "summary.json").read_text())
+    most = table.filter(**{"training windows": 72 - 12 + 1})
+    for forecaster, prefix in (("tuned", ""), ("ridge", "ridge/")):
+        (error,) = most.filter(forecaster=forecaster)["test/real_mae"]
+        assert summary[f"{prefix}test/real_mae"] == pytest.approx(error)
     naive = table.filter(forecaster="seasonal naive")["test/real_mae"]
     assert naive.to_numpy() == pytest.approx(0, abs=1e-3)  # the trace repeats itself every day
     assert all(line.startswith("loaded") for line in (run / "transfer.txt").read_text().splitlines())
@@ -89,6 +94,8 @@ def test_another_step_is_refused_unless_kept(cli, fitted, tmp_path):
     assert refused.code == 2
     assert refused.err.count("\n") == 1
     assert "data.resample_s=3600" in refused.err
+    daily = trace_csv(tmp_path / "days.csv", regions=2, step_minutes=24 * 60, rows=900)
+    assert "choose a trace of that step" in cli(*command, f"data.path={daily}").err
     assert cli(*command, "job.other_step=keep", "job.scaler=keep").code == 0
     assert cli(*command, "data.resample_s=3600", "job.input_length=48").code == 0
 

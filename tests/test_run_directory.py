@@ -39,6 +39,14 @@ def test_files_round_trip(tmp_path):
     assert not list(directory.path.glob(".*"))
 
 
+@pytest.mark.parametrize("content", [b"a: [", b"[1, 2]", b"\xff"])
+def test_a_config_that_cannot_be_read_is_refused(tmp_path, content):
+    run = RunDirectory(tmp_path / "runs" / "mine", config="").path
+    (run / "config.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        newest_unfinished(run.parent, "simulate")
+
+
 def test_wrong_input_discards_a_new_run_but_never_a_resumed_one(tmp_path):
     new = RunDirectory(tmp_path / "run", config="")
     assert new.path.exists()

@@ -64,6 +64,8 @@ class Agents(nn.Module):
             raise InputError(f"allocator.n_agents={n_agents}: one agent, or two that distil from each other")
         self.n_agents = n_agents
         self.n_critics = count("allocator.n_critics", n_critics)
+        if n_critics > 2:
+            raise InputError(f"allocator.n_critics={n_critics}: set 2, the twins, or 1")
         self.gamma = between("allocator.gamma", gamma, 0, 1)
         self.tau = between("allocator.tau", tau, 0, 1)
         self.policy_delay = count("allocator.policy_delay", policy_delay)

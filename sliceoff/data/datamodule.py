@@ -66,6 +66,8 @@ class TrafficDataModule(pl.LightningDataModule):
         whole("windows.seed", seed)
         for cycle in listed("windows.calendar", calendar, "[day, week]"):
             one_of("windows.calendar", cycle, CYCLES)
+        if len(set(calendar)) < len(calendar):
+            raise InputError(f"windows.calendar={list(calendar)} names a cycle twice; name each once")
         length = len(trace.times)
         train, validation, heldout = split_lengths(split, length)
         for part, steps, needed, rule in (

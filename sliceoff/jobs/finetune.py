@@ -66,6 +66,8 @@ class Finetune:
         if isinstance(self.schedule, BackboneFinetuning):
             whole("job.schedule.unfreeze_backbone_at_epoch", self.schedule.unfreeze_backbone_at_epoch)
             positive("job.schedule.backbone_initial_ratio_lr", self.schedule.backbone_initial_ratio_lr)
+            optional(positive, "job.schedule.backbone_initial_lr", self.schedule.backbone_initial_lr)
+            positive("job.schedule.initial_denom_lr", self.schedule.initial_denom_lr)
         for day in optional(numbers, "job.days", self.days) or ():
             positive("job.days", day)
 
@@ -84,11 +86,9 @@ class Finetune:
         table = polars.DataFrame(rows).sort("training windows", maintain_order=True)
         directory.write_text("transfer.txt", "".join(f"{line}\n" for line in lines))
         _show(table, lines)
-        tuned = table.row(by_predicate=(polars.col("forecaster") == "tuned") & _largest(table), named=True)
         errors = error_by_windows(table)
         report = transfer_page(table, lines, errors, str(directory.path))
-        summary = {name: value for name, value in tuned.items() if "/" in name}
-        return Results(summary, table, report, {"Error against training windows": errors})
+        return Results(_summary(table), table, report, {"Error against training windows": errors})
 
     def _budgets(self, saved: Mapping[str, Any], parts: "Parts") -> list[TrafficDataModule]:
         """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""
@@ -153,8 +153,15 @@ class Finetune:
         return [{"training windows": count, "forecaster": name, **metrics} for name, metrics in measured.items()]
 
 
-def _largest(table: polars.DataFrame) -> polars.Expr:
-    return polars.col("training windows") == table["training windows"].max()
+def _summary(table: polars.DataFrame) -> dict[str, float]:
+    """Everyone's metrics with the most data, under their names; the tuned forecaster's, the run's result, without."""
+    most = table.filter(polars.col("training windows") == polars.col("training windows").max())
+    return {
+        (name if row["forecaster"] == "tuned" else f"{row['forecaster']}/{name}"): value
+        for row in most.iter_rows(named=True)
+        for name, value in row.items()
+        if "/" in name
+    }
 
 
 def _show(table: polars.DataFrame, lines: Sequence[Transferred]) -> None:

@@ -11,9 +11,9 @@ import polars
 from omegaconf import OmegaConf
 
 from sliceoff import checkpoint, checks
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, one_line
 from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page
-from sliceoff.run_directory import Results, RunDirectory, logs_of
+from sliceoff.run_directory import Results, RunDirectory, config_of, logs_of
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
@@ -75,12 +75,15 @@ def results(path: Path) -> polars.DataFrame:
     """A run's table.
 
     Raises:
-        InputError: the directory is none of a finished simulation.
+        InputError: the directory is none of a finished simulation, or its table is broken.
     """
     file = path / "results.parquet"
     if not file.is_file():
         raise InputError(f"job.runs: {path} has no results.parquet; name the run directory of a finished job=simulate")
-    table = polars.read_parquet(file)
+    try:
+        table = polars.read_parquet(file)
+    except polars.exceptions.PolarsError as error:
+        raise InputError(f"job.runs: {file} cannot be read ({one_line(error, 160)}); run it again") from error
     if not {"stack", "profit", *_KEYS} <= set(table.columns):
         raise InputError(f"job.runs: {file} is no simulation's table; name run directories of job=simulate")
     return table
@@ -142,7 +145,6 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _config(path: Path) -> Mapping[str, Any]:
-    file = path / "config.yaml"
-    content = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}
+    content = OmegaConf.to_container(config_of(path)) if (path / "config.yaml").is_file() else {}
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}

@@ -60,14 +60,14 @@ class Simulate:
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the summary and one row per stack, long slot and region."""
         parts.init_serves("predictor", "allocator")
-        windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
+        windows, unit_users, _ = parts.datamodule, parts.users_per_unit, parts.stacks  # all before anything is fitted
         if self.bound and (queue := parts.scenario.queue) != "lindley":
             raise InputError(f"job.bound=true is for region.queue=lindley, not {queue}; set job.bound=false")
         seconds = parts.fit_missing(directory)
         start, end = windows.heldout_start, windows.heldout_end
         periods = range(start, end if self.periods is None else min(start + self.periods, end))
         arguments: dict[str, Any] = {
-            "unit_users": parts.users_per_unit,
+            "unit_users": unit_users,
             "periods": periods,
             "slots_per_period": self.slots_per_period,
             "seed": parts.seed,

@@ -89,6 +89,8 @@ class Forecaster(pl.LightningModule):
             season_length=season_length,
         )
         self.network = network(self.sizes)
+        if not isinstance(self.network, nn.Module):
+            raise InputError(f"predictor.network makes a {type(self.network).__name__}, which is no torch module")
         self.scaler = Scaler(n_regions)
         self.val_metrics, self.test_metrics = Metrics("val"), Metrics("test")
         self.by_gradient = any(weight.requires_grad for weight in self.network.parameters())
@@ -250,7 +252,8 @@ def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
         if own is None or size is None or own == size:
             continue
         if name == "step_s":
-            return f"was fitted on steps of {own} s, the trace has steps of {size} s; set data.resample_s={own}"
+            mend = f"set data.resample_s={own}" if own % size == 0 else "choose a trace of that step"
+            return f"was fitted on steps of {own} s, the trace has steps of {size} s; {mend}"
         if name == "regions" and len(own) == len(size):
             place = next(index for index, pair in enumerate(zip(own, size, strict=True)) if pair[0] != pair[1])
             return f"was fitted for region {own[place]!r} where the data has {size[place]!r}"

@@ -34,6 +34,8 @@ def forecast_fan(trace: Trace, table: polars.DataFrame) -> Figure:
         axis.plot(times, mean, color=COLOURS[5], lw=1.4, label="forecast")
         axis.set_ylabel(trace.regions[index])
         axis.spines[["top", "right"]].set_visible(False)
+    if len(regions) < len(trace.regions):
+        axes[0].set_title(f"the {len(regions)} busiest of {len(trace.regions)} regions", loc="right", fontsize=9)
     axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     figure.autofmt_xdate(rotation=0, ha="center")
     return figure

@@ -209,11 +209,16 @@ class Offers:
         return len(self.bandwidth_hz)
 
     def check_fit(self, scenario: Scenario) -> None:
-        """Check that regions have room for what is offered.
+        """Check that regions have room for what is offered, and that a long slot has room for short ones.
 
         Raises:
             InputError: they have not.
         """
+        if scenario.short_slot_s > self.long_slot_s:
+            raise InputError(
+                f"region.short_slot_s={scenario.short_slot_s:g} is longer than a slice is rented, which is one step of "
+                f"the trace, {self.long_slot_s:g} s; lower it"
+            )
         if (most := int(self.n_vms.max())) > scenario.max_vms:
             raise InputError(f"offers.vm_options go up to {most}, region.max_vms is {scenario.max_vms}; raise it")
 

@@ -5,6 +5,7 @@ import polars
 import pytest
 
 from sliceoff.data import read_long_csv, read_long_parquet, read_npz, read_wide_csv, read_wide_parquet
+from sliceoff.data.readers.table import existing
 from sliceoff.errors import InputError
 
 
@@ -14,6 +15,11 @@ def message(read, *arguments, **options) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+def test_what_is_no_path_is_told():
+    assert message(existing, None) == "data.path=None is no path; give the name of a file or directory"
+    assert "no file 3" in message(existing, 3)
 
 
 def replaced(row, column, text):

@@ -8,6 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from sliceoff import report
+from sliceoff.data import Trace
+from sliceoff.report import forecast_fan
 
 
 @pytest.fixture
@@ -151,6 +153,16 @@ def test_the_forecast_fan_spans_the_outer_quantiles(table):
     assert "10 % to 90 % of forecast" in [text.get_text() for text in axis.get_legend().get_texts()]
     certain = table.with_columns(users_low="users_forecast", users_high="users_forecast")
     assert len(report.forecast(certain).axes[0].collections) == len(axis.collections) - 1
+
+
+def test_the_picture_of_a_forecast_says_how_many_regions_it_leaves_out():
+    times = np.arange(np.datetime64("2024-01-01", "h"), np.datetime64("2024-01-02", "h")).astype("datetime64[ms]")
+    for n_regions, title in ((6, ""), (8, "the 6 busiest of 8 regions")):
+        names = tuple(f"r{index}" for index in range(n_regions))
+        trace = Trace(np.ones((24, n_regions), dtype=np.float32), times.astype("datetime64[s]"), names, 3600)
+        rows = [{"time": times[-1], "region": name, "mean": 1.0, "q0.1": 0.5, "q0.9": 2.0} for name in names]
+        axes = forecast_fan(trace, polars.DataFrame(rows)).axes
+        assert (len(axes), axes[0].get_title(loc="right")) == (6, title)
 
 
 def test_what_was_slow_comes_first():

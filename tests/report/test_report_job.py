@@ -88,3 +88,6 @@ def test_wrong_runs_are_refused(tmp_path):
     polars.DataFrame({"epoch": [0]}).write_parquet(tmp_path / "far" / "results.parquet")
     with pytest.raises(InputError, match="no simulation"):
         compared(tmp_path, far)
+    (tmp_path / "far" / "results.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(InputError, match=r"results\.parquet cannot be read"):
+        compared(tmp_path, far)

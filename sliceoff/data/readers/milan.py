@@ -7,7 +7,7 @@ import numpy as np
 import polars
 from jaxtyping import Float, Int
 
-from sliceoff.checks import one_of
+from sliceoff import checks
 from sliceoff.data.checks import Source, check_regions, check_signs, first, numbers
 from sliceoff.data.grid import Policy, to_trace
 from sliceoff.data.readers.long import pivot
@@ -48,9 +48,9 @@ def read_milan(
         InputError: a file is wrong; names file, column and line.
     """
     policy = Policy(gaps, negative, resample_s)
-    one_of("data.activity", activity, _ACTIVITIES)
+    checks.one_of("data.activity", activity, _ACTIVITIES)
     squares = None if columns is None else [_square(name) for name in check_regions(columns)]
-    sums = _joined([(file, _sums(file, activity, squares, policy)) for file in _files(Path(path))])
+    sums = _joined([(file, _sums(file, activity, squares, policy)) for file in _files(checks.path("data.path", path))])
     known = sums["square"].unique().sort().to_list()
     squares = known if squares is None else squares
     if absent := set(squares) - set(known):

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars
 
+from sliceoff import checks
 from sliceoff.data.checks import Source, check_columns, first
 from sliceoff.data.times import find_time_column
 from sliceoff.errors import InputError, near_miss, one_line
@@ -137,13 +139,13 @@ def _check_width(file: Path, separator: str, columns: int) -> None:
         )
 
 
-def existing(path: str | Path) -> Path:
+def existing(path: Any) -> Path:
     """The path of a file with something in it.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or `path` is no path.
     """
-    path = Path(path)
+    path = checks.path("data.path", path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; set data.path to a file in it")
     if not path.is_file():
