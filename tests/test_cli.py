@@ -135,7 +135,6 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["job=fit_allocator", "init.checkpoint=absent.ckpt"], "makes no use of init.checkpoint"),
         (["job=fit_predictor", "init.predictor=absent.ckpt"], "makes no use of init.predictor"),
         (["job=market", "init.checkpoint=absent.ckpt"], "makes no use of init.checkpoint"),
-        (["job=market_bridge", "job.market.scenario=market.json"], "job.market.scenario"),
         (["job=market_bridge", "init.checkpoint=absent.ckpt"], "makes no use of init.checkpoint"),
         (["+allocator@rivals.mine.allocator=td3", "+slicer@rivals.mine.slicer=cheapest"], "rivals.mine.allocator"),
         (["+slicer@rivals.main.slicer=exact", "+allocator@rivals.main.allocator=equal"], "rivals.main"),

@@ -2,16 +2,17 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars
 
-from sliceoff.checks import path, whole
+from sliceoff.checks import optional, path, whole
 from sliceoff.errors import InputError
 from sliceoff.jobs.progress import progress_bar
 from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
+from sliceoff.market.checks import role
 from sliceoff.market.family import Markets
 from sliceoff.report.market import margins, market_figures, market_page, means
 from sliceoff.run_directory import Results, RunDirectory
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
 _TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
-class Market:
-    """Clear markets by every mechanism.
+@dataclass(frozen=True, kw_only=True)
+class Clearing:
+    """A job that clears markets by every mechanism and compares them.
 
     Args:
         mechanisms: by name; None leaves one out.
-        family: markets are drawn from it,
-        first, scenarios: with these numbers: `first` to `first + scenarios - 1`,
-        scenario: unless a file that `MarketScenario.save` wrote is named.
+        first, scenarios: numbers of the markets: `first` to `first + scenarios - 1`.
         simulated_tasks: sent through every queue, over the square of its idle share, to confirm the response; 0: none.
 
     Raises:
@@ -39,39 +38,28 @@ class Market:
 
     name: str
     mechanisms: Mapping[str, Any]
-    family: Markets
-    scenario: str | None = None
-    scenarios: int = 10
+    scenarios: int
     first: int = 0
     simulated_tasks: int = 20_000
 
     def __post_init__(self) -> None:
         for option, least in (("scenarios", 1), ("first", 0), ("simulated_tasks", 0)):
             whole(f"job.{option}", getattr(self, option), least)
-        if not callable(getattr(self.family, "draw", None)):
-            raise InputError(f"job.family={self.family!r} has no draw(number) method; see sliceoff.market.Family")
-        if self.scenario is not None:
-            path("job.scenario", self.scenario)
         if not isinstance(self.mechanisms, Mapping) or not self._chosen:
             raise InputError("job.mechanisms is empty; add one with +market@job.mechanisms.auction=auction")
         for name, mechanism in self._chosen.items():
-            if not callable(getattr(mechanism, "clear", None)):
-                raise InputError(f"job.mechanisms.{name} has no clear(scenario) method; see sliceoff.market.Mechanism")
+            role(f"job.mechanisms.{name}", mechanism, Mechanism)
 
     @property
     def _chosen(self) -> dict[str, Mechanism]:
         return {name: mechanism for name, mechanism in self.mechanisms.items() if mechanism is not None}
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
-        """Run; returns every mechanism's means and the margins, and one row per market and mechanism."""
-        parts.init_serves()
-        return self.clear(directory)
+    def clear(self, markets: Markets, numbers: Sequence[int], directory: RunDirectory) -> Results:
+        """Clear the markets with these numbers; goes on where a run that is resumed was stopped.
 
-    def clear(self, directory: RunDirectory) -> Results:
-        """Clear the markets by every mechanism; as `__call__`."""
-        numbers = [0] if self.scenario is not None else range(self.first, self.first + self.scenarios)
-        if self.scenario is not None:
-            self._given()  # refused before anything is written
+        Returns:
+            Every mechanism's means and the margins, and one row per market and mechanism.
+        """
         done = directory.path / "cleared.jsonl"
         rows = [json.loads(line) for line in done.read_text().splitlines()] if done.is_file() else []
         cleared = {(row["scenario"], row["mechanism"]) for row in rows}
@@ -81,7 +69,7 @@ class Market:
         ):
             task = progress.add_task("clear markets", total=len(numbers) * len(self._chosen))
             for number in numbers:
-                scenario = self._market(number)
+                scenario = markets.draw(number)
                 for name, mechanism in self._chosen.items():
                     if (number, name) not in cleared:
                         row = {"scenario": number, "mechanism": name, **self._cleared(mechanism, scenario, number)}
@@ -95,19 +83,13 @@ class Market:
         report = market_page(table, sections, str(directory.path))
         return Results(summary, table, report, {heading: figure for heading, _, figure in sections})
 
-    def _market(self, number: int) -> MarketScenario:
-        return self.family.draw(number) if self.scenario is None else self._given()
-
-    def _given(self) -> MarketScenario:
-        return MarketScenario.load_from(path("job.scenario", self.scenario))
-
     def _cleared(self, mechanism: Mechanism, scenario: MarketScenario, seed: int) -> dict[str, float]:
         """One outcome in numbers; an invalid one is told, not shown."""
         begun = time.perf_counter()
         outcome = mechanism.clear(scenario)
         seconds = time.perf_counter() - begun
         rule, worst = max(violations(outcome).items(), key=lambda item: item[1])
-        if worst > _TOLERANCE * max(1.0, float(scenario.capacity.max())):
+        if worst > _TOLERANCE:
             raise InputError(f"{type(mechanism).__name__} breaks the rule of {rule} by {worst:.3g}; mend its clear()")
         return {**outcome.figures(), **self._confirmed(outcome, seed), "seconds": seconds}
 
@@ -116,3 +98,45 @@ class Market:
             return {}
         responses = simulate(outcome, self.simulated_tasks, seed)
         return {"response_error": responses.error, "worst_response_error": responses.worst_error}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Market(Clearing):
+    """Clear markets of a family, or one from a file.
+
+    Args:
+        family: markets are drawn from it,
+        scenario: unless a file that `MarketScenario.save` wrote is named.
+        name, mechanisms, scenarios, first, simulated_tasks: as in `Clearing`.
+
+    Raises:
+        InputError: as `Clearing`, or the family draws no markets.
+    """
+
+    family: Markets
+    scenario: str | None = None
+    scenarios: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        role("job.family", self.family, Markets)
+        optional(path, "job.scenario", self.scenario)
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+        """Run; returns what `clear` does."""
+        parts.init_serves()
+        if self.scenario is None:
+            return self.clear(self.family, range(self.first, self.first + self.scenarios), directory)
+        given = MarketScenario.load_from(path("job.scenario", self.scenario))
+        return self.clear(Single(given), [0], directory)
+
+
+@dataclass(frozen=True)
+class Single:
+    """The series of one market."""
+
+    scenario: MarketScenario
+
+    def draw(self, _: int, /) -> MarketScenario:
+        """The market, whatever the number."""
+        return self.scenario

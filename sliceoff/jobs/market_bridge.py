@@ -1,68 +1,78 @@
 """`job=market_bridge`: run Algorithm 1, then clear every long slot's market of regions by every mechanism."""
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars
 
 from sliceoff.checks import count
 from sliceoff.errors import InputError
-from sliceoff.jobs.market import Market
+from sliceoff.jobs.market import Clearing
 from sliceoff.loop import simulate
-from sliceoff.market.bridge import RegionMarket
+from sliceoff.market.checks import role
+from sliceoff.market.family import Markets
 from sliceoff.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from sliceoff.run import Parts
 
 
-@dataclass(frozen=True)
-class MarketBridge:
+@dataclass(frozen=True, kw_only=True)
+class MarketBridge(Clearing):
     """Predict and slice the first long slots of the held-out end, then let regions trade their slices.
 
     Args:
-        market: the market job, whose `scenarios` long slots from `first` on are cleared; its family is not used.
-        regions: makes the market of a simulated table, region scenario and offers.
+        regions: makes the markets of a simulated table, region scenario and offers; `first` counts its long slots.
         slots_per_period: short slots simulated per long slot; the slicer learns from their tasks.
+        name, mechanisms, scenarios, first, simulated_tasks: as in `Clearing`.
 
     Raises:
-        InputError: slots_per_period below one, or fewer long slots than asked for.
+        InputError: as `Clearing`, slots_per_period below one, regions that are something else, or fewer long slots than
+            asked for.
     """
 
-    name: str
-    market: Market
-    regions: Callable[..., RegionMarket]
+    regions: Callable[..., Markets]
+    scenarios: int = 24
     slots_per_period: int = 20
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         count("job.slots_per_period", self.slots_per_period)
-        if self.market.scenario is not None:
-            raise InputError("job.market.scenario: the regions are the market here; job=market clears that of a file")
-        if not callable(self.regions):
-            raise InputError(f"job.regions={self.regions!r} makes no market of regions; leave it as it is")
+        try:
+            inspect.signature(self.regions).bind(table=None, scenario=None, offers=None)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                "job.regions makes no markets of a table, scenario and offers, as sliceoff.market.bridge.RegionMarket "
+                "does; leave its _target_ and _partial_ as they are"
+            ) from error
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
-        """Run; returns what the market job returns, and leaves the loop's table as `slices.parquet`."""
+        """Run; returns what `clear` does, and leaves the loop's table as `slices.parquet`."""
         parts.init_serves("predictor", "allocator")
-        windows, _ = parts.datamodule, parts.stacks  # builds everything before anything is fitted
-        periods = range(windows.heldout_start, windows.heldout_start + self.market.first + self.market.scenarios)
+        windows, unit_users, _ = parts.datamodule, parts.users_per_unit, parts.stacks  # all before anything is fitted
+        numbers = range(self.first, self.first + self.scenarios)
+        periods = range(windows.heldout_start, windows.heldout_start + numbers.stop)
         if periods.stop > windows.heldout_end:
             raise InputError(
-                f"job.market.first + scenarios = {len(periods)} long slots, but the held-out end has "
-                f"{windows.heldout_end - windows.heldout_start}"
+                f"job.first + job.scenarios = {numbers.stop} long slots, but the held-out end has "
+                f"{windows.heldout_end - windows.heldout_start}; lower one of them"
             )
         # Without a table yet: its options are checked before anything is fitted.
-        family = self.regions(table=polars.DataFrame(), scenario=parts.scenario, offers=parts.offers)
+        self._markets(polars.DataFrame(), parts)
         parts.fit_missing(directory)
         table = simulate(
             parts.stacks[0],
             windows,
             parts.scenario,
-            unit_users=parts.users_per_unit,
+            unit_users=unit_users,
             periods=periods,
             slots_per_period=self.slots_per_period,
             seed=parts.seed,
         )
         table.write_parquet(directory.path / "slices.parquet")
-        return replace(self.market, family=replace(family, table=table)).clear(directory)
+        return self.clear(self._markets(table, parts), numbers, directory)
+
+    def _markets(self, table: polars.DataFrame, parts: "Parts") -> Markets:
+        return role("job.regions", self.regions(table=table, scenario=parts.scenario, offers=parts.offers), Markets)

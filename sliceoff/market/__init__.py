@@ -4,6 +4,7 @@ from sliceoff.market.auction import Auction as Auction
 from sliceoff.market.centralised import Centralised as Centralised
 from sliceoff.market.centralised import Leader as Leader
 from sliceoff.market.family import Family as Family
+from sliceoff.market.family import Markets as Markets
 from sliceoff.market.greedy import Greedy as Greedy
 from sliceoff.market.max_transaction import MaxTransaction as MaxTransaction
 from sliceoff.market.optimum import KnownSupply as KnownSupply

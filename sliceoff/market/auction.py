@@ -23,7 +23,7 @@ class Auction:
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the `price`."""
         price = clearing_price(scenario)
-        eligible = scenario.value >= price - _TIE
+        eligible = scenario.value >= (1 - _TIE) * price
         program = DispatchProgram(scenario, eligible=eligible)
         room = offer(scenario, np.full(len(scenario.capacity), price))
         while room.any():
@@ -43,7 +43,7 @@ def clearing_price(scenario: MarketScenario) -> float:
         supply = offer(scenario, np.full(len(scenario.capacity), price)).sum()
         return bool(supply >= scenario.load[scenario.value >= price].sum())
 
-    low, high = 0.0, float(scenario.value.max()) + 1.0  # at `high` there is no demand
+    low, high = 0.0, 2 * float(scenario.value.max())  # at `high` there is no demand
     while low < (middle := (low + high) / 2) < high:
         low, high = (low, middle) if covered(middle) else (middle, high)
     return high

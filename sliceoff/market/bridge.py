@@ -7,9 +7,9 @@ import numpy as np
 import polars
 import torch
 
-from sliceoff.checks import fraction, not_negative, positive
+from sliceoff.checks import between, fraction
 from sliceoff.errors import InputError
-from sliceoff.market.scenario import MarketScenario
+from sliceoff.market.scenario import MOST, MarketScenario
 from sliceoff.region import Scenario
 from sliceoff.slicing import Offers
 
@@ -48,9 +48,9 @@ class RegionMarket:
 
     def __post_init__(self) -> None:
         fraction("job.regions.kappa", self.kappa)
-        positive("job.regions.market_money", self.market_money)
+        between("job.regions.market_money", self.market_money, 1e-9, 10**9)
         for name in ("home_delay_s", "away_delay_s", "least_profit"):
-            not_negative(f"job.regions.{name}", getattr(self, name))
+            between(f"job.regions.{name}", getattr(self, name), 0, MOST)
         if (self._vm_prices[:, 1] <= 0).any():
             raise InputError("the market needs VM prices that rise faster than their number; choose offers=rising")
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from sliceoff.checks import count
 from sliceoff.errors import InputError
+from sliceoff.market.checks import role
 from sliceoff.market.outcome import Outcome, nobody_hired
 from sliceoff.market.program import Dispatch, DispatchProgram
 from sliceoff.market.scenario import MarketScenario
@@ -20,13 +21,13 @@ _DECIDED = ("dispatch", "hosted", "bought", "payments")
 class Leader:
     """The leader's side, evaluation by evaluation: `ask`, put it to the servers, `tell` what they answered.
 
-    A request is a point of the box [0, F]. Before it is put to the servers it is cut to what the best dispatch (B2)
-    uses of it: more would be paid for and left idle. Nothing but the answers is learnt from the servers, so they may
-    answer by any rule.
+    A request is a point of the box from nothing to what is useful of every server's capacity. Before it is put to the
+    servers it is cut to what the best dispatch (B2) uses of it: more would be paid for and left idle. Nothing but the
+    answers is learnt from the servers, so they may answer by any rule.
 
     Args:
         scenario: the platform's view of the market; its servers' costs are not looked at.
-        search: proposes requests, as shares of the capacities.
+        search: proposes requests, as shares of the useful capacities.
     """
 
     def __init__(self, scenario: MarketScenario, search: Search):
@@ -44,10 +45,9 @@ class Leader:
 
     def ask(self) -> Servers:
         """The capacity to ask every server for [Gcycle/s]."""
-        capacity = self.scenario.capacity
         share = self.search.ask(self._past())
-        dispatch = self._program.solve(np.clip(share, 0.0, 1.0) * capacity)
-        asked = np.minimum(dispatch.allotted(self.scenario), capacity)
+        dispatch = self._program.solve(np.clip(share, 0.0, 1.0) * self.scenario.useful)
+        asked = np.minimum(dispatch.allotted(self.scenario), self.scenario.capacity)
         self._asked = asked, dispatch
         return asked
 
@@ -102,7 +102,7 @@ class Centralised:
         followers: how the servers answer.
 
     Raises:
-        InputError: evaluations below one.
+        InputError: evaluations below one, or something else than a search or followers.
     """
 
     evaluations: int = 20
@@ -110,7 +110,9 @@ class Centralised:
     followers: Followers = field(default_factory=Rational)
 
     def __post_init__(self) -> None:
-        count("market evaluations", self.evaluations)
+        count("job.mechanisms.centralised.evaluations", self.evaluations)
+        role("job.mechanisms.centralised.search", self.search, Search)
+        role("job.mechanisms.centralised.followers", self.followers, Followers)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the `evaluations`."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sliceoff.checks import not_negative
-from sliceoff.errors import InputError
+from sliceoff.checks import between
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import accepts
@@ -28,8 +27,7 @@ class Greedy:
     share: float = 0.7
 
     def __post_init__(self) -> None:
-        if not_negative("market share", self.share) > 1:
-            raise InputError(f"market share={self.share} is the servers' share of the prepayment; give 0 to 1")
+        between("job.mechanisms.greedy.share", self.share, 0, 1)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`."""

@@ -6,10 +6,9 @@ from itertools import pairwise
 import mip
 import numpy as np
 
-from sliceoff.checks import count, not_negative, positive
-from sliceoff.errors import InputError
+from sliceoff.checks import between, count, positive
 from sliceoff.market.outcome import Outcome, nobody_hired
-from sliceoff.market.program import Contracts
+from sliceoff.market.program import Contracts, answered, unsolved
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import cost
 from sliceoff.slicing.solver import Solver
@@ -24,7 +23,8 @@ class MaxTransaction:
 
     Args:
         theta: the platform's share, 0 to 1.
-        segments: of the piecewise linear cost in the program; it lies above C_m, so the surplus is never negative.
+        segments: of the piecewise linear cost in the program, up to what can be used and paid for; it lies above C_m,
+            so the surplus is never negative.
         time_limit_s: for the program.
 
     Raises:
@@ -36,26 +36,34 @@ class MaxTransaction:
     time_limit_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if not_negative("market theta", self.theta) > 1:
-            raise InputError(f"market theta={self.theta} is the platform's share of the surplus; give 0 to 1")
-        count("market max_transaction.segments", self.segments)
-        positive("market max_transaction.time_limit_s", self.time_limit_s)
+        between("job.mechanisms.max_transaction.theta", self.theta, 0, 1)
+        count("job.mechanisms.max_transaction.segments", self.segments)
+        positive("job.mechanisms.max_transaction.time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """See `Mechanism`."""
+        """See `Mechanism`.
+
+        Raises:
+            InputError: the solver gives up.
+        """
         solver = Solver("HIGHS", self.time_limit_s, integer=True, gap=1e-4)
         model = solver.open()
         contracts = Contracts(model, scenario, least=np.zeros(len(scenario.capacity)))
-        ends = np.linspace(0, 1, self.segments + 1)[:, None] * scenario.capacity
+        if not contracts.room.any():
+            return nobody_hired(scenario)
+        ends = np.linspace(0, 1, self.segments + 1)[:, None] * contracts.room
         for low, high in pairwise(ends):  # the chord of a f + b f^2 between low and high
             contracts.add_lines(
                 scenario.linear_cost + scenario.quadratic_cost * (low + high), -scenario.quadratic_cost * low * high
             )
-        surplus = contracts.pairs.worth(scenario.value) - mip.xsum(contracts.spent)
+        money = contracts.money
+        surplus = contracts.pairs.worth(scenario.value / money) - mip.xsum(contracts.spent)
         model += surplus >= 0
-        model += (1 - self.theta) * surplus >= scenario.least_profit * mip.xsum(contracts.hired)
-        model.objective = mip.minimize(-contracts.pairs.worth(1 / scenario.work))
-        dispatch, bought = contracts.solve(solver)
+        model += (1 - self.theta) * surplus >= scenario.least_profit / money * mip.xsum(contracts.hired)
+        model.objective = mip.minimize(-contracts.pairs.worth(1 / (scenario.work * scenario.arrivals.sum())))
+        solution, dispatch, bought = contracts.solve(solver)
+        if not answered(solution):
+            raise unsolved(solution.status)
         if not bought.any():
             return nobody_hired(scenario)
         least = scenario.least_profit * (bought > 0)

@@ -107,22 +107,25 @@ def nobody_hired(scenario: MarketScenario, **notes: float) -> Outcome:
 
 
 def violations(outcome: Outcome) -> dict[str, float]:
-    """By how much the worst place breaks a rule; all at most 0, but for rounding, in a valid outcome.
+    """By how much the worst place breaks a rule, relative to the outcome's largest flow of work, or of money.
 
-    Infinitely, and by nothing else, where something is no finite number.
+    All are at most 0, but for rounding, in a valid outcome. Infinitely, and by nothing else, where something is no
+    finite number.
     """
     scenario, dispatch, hosted = outcome.scenario, outcome.dispatch, outcome.hosted
     if not all(np.isfinite(numbers).all() for numbers in (dispatch, outcome.bought, outcome.payments)):
         return {"finite": np.inf}
-    shortfall = np.where(outcome.hired, scenario.least_profit - outcome.profits, -1.0)
+    flow = max(np.abs(dispatch).max(), np.abs(outcome.bought).max()) or 1.0
+    money = max(np.abs(outcome.payments).max(), outcome.costs.max()) or 1.0
+    shortfall = np.where(outcome.hired, scenario.least_profit - outcome.profits, -money)
     return {
         "finite": 0.0,
-        "negative": -float(min(dispatch.min(), outcome.bought.min(), outcome.payments.min())),
-        "demand": float((dispatch.sum(1) - scenario.load).max()),
-        "capacity": float((outcome.bought - scenario.capacity).max()),
-        "allotment": float((outcome.allotted.sum(0) - outcome.bought).max()),
-        "hosting": float((dispatch * ~hosted).max()),
+        "negative": -float(min(dispatch.min() / flow, outcome.bought.min() / flow, outcome.payments.min() / money)),
+        "demand": float((dispatch.sum(1) - scenario.load).max() / flow),
+        "capacity": float((outcome.bought - scenario.capacity).max() / flow),
+        "allotment": float((outcome.allotted.sum(0) - outcome.bought).max() / flow),
+        "hosting": float((dispatch * ~hosted).max() / flow),
         "qos": float((hosted & ~scenario.possible).max()),
-        "participation": float(shortfall.max()),
-        "unhired": float((outcome.payments * ~outcome.hired).max()),
+        "participation": float(shortfall.max() / money),
+        "unhired": float((outcome.payments * ~outcome.hired).max() / money),
     }

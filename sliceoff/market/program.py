@@ -1,4 +1,8 @@
-"""The leader's programs in python-mip: dispatch for given capacities (B2), and capacities chosen with it (B2 + B3)."""
+"""The leader's programs in python-mip: dispatch for given capacities (B2), and capacities chosen with it (B2 + B3).
+
+Solvers' tolerances are absolute. So work, capacity and money are columns in percent of the most there can be of each,
+and a market in other units is the same program.
+"""
 
 from dataclasses import dataclass, field
 from math import inf, isfinite
@@ -8,13 +12,19 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 
+from sliceoff.errors import InputError
 from sliceoff.market.scenario import MarketScenario
-from sliceoff.slicing.solver import Solver, quiet
+from sliceoff.market.servers import affordable, greatest_surplus
+from sliceoff.slicing.solver import Solution, Solver, Status, quiet
 
 _GAP = 1e-7
 _FIRST_TANGENTS = 5
-_NOTHING = 1e-9
+_ROUNDING = 1e-6  # of a bound, relative to the value
+_NOTHING = 1e-9  # share of a pair's most work
 _MANY_PAIRS = 500
+_WHOLE = 100.0  # percent
+_LITTLE = 0.1  # percent of the greatest surplus: revenue below it is told from nothing no better than it
+_DEAR = 1e6  # percent of all prepayments: what is wanted beyond it is not chosen, however much it is
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,9 @@ class DispatchProgram:
     Args:
         eligible: applications that may take part; all unless given.
         time_limit_s: per solve; then the best dispatch found counts.
+
+    Raises:
+        InputError: on solving, the solver gives up.
     """
 
     def __init__(
@@ -64,41 +77,65 @@ class DispatchProgram:
         self._solver = Solver("HIGHS", time_limit_s, integer=True, gap=_GAP)
         self._model = self._solver.open()
         possible = scenario.possible if eligible is None else scenario.possible & eligible[:, None]
-        self._pairs = Pairs(self._model, scenario, possible)
+        self._pairs = Pairs(self._model, scenario, possible, scenario.useful)
         self._room = [self._model.add_constr(used <= 0) for used in self._pairs.used()]
-        self._model.objective = mip.minimize(-self._pairs.worth(scenario.value))
+        self._model.objective = mip.minimize(-self._pairs.worth(scenario.value / _money(scenario)))
 
     def solve(self, capacity: Float[np.ndarray, " servers"]) -> Dispatch:
         """The best dispatch within `capacity`."""
-        for row, room in zip(self._room, capacity, strict=True):
-            row.rhs = max(0.0, float(room))
+        if not self._pairs.indices:
+            return self._pairs.dispatch(None, capacity)
+        for row, share in zip(self._room, _ratio(capacity, self._scenario.useful), strict=True):
+            row.rhs = _WHOLE * float(np.clip(share, 0.0, 1.0))
         self._pairs.narrow()
         solution = self._solver.solve(self._model, self._pairs.columns)
+        if not answered(solution):
+            raise unsolved(solution.status)
         return self._pairs.dispatch(solution.values, capacity)
+
+
+def answered(solution: Solution) -> bool:
+    """Whether the solver did all it could in its time; nothing found is an answer, too: the empty dispatch is left."""
+    return solution.status in (Status.OPTIMAL, Status.TIME_LIMIT)
+
+
+def unsolved(reason: str) -> InputError:
+    """What to say of a program that the solver gave up on: all of them have solutions."""
+    return InputError(
+        f"market: its program could not be solved ({reason}); its facts are out of proportion, give nearer magnitudes"
+    )
 
 
 @dataclass
 class Pairs:
-    """The variables of (B1): w_nm and x_nm of possible pairs only, with their rows."""
+    """The variables of (B1), of possible pairs only, with their rows: w_nm in percent of its most, and x_nm.
+
+    Args:
+        room: what may be used of each server [Gcycle/s].
+    """
 
     model: mip.Model
     scenario: MarketScenario
     possible: Bool[np.ndarray, "applications servers"]
+    room: Float[np.ndarray, " servers"]
+    most: Float[np.ndarray, "applications servers"] = field(init=False)
     indices: list[tuple[int, int]] = field(init=False)
     work: list[mip.Var] = field(init=False)
     hosted: list[mip.Var] = field(init=False)
 
     def __post_init__(self) -> None:
         scenario, model = self.scenario, self.model
-        self.indices = [(int(n), int(m)) for n, m in np.argwhere(self.possible)]
+        self.most = np.minimum(scenario.load[:, None], self.room - scenario.overhead)
+        self.indices = [(int(n), int(m)) for n, m in np.argwhere(self.possible & (self.most > 0))]
         self.work = [model.add_var(lb=0.0) for _ in self.indices]
         self.hosted = [model.add_var(var_type=mip.BINARY) for _ in self.indices]
-        for (n, m), w, x in zip(self.indices, self.work, self.hosted, strict=True):
-            model += w <= float(min(scenario.load[n], scenario.capacity[m] - scenario.overhead[n, m])) * x
-        for n in range(len(scenario.load)):
-            sent = [w for (i, _), w in zip(self.indices, self.work, strict=True) if i == n]
+        for w, x in zip(self.work, self.hosted, strict=True):
+            model += w <= _WHOLE * x
+        for n, load in enumerate(scenario.load):
+            pairs = zip(self.indices, self.work, strict=True)
+            sent = [float(self.most[pair] / load) * w for pair, w in pairs if pair[0] == n]
             if sent:
-                model += mip.xsum(sent) <= float(scenario.load[n])
+                model += mip.xsum(sent) <= _WHOLE
 
     @property
     def columns(self) -> list[mip.Var]:
@@ -122,16 +159,18 @@ class Pairs:
             hosted.ub = float(relaxed or m in near[n])
 
     def used(self) -> list[mip.LinExpr]:
-        """f_m of every server."""
-        terms: list[list] = [[] for _ in self.scenario.capacity]
+        """f_m of every server, in percent of its room."""
+        terms: list[list] = [[] for _ in self.room]
         for (n, m), w, x in zip(self.indices, self.work, self.hosted, strict=True):
-            terms[m].append(w + float(self.scenario.overhead[n, m]) * x)
+            room = self.room[m]
+            terms[m].append(float(self.most[n, m] / room) * w + float(_WHOLE * self.scenario.overhead[n, m] / room) * x)
         return [mip.xsum(of_server) if of_server else mip.LinExpr() for of_server in terms]
 
     def worth(self, weights: Float[np.ndarray, " applications"]) -> mip.LinExpr:
         """sum_nm u_n w_nm."""
         pairs = zip(self.indices, self.work, strict=True)
-        return mip.xsum([float(weights[n]) * w for (n, _), w in pairs]) if self.indices else mip.LinExpr()
+        terms = [float(weights[n] * self.most[n, m] / _WHOLE) * w for (n, m), w in pairs]
+        return mip.xsum(terms) if terms else mip.LinExpr()
 
     def dispatch(
         self,
@@ -142,10 +181,15 @@ class Pairs:
         work, hosted = np.zeros(self.possible.shape), np.zeros(self.possible.shape, dtype=bool)
         if values is not None and self.indices:
             rows, columns = np.array(self.indices).T
-            raw_work, raw_hosted = np.split(values, 2)
-            hosted[rows, columns] = (raw_hosted > 0.5) & (raw_work > _NOTHING)
-            work[rows, columns] = raw_work
+            shares, raw_hosted = np.split(values, 2) / np.array([[_WHOLE], [1.0]])
+            hosted[rows, columns] = (raw_hosted > 0.5) & (shares > _NOTHING)
+            work[rows, columns] = shares * self.most[rows, columns]
         return Dispatch.of(self.scenario, work, hosted, capacity)
+
+
+def _money(scenario: MarketScenario) -> float:
+    """A percent of what all offered work is worth [money/s]; 1 where it is worth nothing."""
+    return float(scenario.value @ scenario.load) / _WHOLE or 1.0
 
 
 def _ratio(have: np.ndarray, want: np.ndarray) -> np.ndarray:
@@ -194,36 +238,51 @@ def best_purchase(
     flat there, so that the capacities are known less well: `refined` has the last word on them.
 
     Args:
+        curve: nowhere below C_m.
         tolerance: relative distance of bound and value at which to stop.
         time_limit_s: of all rounds together; the bound stays valid.
+
+    Raises:
+        InputError: the solver gives up in every round, or its bound is below what was found.
     """
     solver = Solver("HIGHS", time_limit_s, integer=True, gap=_GAP)
     model = solver.open()
     contracts = Contracts(model, scenario, curve.least)
-    fixed = mip.xsum(float(cost) * hired for cost, hired in zip(curve.fixed, contracts.hired, strict=True))
-    model.objective = mip.minimize(mip.xsum(contracts.spent) + fixed - contracts.pairs.worth(scenario.value))
+    nothing = Dispatch(np.zeros(scenario.possible.shape), np.zeros_like(scenario.possible), 0.0)
+    best, value, bound = (nothing, np.zeros(len(scenario.capacity))), 0.0, float(scenario.value @ scenario.load)
+    if not contracts.room.any():
+        return Purchase(*best, bound=0.0)
+    money = contracts.money
+    fixed = mip.xsum(float(cost) * hired for cost, hired in zip(curve.fixed / money, contracts.hired, strict=True))
+    worth = contracts.pairs.worth(scenario.value / money)
+    model.objective = mip.minimize(mip.xsum(contracts.spent) + fixed - worth)
 
     def add_tangents(at: Float[np.ndarray, " servers"]) -> None:
         contracts.add_lines(curve.linear + 2 * curve.quadratic * at, -curve.quadratic * at**2)
 
     for part in np.linspace(0, 1, _FIRST_TANGENTS):
-        add_tangents(part * scenario.capacity)
-    nothing = Dispatch(np.zeros(scenario.possible.shape), np.zeros_like(scenario.possible), 0.0)
-    best, value, bound = (nothing, np.zeros(len(scenario.capacity))), 0.0, float(scenario.value @ scenario.load)
-
+        add_tangents(part * contracts.room)
+    certified = False
     for number in range(rounds):
-        dispatch, bought = contracts.solve(solver)
-        if (lower := model.objective_bound) is not None and isfinite(lower):
-            bound = min(bound, -lower)
+        solution, dispatch, bought = contracts.solve(solver)
+        certified |= answered(solution)
+        lower = model.objective_bound if answered(solution) else None
+        if lower is not None and isfinite(lower):
+            bound = min(bound, -lower * money)
         if (earned := dispatch.value - float(curve(bought).sum())) > value:
             value, best = earned, (dispatch, bought)
-        if bound - value <= tolerance * max(1.0, value) or solver.seconds >= time_limit_s:
+        if bound - value <= tolerance * max(value, _LITTLE * money) or solver.seconds >= time_limit_s:
             break
         solver.time_limit_s = time_limit_s - solver.seconds
         # Where HiGHS gave up (what it calls optimal is off by its tolerance), tangents elsewhere make another program.
-        add_tangents(bought if lower is not None else (number + 0.5) / rounds * scenario.capacity)
+        add_tangents(bought if lower is not None else (number + 0.5) / rounds * contracts.room)
+    if not certified:
+        raise unsolved(solution.status)
     dispatch, bought = refined(scenario, curve, *best)
-    return Purchase(dispatch, bought, max(bound, dispatch.value - float(curve(bought).sum())))
+    earned = dispatch.value - float(curve(bought).sum())
+    if earned - bound > _ROUNDING * max(earned, money):
+        raise unsolved("the solver's bound lies below what was found")
+    return Purchase(dispatch, bought, max(bound, earned))
 
 
 def refined(
@@ -234,31 +293,34 @@ def refined(
     if not hired.any():
         return dispatch, bought
     pairs, n_hired = np.argwhere(dispatch.hosted), int(hired.sum())
-    value, capacity = scenario.value[pairs[:, 0]], scenario.capacity[hired]
-    linear, quadratic, least = curve.linear[hired], curve.quadratic[hired], least[hired]
-    # x = (w_nm, f_m) of hosted pairs and hired servers; what is left of capacity and load must not be negative.
-    to_server = (pairs[:, 1] == np.flatnonzero(hired)[:, None]).astype(float)
+    # x = (w_nm / L_n, f_m / what was bought) of hosted pairs and hired servers, money in what was prepaid.
+    load, unit = scenario.load[pairs[:, 0]], bought[hired]
+    value = scenario.value[pairs[:, 0]] * load / dispatch.value
+    linear, quadratic = curve.linear[hired] * unit / dispatch.value, curve.quadratic[hired] * unit**2 / dispatch.value
+    # What is left of capacity and load must not be negative.
+    to_server = (pairs[:, 1] == np.flatnonzero(hired)[:, None]) * load / unit[:, None]
     to_application = (pairs[:, 0] == np.arange(len(scenario.load))[:, None]).astype(float)
     left = np.block([[-to_server, np.eye(n_hired)], [-to_application, np.zeros((len(scenario.load), n_hired))]])
-    overhead = np.where(dispatch.hosted, scenario.overhead, 0.0).sum(0)
+    overhead = np.where(dispatch.hosted, scenario.overhead, 0.0).sum(0)[hired] / unit
     found = minimize(
         lambda x: linear @ x[len(pairs) :] + quadratic @ x[len(pairs) :] ** 2 - value @ x[: len(pairs)],
-        np.append(dispatch.work[dispatch.hosted], bought[hired]),
+        np.append(dispatch.work[dispatch.hosted] / load, np.ones(n_hired)),
         jac=lambda x: np.append(-value, linear + 2 * quadratic * x[len(pairs) :]),
-        bounds=[(0.0, None)] * len(pairs) + list(zip(least, capacity, strict=True)),
+        bounds=[*[(0.0, None)] * len(pairs), *zip(least[hired] / unit, scenario.capacity[hired] / unit, strict=True)],
         constraints={
             "type": "ineq",
-            "fun": lambda x: left @ x + np.append(-overhead[hired], scenario.load),
+            "fun": lambda x: left @ x + np.append(-overhead, np.ones(len(scenario.load))),
             "jac": lambda _: left,
         },
         method="SLSQP",
         options={"ftol": 1e-15},
     )
-    work, room = np.zeros(scenario.possible.shape), np.zeros(len(bought))
-    work[dispatch.hosted], room[hired] = np.maximum(found.x[: len(pairs)], 0.0), found.x[len(pairs) :].clip(0, capacity)
-    better = Dispatch.of(scenario, work, work > _NOTHING, room)
+    share, room = np.zeros(scenario.possible.shape), np.zeros(len(bought))
+    share[dispatch.hosted] = found.x[: len(pairs)]
+    room[hired] = (found.x[len(pairs) :] * unit).clip(0, scenario.capacity[hired])
+    better = Dispatch.of(scenario, share * scenario.load[:, None], share > _NOTHING, room)
     used = np.zeros(len(bought))
-    used[hired] = np.maximum(better.allotted(scenario)[hired], least)
+    used[hired] = np.maximum(better.allotted(scenario), least)[hired]
     if better.value - curve(used).sum() <= dispatch.value - curve(bought).sum():
         return dispatch, bought
     return better, used
@@ -269,35 +331,44 @@ class Contracts:
 
     Args:
         least: smallest f_m that a hired server sells [Gcycle/s].
+
+    Attributes:
+        room: the most that may be bought of each server [Gcycle/s]; f_m is in percent of it.
+        money: what costs are counted in: a percent of the greatest surplus [money/s].
     """
 
     def __init__(self, model: mip.Model, scenario: MarketScenario, least: Float[np.ndarray, " servers"]):
         self.model, self.scenario = model, scenario
-        self.least = np.minimum(least, scenario.capacity)
-        self.pairs = Pairs(model, scenario, scenario.possible)
+        self.least, most = np.minimum(least, scenario.capacity), affordable(scenario)
+        # What is sold beyond what is of use is sold for the least profit.
+        room = np.maximum(np.minimum(scenario.useful, most), self.least)
+        self.room = np.where((scenario.useful > 0) & (self.least <= most), room, 0.0)
+        self.money = greatest_surplus(scenario) / _WHOLE
+        self.pairs = Pairs(model, scenario, scenario.possible, self.room)
         self.bought = [model.add_var(lb=0.0) for _ in scenario.capacity]
         self.hired = [model.add_var(var_type=mip.BINARY) for _ in scenario.capacity]
         self.spent = [model.add_var(lb=0.0) for _ in scenario.capacity]
+        least_share = np.divide(self.least, self.room, out=np.zeros_like(self.room), where=self.room > 0)
         for m, used in enumerate(self.pairs.used()):
             model += used <= self.bought[m]
-            model += self.bought[m] <= float(scenario.capacity[m]) * self.hired[m]
-            model += self.bought[m] >= float(self.least[m]) * self.hired[m]
+            model += self.bought[m] <= _WHOLE * self.hired[m]
+            model += self.bought[m] >= _WHOLE * float(least_share[m]) * self.hired[m]
 
     def add_lines(self, slope: Float[np.ndarray, " servers"], intercept: Float[np.ndarray, " servers"]) -> None:
         """Let what is spent on f_m be at least `slope f_m + intercept`, where the server is hired."""
+        slope, intercept = slope * self.room / _WHOLE / self.money, intercept / self.money
         for m, (spent, bought, hired) in enumerate(zip(self.spent, self.bought, self.hired, strict=True)):
             self.model += spent >= float(slope[m]) * bought + float(intercept[m]) * hired
 
-    def solve(self, solver: Solver) -> tuple[Dispatch, Float[np.ndarray, " servers"]]:
+    def solve(self, solver: Solver) -> tuple[Solution, Dispatch, Float[np.ndarray, " servers"]]:
         """Solve, and read the dispatch and what it buys; nothing where there is no solution."""
         count = len(self.bought)
         solution = solver.solve(self.model, [*self.pairs.columns, *self.bought])
         values = None if solution.values is None else solution.values[:-count]
-        capacity = np.zeros(count) if solution.values is None else solution.values[-count:]
-        capacity = np.clip(capacity, 0.0, self.scenario.capacity)
-        dispatch = self.pairs.dispatch(values, capacity)
+        shares = np.zeros(count) if solution.values is None else solution.values[-count:] / _WHOLE
+        dispatch = self.pairs.dispatch(values, np.clip(shares, 0.0, 1.0) * self.room)
         used = dispatch.allotted(self.scenario)
-        return dispatch, np.where(used > 0, np.maximum(used, self.least), 0.0)
+        return solution, dispatch, np.where(used > 0, np.maximum(used, self.least), 0.0)
 
 
 @dataclass(frozen=True)
@@ -320,7 +391,10 @@ def best_choice(scenario: MarketScenario, menus: Menus, time_limit_s: float) -> 
     """
     solver = Solver("HIGHS", time_limit_s, integer=True, gap=1e-3)
     model = solver.open()
-    pairs = Pairs(model, scenario, scenario.possible)
+    pairs = Pairs(model, scenario, scenario.possible, scenario.useful)
+    room, money = scenario.useful[:, None], _money(scenario)
+    given = _WHOLE * np.divide(menus.given, room, out=np.zeros_like(menus.given), where=room > 0)
+    wanted = np.minimum(menus.wanted / money, _DEAR)
     spent, segments = mip.LinExpr(), []
     for m, used in enumerate(pairs.used()):
         on = [model.add_var(var_type=mip.BINARY) for _ in menus.asked[m, 1:]]
@@ -333,10 +407,10 @@ def best_choice(scenario: MarketScenario, menus: Menus, time_limit_s: float) -> 
             starts = [float(start) * chosen for start, chosen in zip(curve, on, strict=False)]
             return mip.xsum(starts) + mip.xsum(float(rise) * t for rise, t in zip(np.diff(curve), place, strict=True))
 
-        model += used <= along(menus.given[m])
-        spent += along(menus.wanted[m])
+        model += used <= along(given[m])
+        spent += along(wanted[m])
         segments.append((on, place))
-    model.objective = mip.minimize(spent - pairs.worth(scenario.value))
+    model.objective = mip.minimize(spent - pairs.worth(scenario.value / money))
     pairs.narrow()
     columns = [variable for on, place in segments for variable in (*on, *place)]
     solution = solver.solve(model, columns)

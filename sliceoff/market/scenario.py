@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sliceoff.checks import fraction, not_negative, optional
+from sliceoff.checks import between, fraction, optional
 from sliceoff.errors import InputError
 
 _APPLICATIONS = ("arrivals", "work", "deadline_s", "value")
 _SERVERS = ("capacity", "linear_cost", "quadratic_cost")
 _ARRAYS = (*_APPLICATIONS, *_SERVERS, "delay_s")
-_ABOVE_ZERO = ("work", "deadline_s", "quadratic_cost")
+_DIVISORS = ("work", "deadline_s", "quadratic_cost")
+
+MOST = 1e30
+"""Above every fact, so that products of several stay within a float's range."""
+
+
+def least(name: str) -> float:
+    """The smallest value of a fact: 0, but for what is divided by."""
+    return 1e-30 if name in _DIVISORS else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +45,8 @@ class MarketScenario:
         miss_probability: if given, bounds P(response > D_n) by it instead of the mean response by D_n.
 
     Raises:
-        InputError: a shape does not fit, or a number is not finite or too small; names the argument.
+        InputError: a shape does not fit, or a number is not finite, is negative or is out of all proportion; names the
+            argument.
     """
 
     arrivals: np.ndarray
@@ -66,14 +75,11 @@ class MarketScenario:
             raise InputError(f"market scenario: delay_s has shape {self.delay_s.shape}; it must be {expected}")
         for name in _ARRAYS:
             array = getattr(self, name)
-            wrong = ~np.isfinite(array) | (array < 0) | ((array == 0) & (name in _ABOVE_ZERO))
-            if wrong.any():
-                place = tuple(int(index) for index in np.argwhere(wrong)[0])
-                least = "above" if name in _ABOVE_ZERO else "at least"
-                raise InputError(
-                    f"market scenario: {name}[{', '.join(map(str, place))}]={array[place]} must be finite and {least} 0"
-                )
-        not_negative("market scenario: least_profit", self.least_profit)
+            wrong = ~((array >= least(name)) & (array <= MOST))  # NaN is wrong, too
+            for place in map(tuple, np.argwhere(wrong).tolist()):
+                key = f"market scenario: {name}[{', '.join(map(str, place))}]"
+                between(key, float(array[place]), least(name), MOST)
+        between("market scenario: least_profit", self.least_profit, 0, MOST)
         optional(fraction, "market scenario: miss_probability", self.miss_probability)
 
     @cached_property
@@ -93,6 +99,12 @@ class MarketScenario:
         factor = 1.0 if self.miss_probability is None else log(1 / self.miss_probability)
         slack = self.deadline_s[:, None] - self.delay_s
         return np.divide(factor * self.work[:, None], slack, out=np.full(slack.shape, inf), where=slack > 0)
+
+    @cached_property
+    def useful(self) -> Float[np.ndarray, " servers"]:
+        """Capacity that all applications together could use of each server [Gcycle/s], whatever it costs."""
+        needed = np.where(self.possible, self.load[:, None] + self.overhead, 0.0).sum(0)
+        return np.minimum(needed, self.capacity)
 
     def save(self, path: str | Path) -> None:
         """Write the scenario as JSON."""
@@ -114,4 +126,7 @@ class MarketScenario:
         if not isinstance(content, dict) or not known - {"least_profit", "miss_probability"} <= set(content) <= known:
             raise InputError(f"{path}: a market scenario has the keys {', '.join(sorted(known))}")
         facts: dict[str, Any] = {name: np.array(content[name], dtype=object) for name in _ARRAYS}
-        return cls(**content | facts)  # which turns them into numbers or refuses them
+        try:
+            return cls(**content | facts)  # which turns them into numbers or refuses them
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error

@@ -13,8 +13,11 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from sliceoff.checks import count, not_negative, positive
+from sliceoff.market.checks import random_seed
 from sliceoff.market.program import Menus, best_choice
 from sliceoff.market.scenario import MarketScenario
+
+_KEY = "job.mechanisms.centralised.search"
 
 Servers = Float[np.ndarray, " servers"]
 Answers = Float[np.ndarray, "evaluations servers"]
@@ -39,9 +42,9 @@ class Negotiation:
 
     @property
     def shares(self) -> Answers:
-        """`asked` as shares of the servers' capacities."""
-        capacity = self.scenario.capacity
-        return np.divide(self.asked, capacity, out=np.zeros_like(self.asked), where=capacity > 0)
+        """`asked` as shares of the servers' useful capacities."""
+        useful = self.scenario.useful
+        return np.divide(self.asked, useful, out=np.zeros_like(self.asked), where=useful > 0)
 
 
 @runtime_checkable
@@ -49,7 +52,7 @@ class Search(Protocol):
     """A way to look for the most profitable request."""
 
     def ask(self, past: Negotiation) -> Servers:
-        """The request to put next, as shares of the servers' capacities."""
+        """The request to put next, as shares of the servers' useful capacities."""
         ...
 
 
@@ -63,11 +66,12 @@ class Bayesian:
         seed: of the sequence and of the acquisition's restarts.
 
     Raises:
-        InputError: no point to start from.
+        InputError: no point to start from, or no seed.
     """
 
     def __init__(self, start: int = 8, seed: int = 0):
-        self.start, self.seed = count("market search.start", start), seed
+        self.start = count(f"{_KEY}.start", start)
+        self.seed = random_seed(f"{_KEY}.seed", seed)
 
     def ask(self, past: Negotiation) -> Servers:
         """See `Search`."""
@@ -78,7 +82,7 @@ class Bayesian:
             torch.manual_seed(self.seed * 1_000_003 + told)
             # To ask for nothing earns nothing: known without asking.
             x = torch.as_tensor(np.vstack([np.zeros(servers), past.shares]))
-            return _most_promising(x, torch.as_tensor(np.append(0.0, past.revenue))[:, None])
+            return _most_promising(x, torch.as_tensor(np.append(0.0, past.revenue / _unit(past.revenue)))[:, None])
 
 
 class Composite:
@@ -93,21 +97,22 @@ class Composite:
     Args:
         start: points of a scrambled Sobol sequence before the first model.
         optimism: standard deviations.
-        steps: of a menu, from nothing to the whole capacity.
+        steps: of a menu, from nothing to all useful capacity.
         time_limit_s: of choosing from the menus.
         seed: as in `Bayesian`.
 
     Raises:
-        InputError: no point to start from, no step, optimism below 0, or no time.
+        InputError: no point to start from, no step, optimism below 0, no time, or no seed.
     """
 
     def __init__(
         self, start: int = 5, optimism: float = 1.0, steps: int = 16, time_limit_s: float = 5.0, seed: int = 0
     ):
-        self.start, self.steps = count("market search.start", start), count("market search.steps", steps)
-        self.optimism = not_negative("market search.optimism", optimism)
-        self.time_limit_s, self.seed = positive("market search.time_limit_s", time_limit_s), seed
         self._elsewhere = Bayesian(start, seed)
+        self.start, self.seed = self._elsewhere.start, self._elsewhere.seed
+        self.steps = count(f"{_KEY}.steps", steps)
+        self.optimism = not_negative(f"{_KEY}.optimism", optimism)
+        self.time_limit_s = positive(f"{_KEY}.time_limit_s", time_limit_s)
 
     def ask(self, past: Negotiation) -> Servers:
         """See `Search`."""
@@ -115,7 +120,8 @@ class Composite:
         if told < self.start:
             return sobol(told, servers, self.seed)
         chosen = best_choice(past.scenario, self._menus(past), self.time_limit_s)
-        share = np.divide(chosen, past.scenario.capacity, out=np.zeros(servers), where=past.scenario.capacity > 0)
+        useful = past.scenario.useful
+        share = np.divide(chosen, useful, out=np.zeros(servers), where=useful > 0)
         known = np.vstack([np.zeros(servers), past.shares])
         if np.abs(known - share).max(1).min() < 1e-3:
             return self._elsewhere.ask(past)
@@ -123,7 +129,7 @@ class Composite:
 
     def _menus(self, past: Negotiation) -> Menus:
         share = np.linspace(1e-3, 1.0, self.steps + 1)
-        capacity = past.scenario.capacity[:, None]
+        capacity = past.scenario.useful[:, None]
         heard = past.asked.T > 0  # what nothing costs is known, and says nothing about something
         known: Bool[np.ndarray, " servers"] = np.any(heard, axis=1)
         given, wanted = share * capacity, np.zeros((len(known), len(share)))  # never asked: free for all that is known
@@ -139,6 +145,11 @@ class Composite:
 def sobol(number: int, servers: int, seed: int) -> Servers:
     """Point `number` of a scrambled Sobol sequence."""
     return SobolEngine(servers, scramble=True, seed=seed).draw(number + 1, dtype=torch.float64)[-1].numpy()
+
+
+def _unit(numbers: np.ndarray) -> float:
+    """What they are modelled in units of, since thresholds of Gaussian processes are absolute: the largest."""
+    return float(np.abs(numbers).max()) or 1.0
 
 
 @contextmanager
@@ -160,14 +171,16 @@ def _believed(
     # Imported here, as below: BoTorch takes seconds to load, and is an extra.
     from botorch.models.transforms import Standardize
 
+    unit = _unit(answers)
     mean = np.average(answers, axis=1, weights=heard)[:, None]
-    x, y = torch.as_tensor(points)[..., None], torch.as_tensor(np.where(heard, answers, mean))[..., None]
+    x, y = torch.as_tensor(points)[..., None], torch.as_tensor(np.where(heard, answers, mean) / unit)[..., None]
     scale = float(y.std(correction=0)) + 1e-9
     doubt = torch.as_tensor(np.where(heard, 1e-8, 1e6))[..., None] * scale**2
     model = _fitted(x, y, doubt, Standardize(1, batch_shape=x.shape[:1]))
     with torch.no_grad():
         posterior = model.posterior(torch.as_tensor(at)[:, None].expand(x.shape[0], -1, 1))
-        return posterior.mean[..., 0].numpy(), posterior.variance[..., 0].clamp_min(0).sqrt().numpy()
+        deviation = posterior.variance[..., 0].clamp_min(0).sqrt()
+        return unit * posterior.mean[..., 0].numpy(), unit * deviation.numpy()
 
 
 @_quiet()

@@ -19,7 +19,7 @@ def cost(scenario: MarketScenario, allotted: Servers) -> Servers:
 
 def accepts(scenario: MarketScenario, allotted: Servers, reward: Servers) -> Bool[np.ndarray, " servers"]:
     """Whether a server takes a contract: `R_m >= C_m(f_m) + U_min`."""
-    return reward >= cost(scenario, allotted) + scenario.least_profit - _ROUNDING
+    return reward >= (1 - _ROUNDING) * (cost(scenario, allotted) + scenario.least_profit)
 
 
 def supply(scenario: MarketScenario, price: Servers) -> Servers:
@@ -32,6 +32,28 @@ def offer(scenario: MarketScenario, price: Servers) -> Servers:
     """`supply`, and nothing where even that earns less than U_min."""
     quantity = supply(scenario, price)
     return np.where(accepts(scenario, quantity, price * quantity), quantity, 0.0)
+
+
+def greatest_surplus(scenario: MarketScenario) -> float:
+    """An upper bound of prepayments less costs [money/s]: every server sells what pays it best, or all work is free."""
+    margin = _margin(scenario)
+    return min(float((margin**2 / (4 * scenario.quadratic_cost)).sum()), float(scenario.value @ scenario.load))
+
+
+def affordable(scenario: MarketScenario) -> Servers:
+    """Capacity of each server beyond which nothing is ever bought of it, were it of use [Gcycle/s].
+
+    It would cost so much more than it brings that the surplus of all other servers does not make up for it.
+    """
+    surplus, margin, quadratic = greatest_surplus(scenario), _margin(scenario), scenario.quadratic_cost
+    most = (margin + np.sqrt(margin**2 + 4 * quadratic * surplus)) / (2 * quadratic)
+    return np.where(surplus >= scenario.least_profit, most, 0.0)
+
+
+def _margin(scenario: MarketScenario) -> Servers:
+    """By how much a server's dearest application pays more for a Gcycle than the first one costs [money/Gcycle]."""
+    dearest = np.where(scenario.possible, scenario.value[:, None], 0.0).max(0)
+    return np.maximum(dearest - scenario.linear_cost, 0.0)
 
 
 @runtime_checkable

@@ -55,13 +55,14 @@ def _queue(
 ) -> tuple[float, float, float]:
     scenario = outcome.scenario
     rate = outcome.dispatch[n, m] / scenario.work[n]
-    speed = outcome.allotted[n, m] / scenario.work[n]
+    spare = scenario.overhead[n, m] / scenario.work[n]  # what rate and speed differ by, were it below their rounding
+    speed = rate + spare
     delay_s = scenario.delay_s[n, m]
-    n_tasks = min(_MOST, int(n_tasks / (1 - rate / speed) ** 2))
+    n_tasks = int(min(_MOST, n_tasks / (spare / speed) ** 2))
     gaps_s, service_s = generator.exponential(1 / rate, n_tasks), generator.exponential(1 / speed, n_tasks)
     response_s = lindley(gaps_s, service_s)[n_tasks // 10 :] + service_s[n_tasks // 10 :] + delay_s
     missed = (response_s > scenario.deadline_s[n]).mean()
-    return float(response_s.mean()), float(1 / (speed - rate) + delay_s), float(missed)
+    return float(response_s.mean()), float(1 / spare + delay_s), float(missed)
 
 
 def lindley(gaps_s: Float[np.ndarray, " tasks"], service_s: Float[np.ndarray, " tasks"]) -> Float[np.ndarray, " tasks"]:

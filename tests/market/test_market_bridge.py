@@ -58,14 +58,14 @@ def test_there_is_no_market_without_a_slice():
 
 
 def configured(tmp_path, *overrides):
-    few = ["data.days=14", "data.n_regions=2", "job.slots_per_period=2", "job.market.scenarios=2"]
-    slow = [f"job.market.mechanisms.{name}=null" for name in ("centralised", "decentralised")]
-    slow += ["job.market.simulated_tasks=0"]
+    few = ["data.days=14", "data.n_regions=2", "job.slots_per_period=2", "job.scenarios=2"]
+    slow = [f"job.mechanisms.{name}=null" for name in ("centralised", "decentralised")]
+    slow += ["job.simulated_tasks=0"]
     return configure("experiment=market_bridge", *few, *slow, f"run_dir={tmp_path / 'run'}", *overrides)
 
 
 def test_one_config_slices_and_clears(tmp_path):
-    result = run(configured(tmp_path, "job.market.first=1"))
+    result = run(configured(tmp_path, "job.first=1"))
     slices = polars.read_parquet(result.directory / "slices.parquet")
     assert slices["period"].n_unique() == 3
     assert sorted(set(result.table["scenario"])) == [1, 2]
@@ -75,8 +75,19 @@ def test_one_config_slices_and_clears(tmp_path):
     assert (result.directory / "report.html").is_file()
 
 
-@pytest.mark.parametrize("override", ["job.slots_per_period=0", "job.market.scenarios=9999", "job.regions.kappa=2"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "job.slots_per_period=0",
+        "job.scenarios=9999",
+        "job.regions.kappa=2",
+        "job.regions.market_money=1e300",
+        "job.mechanisms.greedy.share=3",
+        "job.regions=null",
+        "job.regions._target_=sliceoff.market.Auction",
+    ],
+)
 def test_wrong_options_leave_nothing(tmp_path, override):
-    with pytest.raises(InputError, match=override.rpartition(".")[2].partition("=")[0]):
+    with pytest.raises(InputError, match=override.removeprefix("job.").partition("=")[0].removesuffix("._target_")):
         run(configured(tmp_path, override))
     assert not (tmp_path / "run").exists()

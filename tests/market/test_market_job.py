@@ -1,6 +1,8 @@
 """`job=market` end to end."""
 
 import json
+import subprocess
+import sys
 
 import polars
 import pytest
@@ -70,8 +72,16 @@ def test_a_market_from_a_file_and_a_mechanism_of_ones_own(tmp_path, monkeypatch)
     ("override", "message"),
     [
         ("job.scenarios=0", "job.scenarios=0"),
-        ("job.family.value=[3,1]", "family.value"),
-        ("job.mechanisms.greedy.share=2", "share"),
+        ("job.family.value=[3,1]", "job.family.value"),
+        ("job.family.value=[1e300,1e300]", "job.family.value"),
+        ("job.family.work=[1e-300,1e-299]", "job.family.work"),
+        ("job.family.n_servers=0", "job.family.n_servers=0"),
+        ("job.mechanisms.greedy.share=2", "job.mechanisms.greedy.share=2"),
+        ("job.mechanisms.max_transaction.theta=2", "job.mechanisms.max_transaction.theta=2"),
+        ("job.mechanisms.centralised.search.seed=-1", "job.mechanisms.centralised.search.seed=-1"),
+        ("job.mechanisms.decentralised.seed=99999999999", "job.mechanisms.decentralised.seed=99999999999"),
+        ("job.mechanisms.decentralised.bands=[2,1]", "job.mechanisms.decentralised.bands"),
+        ("job.mechanisms.decentralised.checkpoint=nope.ckpt", "job.mechanisms.decentralised.checkpoint: no checkpoint"),
         ("job.scenario=nowhere.json", "nowhere.json"),
         ("+job.mechanisms.mine={_target_: builtins.object}", "mine"),
     ],
@@ -80,3 +90,41 @@ def test_wrong_input_leaves_nothing(tmp_path, override, message):
     with pytest.raises(InputError, match=message):
         run(configured(tmp_path, override))
     assert not (tmp_path / "run").exists()
+
+
+WRONG_TYPES = {
+    "job.mechanisms.centralised.search=null": "job.mechanisms.centralised.search=None has no method ask",
+    "job.mechanisms.centralised.search=3": "job.mechanisms.centralised.search=3 has no method ask",
+    "job.mechanisms.centralised.search.seed=abc": "job.mechanisms.centralised.search.seed='abc'",
+    "job.mechanisms.centralised.followers=3": "job.mechanisms.centralised.followers=3 has no method",
+    "job.mechanisms.decentralised.past=null": "job.mechanisms.decentralised.past=None has no method draw",
+    "+job.mechanisms.decentralised.past.n_servers=0": "job.mechanisms.decentralised.past.n_servers=0",
+    "job.mechanisms.decentralised.noise={_target_: sliceoff.market.Greedy}": "job.mechanisms.decentralised.noise=Greedy",
+    "job.mechanisms.decentralised.noise={_target_: sliceoff.market.decentralised.Noise, epsilon: abc}": (
+        "job.mechanisms.decentralised.noise.epsilon='abc'"
+    ),
+    "job.mechanisms.decentralised.seed=1.5": "job.mechanisms.decentralised.seed=1.5",
+    "job.mechanisms.decentralised.bands=3": "job.mechanisms.decentralised.bands=3",
+    "job.mechanisms=null": "job.mechanisms is empty; add one with +market@job.mechanisms.auction=auction",
+    "job.mechanisms.auction=3": "job.mechanisms.auction=3 has no method clear",
+    "job.family=3": "job.family=3 has no method draw",
+}
+
+
+def test_options_of_other_types_are_told_by_their_keys(tmp_path):
+    # In a process of its own: here the tests' checks of annotations would be the first to refuse them.
+    script = (
+        "import json, sys\n"
+        "from sliceoff.run import InputError, configure, run\n"
+        "for override in json.loads(sys.argv[1]):\n"
+        "    try:\n"
+        "        run(configure('job=market', 'job.scenarios=1', 'run_dir=run', override))\n"
+        "    except InputError as error:\n"
+        "        print(error)\n"
+    )
+    command = [sys.executable, "-c", script, json.dumps(list(WRONG_TYPES))]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    for line, message in zip(ended.stdout.splitlines(), WRONG_TYPES.values(), strict=True):
+        assert line.startswith(message)
+    assert not list(tmp_path.iterdir())

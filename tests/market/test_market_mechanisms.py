@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 
+import mip
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,8 @@ from sliceoff.market import (
     violations,
 )
 from sliceoff.market.program import Contracts
+from sliceoff.market.servers import affordable, greatest_surplus
+from sliceoff.slicing.solver import Solution, Solver, Status
 
 V, A, B, U_MIN = 1.4, 0.3, 0.05, 0.5
 SEARCHES = [Bayesian(start=4), Composite(start=4)]
@@ -34,9 +37,8 @@ FAST = Centralised(evaluations=5, search=Composite(start=3))  # two of the reque
 MECHANISMS = [Auction(), MaxTransaction(), Greedy(), KnownSupply(), Optimum(), FAST]
 
 
-def elastic(least_profit=U_MIN):
+def elastic(least_profit=U_MIN, work=1e-12):
     """One server, one application with more work than can pay; its tasks are so small that there is no overhead."""
-    work = 1e-12
     return MarketScenario(
         arrivals=np.array([100 / work]),
         work=np.array([work]),
@@ -88,6 +90,102 @@ def test_no_outcome_breaks_a_rule_and_all_money_is_somewhere(mechanism, seed, ap
     assert max(violations(outcome).values()) < 1e-6
     total = outcome.revenue + outcome.profits.sum() + outcome.costs.sum()
     assert outcome.prepaid == pytest.approx(total, abs=1e-9)
+
+
+def in_units(scenario, work, money):
+    """The same market with `work` units in a Gcycle and `money` units in what was one."""
+    price = money / work
+    return dataclasses.replace(
+        scenario,
+        work=work * scenario.work,
+        capacity=work * scenario.capacity,
+        value=price * scenario.value,
+        linear_cost=price * scenario.linear_cost,
+        quadratic_cost=price / work * scenario.quadratic_cost,
+        least_profit=money * scenario.least_profit,
+    )
+
+
+@pytest.mark.parametrize(("work", "money"), [(1e9, 1.0), (1e-6, 1e8), (1e9, 1e-7)], ids=["cycles", "Pcycles", "dear"])
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: type(mechanism).__name__)
+def test_a_market_in_other_units_is_the_same_market(mechanism, seed, work, money):
+    scenario = Family(n_applications=5).draw(seed)
+    here, there = mechanism.clear(scenario), mechanism.clear(in_units(scenario, work, money))
+    assert here.revenue > 0
+    assert there.revenue == pytest.approx(money * here.revenue, rel=1e-6)
+    np.testing.assert_allclose(there.dispatch, work * here.dispatch, rtol=1e-6, atol=1e-6 * work)
+    if "bound" in here.notes:
+        assert there.notes["bound"] == pytest.approx(money * here.notes["bound"], rel=1e-6)
+    assert max(violations(there).values()) < 1e-6
+
+
+def test_a_broken_rule_is_as_bad_in_other_units():
+    scenario = Family(n_applications=4).draw(0)
+    broken = []
+    for work, money in ((1.0, 1.0), (1e9, 1e-3)):
+        outcome = Optimum().clear(in_units(scenario, work, money))
+        broken.append(violations(dataclasses.replace(outcome, bought=0.9 * outcome.bought)))
+    assert broken[0]["allotment"] > 0.01
+    assert broken[1] == pytest.approx(broken[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("capacity", [1e3, 8e9, 1e30])
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: type(mechanism).__name__)
+def test_capacity_beyond_use_changes_nothing(mechanism, capacity):
+    scenario = Family(n_applications=4).draw(1)
+    needed = np.full(3, (scenario.load[:, None] + scenario.overhead).sum(0).max())
+    enough, more = (dataclasses.replace(scenario, capacity=most) for most in (needed, np.full(3, capacity)))
+    assert mechanism.clear(more).revenue == pytest.approx(mechanism.clear(enough).revenue, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_most_tasks_are_all_tasks_where_servers_are_large(seed):
+    scenario = Family(capacity=(800, 2000)).draw(seed)
+    assert MaxTransaction().clear(scenario).tasks_per_s == pytest.approx(scenario.arrivals.sum(), rel=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    least_profit=st.sampled_from([0.0, 0.5, 5.0]),
+    capacity=st.sampled_from([5.0, 50.0, 5000.0]),
+)
+@pytest.mark.parametrize("mechanism", [MaxTransaction(), KnownSupply(), Optimum()], ids=lambda one: type(one).__name__)
+def test_nobody_gains_or_buys_more_than_the_programs_allow_for(mechanism, seed, least_profit, capacity):
+    scenario = Family(n_applications=3, capacity=(capacity, capacity), least_profit=least_profit).draw(seed)
+    outcome = mechanism.clear(scenario)
+    assert outcome.prepaid - outcome.costs.sum() <= greatest_surplus(scenario) * (1 + 1e-9)
+    assert (outcome.bought <= affordable(scenario) * (1 + 1e-9)).all()
+
+
+def test_the_greatest_surplus_and_what_is_affordable_by_hand():
+    # Selling 11 at 1.4 costs 0.3 * 11 + 0.05 * 11^2 = 9.35, which leaves 6.05; at 24.2 a server spends 6.05 - 6.05.
+    assert greatest_surplus(elastic()) == pytest.approx(15.4 - 9.35)
+    assert affordable(elastic()) == pytest.approx([11 + (121 + 121) ** 0.5])
+    assert greatest_surplus(dataclasses.replace(elastic(), value=np.zeros(1))) == 0
+    assert affordable(elastic(least_profit=7.0)).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    "mechanism", [m for m in MECHANISMS if not isinstance(m, Greedy)], ids=lambda m: type(m).__name__
+)
+def test_what_the_solver_gives_up_on_is_refused(mechanism, monkeypatch):
+    monkeypatch.setattr(Solver, "solve", lambda *_: Solution(Status.SOLVER_ERROR))
+    with pytest.raises(InputError, match="could not be solved"):
+        mechanism.clear(Family(n_applications=4).draw(0))
+
+
+def test_a_bound_below_what_was_found_certifies_nothing(monkeypatch):
+    monkeypatch.setattr(mip.Model, "objective_bound", property(lambda _: -1e-3))
+    with pytest.raises(InputError, match="bound lies below"):
+        Optimum().clear(Family(n_applications=4).draw(0))
+
+
+def test_a_queue_whose_idle_share_is_below_rounding_promises_its_deadline(monkeypatch):
+    monkeypatch.setattr("sliceoff.market.simulation._MOST", 1000)
+    outcome = Optimum().clear(elastic(work=1e-17))
+    assert simulate(outcome, 1000, seed=0).promised_s == pytest.approx([1.0])
 
 
 def test_the_rounds_of_the_optimum_share_one_time_limit(monkeypatch):
@@ -306,6 +404,9 @@ def test_where_there_is_nothing_to_trade_nobody_is_hired(mechanism, change):
     ("change", "message"),
     [
         ({"arrivals": np.array([1.0, -1.0, 1.0])}, r"arrivals\[1\]"),
+        ({"value": np.array([1.0, 1.0, 1e31])}, r"value\[2\]=1e\+31"),
+        ({"work": np.array([1e-31, 1.0, 1.0])}, r"work\[0\]=1e-31"),
+        ({"least_profit": 1e31}, "least_profit"),
         ({"work": np.array([1.0, np.nan, 1.0])}, r"work\[1\]"),
         ({"quadratic_cost": np.array([0.0, 1.0])}, r"quadratic_cost\[0\]"),
         ({"delay_s": np.zeros((2, 3))}, "delay_s has shape"),
@@ -323,16 +424,23 @@ def test_bad_facts_are_named(change, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (lambda: Family(n_servers=0), "n_servers"),
-        (lambda: Family(value=[2.0, 1.0]), "value"),
-        (lambda: Family(value=[2.0]), "value"),
-        (lambda: Greedy(share=1.5), "share"),
-        (lambda: MaxTransaction(theta=-0.1), "theta"),
-        (lambda: Centralised(evaluations=0), "evaluations"),
-        (lambda: Composite(start=0), "start"),
+        (lambda: Family(n_servers=0), "job.family.n_servers=0"),
+        (lambda: Family(n_servers=0, key="job.mechanisms.decentralised.past"), "decentralised.past.n_servers=0"),
+        (lambda: Family(value=[2.0, 1.0]), "job.family.value"),
+        (lambda: Family(value=[2.0]), "job.family.value"),
+        (lambda: Family(value=[1e200, 1e200]), r"job.family.value=1e\+200"),
+        (lambda: Family(work=[0.0, 0.0]), "job.family.work=0"),
+        (lambda: Family(least_profit=-1.0), "job.family.least_profit=-1"),
+        (lambda: Family(miss_probability=2), "job.family.miss_probability=2"),
+        (lambda: Greedy(share=1.5), "job.mechanisms.greedy.share=1.5"),
+        (lambda: MaxTransaction(theta=-0.1), "job.mechanisms.max_transaction.theta"),
+        (lambda: Centralised(evaluations=0), "job.mechanisms.centralised.evaluations=0"),
+        (lambda: Composite(start=0), "job.mechanisms.centralised.search.start"),
+        (lambda: Bayesian(seed=-1), "search.seed=-1"),
+        (lambda: Bayesian(seed=2**32), "search.seed=4294967296"),
         (lambda: MaxTransaction(segments=0), "segments"),
-        (lambda: Optimum(time_limit_s=0), "time_limit_s"),
-        (lambda: KnownSupply(tolerance=-1.0), "tolerance"),
+        (lambda: Optimum(time_limit_s=0), "job.mechanisms.optimum.time_limit_s"),
+        (lambda: KnownSupply(tolerance=-1.0), "job.mechanisms.known_supply.tolerance"),
     ],
 )
 def test_wrong_options_are_named(options, message):
@@ -352,3 +460,8 @@ def test_scenarios_are_repeatable_and_round_trip_through_a_file(tmp_path):
             (tmp_path / name).write_text(content)
         with pytest.raises(InputError, match=name):
             MarketScenario.load_from(tmp_path / name)
+    wrong = json.loads((tmp_path / "market.json").read_text())
+    wrong["work"][0] = -1
+    (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+    with pytest.raises(InputError, match=r"wrong.json: .*work\[0\]"):
+        MarketScenario.load_from(tmp_path / "wrong.json")

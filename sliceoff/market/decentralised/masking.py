@@ -7,7 +7,6 @@ Parties are taken as honest but curious, and all as present: there are no shares
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -16,11 +15,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from jaxtyping import Float, Int64, UInt64
 
+from sliceoff.checks import positive
 from sliceoff.errors import InputError
 
 BITS = 61
 FRACTION_BITS = 24
+LARGEST = 2.0 ** (BITS - 1 - FRACTION_BITS)
+"""Below which a sum must lie, either side of 0: about 7e10."""
 _RING = np.uint64(2**BITS - 1)
+_DROWNED = 1e6  # noise that no sum of a market is heard in; draws of far more than that fail
 
 Ring = UInt64[np.ndarray, " numbers"]
 
@@ -110,7 +113,7 @@ class Noise:
         load, overhead, value: public bounds [Gcycle/s, Gcycle/s, money/Gcycle] to which applications clip.
 
     Raises:
-        InputError: a number that is not finite and above 0.
+        InputError: a number that is not finite and above 0, or an epsilon so small that sums would be noise alone.
     """
 
     epsilon: float
@@ -120,8 +123,12 @@ class Noise:
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "load", "overhead", "value"):
-            if not isfinite(getattr(self, name)) or getattr(self, name) <= 0:
-                raise InputError(f"market noise.{name}={getattr(self, name)} must be finite and above 0")
+            positive(f"job.mechanisms.decentralised.noise.{name}", getattr(self, name))
+        if (noise := max(self.worth, self.allotted) / self.epsilon) > _DROWNED:
+            raise InputError(
+                f"job.mechanisms.decentralised.noise.epsilon={self.epsilon} makes noise of {noise:.1g}, in which every "
+                "sum drowns; raise it or lower the bounds (load, overhead, value)"
+            )
 
     @property
     def member(self) -> float:

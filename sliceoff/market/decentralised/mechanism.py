@@ -8,22 +8,26 @@ import numpy as np
 import torch
 
 from sliceoff import checkpoint
-from sliceoff.checks import count, not_negative, positive
+from sliceoff.checks import count, not_negative, numbers, path, positive, whole
 from sliceoff.errors import InputError
+from sliceoff.market.checks import random_seed, role
 from sliceoff.market.decentralised.masking import Noise
 from sliceoff.market.decentralised.networks import Experience, ValueNetwork, concatenate, learn_worth
 from sliceoff.market.decentralised.platform import Platform
 from sliceoff.market.decentralised.session import Session
-from sliceoff.market.family import Family
+from sliceoff.market.family import Family, Markets
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.scenario import MarketScenario
 
 _PAST = 10**6  # numbers of past markets begin here, so that none is met again
+_KEY = "job.mechanisms.decentralised"
 
 
 @dataclass(eq=False)
 class Decentralised:
     """Posted prices by a platform that is told prices, offers and masked sums only; see `Platform` and `Session`.
+
+    Sums are in fixed point, to 6e-8, whatever the units: choose some in which loads and prices are near 1.
 
     Args:
         past: family of the markets that the value network learns from, once, before the first market is cleared,
@@ -36,10 +40,11 @@ class Decentralised:
         seed: of learning and bargaining; keys and noise come from the system.
 
     Raises:
-        InputError: a count below its least, or bands that do not rise.
+        InputError: a count below its least, bands that do not rise, something else than markets or noise, or a
+            checkpoint that holds no value network; on clearing, amounts beyond fixed point.
     """
 
-    past: Family = field(default_factory=Family)
+    past: Markets = field(default_factory=Family)
     past_markets: int = 150
     past_bargains: int = 6
     checkpoint: str | None = None
@@ -54,15 +59,19 @@ class Decentralised:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("past_markets", "past_bargains", "probes", "rounds", "bargains", "supply_steps", "sweeps"):
-            count(f"market {name}", getattr(self, name))
-        if self.probes < 2:
-            raise InputError(f"market probes={self.probes} must be at least 2")
-        for name in ("temperature", "seed"):
-            not_negative(f"market {name}", getattr(self, name))
-        edges = [positive("market bands", edge) for edge in self.bands]
-        if not edges or np.any(np.diff(edges) <= 0):
-            raise InputError(f"market bands={list(self.bands)} must be prices above 0 that rise")
+        for name in ("past_markets", "past_bargains", "rounds", "bargains", "supply_steps", "sweeps"):
+            count(f"{_KEY}.{name}", getattr(self, name))
+        whole(f"{_KEY}.probes", self.probes, 2)
+        not_negative(f"{_KEY}.temperature", self.temperature)
+        random_seed(f"{_KEY}.seed", self.seed)
+        edges = [positive(f"{_KEY}.bands", edge) for edge in numbers(f"{_KEY}.bands", self.bands)]
+        if np.any(np.diff(edges) <= 0):
+            raise InputError(f"{_KEY}.bands={edges} must be prices above 0 that rise")
+        role(f"{_KEY}.past", self.past, Markets)
+        if not isinstance(self.noise, Noise | None):
+            raise InputError(f"{_KEY}.noise={self.noise!r} is neither null nor a sliceoff.market.decentralised.Noise")
+        if self.checkpoint is not None:
+            self.value = self._loaded()  # a wrong file is refused before anything is computed
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the number of `probes` and masked `reports`, and the revenue that was `expected`."""
@@ -71,9 +80,7 @@ class Decentralised:
 
     @cached_property
     def value(self) -> ValueNetwork:
-        """The value network, learnt or loaded when first asked for."""
-        if self.checkpoint is not None:
-            return checkpoint.load(self.checkpoint, expect=ValueNetwork)
+        """The value network: from the checkpoint, or learnt when first asked for."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = ValueNetwork()
@@ -90,6 +97,14 @@ class Decentralised:
         content = {"state_dict": self.value.state_dict()}
         self.value.on_save_checkpoint(content)
         torch.save(content, path)
+
+    def _loaded(self) -> ValueNetwork:
+        key = f"{_KEY}.checkpoint"
+        file = path(key, self.checkpoint)
+        try:
+            return checkpoint.load(file, expect=ValueNetwork)
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from error
 
     def session(self, scenario: MarketScenario, seed: int) -> Session:
         """The parties of a market."""

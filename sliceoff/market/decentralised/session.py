@@ -6,7 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from sliceoff.market.decentralised.masking import Noise
+from sliceoff.errors import InputError
+from sliceoff.market.decentralised.masking import LARGEST, Noise
 from sliceoff.market.decentralised.messages import (
     PLATFORM,
     Ask,
@@ -36,6 +37,9 @@ class Session:
         sweeps: of best responses by all applications in one bargain.
         temperature: of the first sweep; the last has none.
         seed: of bargaining.
+
+    Raises:
+        InputError: sums over the applications might not fit into the masks' fixed point.
     """
 
     scenario: MarketScenario
@@ -48,6 +52,11 @@ class Session:
 
     def __post_init__(self) -> None:
         one = self.scenario
+        if (largest := _largest_sum(one)) >= LARGEST:
+            raise InputError(
+                f"job.mechanisms.decentralised: masked sums hold {LARGEST:.1g} at most, this market's would come to "
+                f"{largest:.1g}; give work and money in larger units"
+            )
         servers = len(one.capacity)
         facts = zip(*map(np.ndarray.tolist, (one.arrivals, one.work, one.deadline_s, one.value)), strict=True)
         self.applications = [
@@ -132,3 +141,9 @@ class Session:
                     self._request(int(n), int(m), float(application.allotted[m]))
         for application in self.applications:
             application.end(name)
+
+
+def _largest_sum(scenario: MarketScenario) -> float:
+    """What the applications' loads and overheads, or the worth of their work, may add up to, all with every server."""
+    overhead = np.where(np.isfinite(scenario.overhead), scenario.overhead, 0.0).max(1)
+    return float(max((scenario.load + overhead).sum(), scenario.value @ scenario.load))
