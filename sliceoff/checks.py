@@ -126,8 +126,15 @@ def precision(key: str, value: Any) -> Any:
 
 
 def annotated(key: str, target: Callable, options: Mapping[str, Any]) -> None:
-    """Options that are what `target` annotates them to be; for targets that would notice late, or not at all."""
-    annotations = get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
+    """Check `options` against the annotations of `target`, which would notice late, or not at all.
+
+    Raises:
+        InputError: one is of another type.
+    """
+    try:
+        annotations = get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
+    except NameError:  # names that only a type checker imports
+        return
     for name, value in options.items():
         wanted = annotations.get(name, Any)
         if not is_bearable(value, wanted, conf=BeartypeConf(is_pep484_tower=True)):  # where 5 is as good as 5.0

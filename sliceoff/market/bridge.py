@@ -31,7 +31,7 @@ class RegionMarket:
         kappa: part of the deadline for the upload, 0 to 1.
         home_delay_s, away_delay_s: tau between a region and its own server, and any other.
         least_profit: U_min [market money/s].
-        market_money: of one unit of the loop's money. Tasks cost thousandths there; solvers want numbers near 1.
+        market_money: of one unit of the loop's money. Tasks cost thousandths there; masked sums want numbers near 1.
 
     Raises:
         InputError: an option is out of its range, or the price list has a discount.
