@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from math import inf, isfinite
 
 import lightning.pytorch as pl
-import torch
-from torch import nn
+
+from sliceoff.checkpoint import broken
 
 
 class Diverged(RuntimeError):
@@ -46,16 +46,6 @@ def diverged(metrics: Mapping[str, float], limits: Mapping[str, float | int]) ->
         if abs(value) > limits.get(name, inf):
             return f"{name} is {value:.4g}, beyond its limit {limits[name]:g}"
     return None
-
-
-def broken(module: nn.Module) -> str | None:
-    """The first parameter that is not finite, or None."""
-    weights = {name: weight.detach() for name, weight in module.named_parameters()}
-    # Infinity and NaN survive a norm: one pass over all weights.
-    norms = torch._foreach_norm(list(weights.values())) if weights else ()
-    return next(
-        (f"weight {name} is not finite" for name, norm in zip(weights, norms, strict=True) if not norm.isfinite()), None
-    )
 
 
 def _last_good(trainer: pl.Trainer) -> str:

@@ -178,8 +178,8 @@ def _fill(module: nn.Module, content: Mapping[str, Any], complaint: str) -> None
         # Torch's first line only says that there are more.
         reason = " ".join(str(error).splitlines()[1].split())
         raise InputError(f"{complaint} ({type(module).__name__}: {reason})") from error
-    if (name := next((name for name, x in module.named_parameters() if not x.isfinite().all()), None)) is not None:
-        raise InputError(f"the checkpoint's weight {name} is not finite: its training diverged; give an earlier one")
+    if (what := broken(module)) is not None:
+        raise InputError(f"the checkpoint's {what}: its training diverged; give an earlier one")
     module.eval()
 
 
@@ -199,6 +199,16 @@ def fingerprint(*modules: nn.Module) -> str:
             if isinstance(value, torch.Tensor):
                 digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def broken(module: nn.Module) -> str | None:
+    """The first parameter that is not finite, or None."""
+    weights = {name: weight.detach() for name, weight in module.named_parameters()}
+    # Infinity and NaN survive a norm: one pass over all weights.
+    norms = torch._foreach_norm(list(weights.values())) if weights else ()
+    return next(
+        (f"weight {name} is not finite" for name, norm in zip(weights, norms, strict=True) if not norm.isfinite()), None
+    )
 
 
 def differing(saved: Any, current: Any, name: str = "") -> str | None:

@@ -57,11 +57,17 @@ def count(key: str, value: Any) -> int:
     return value
 
 
-def whole(key: str, value: Any, least: int = 0) -> int:
-    """`value` as a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{key}={value!r} must be a whole number of at least {least}")
+def whole(key: str, value: Any, least: int = 0, most: int | None = None) -> int:
+    """`value` as a whole number of at least `least`, and at most `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InputError(f"{key}={value!r} must be a whole number {limits}")
     return value
+
+
+def random_seed(key: str, value: Any) -> int:
+    """`value` as a whole number that every random generator takes."""
+    return whole(key, value, 0, 2**32 - 1)
 
 
 def counts(key: str, value: Any) -> tuple[int, ...]:

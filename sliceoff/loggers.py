@@ -79,6 +79,7 @@ def _wandb(name: str, directory: Path, project: str, entity: str | None, online:
         mode="disabled" if mode == "disabled" else "online" if online else "offline",
         settings=wandb.Settings(silent=True, console="off"),
     )
+    run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(project=project, experiment=run)
 

@@ -35,7 +35,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from callbacks import Diverged
 from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
-from sliceoff.checks import annotated, one_of, optional, path, positive
+from sliceoff.checks import annotated, one_of, optional, path, positive, random_seed, whole
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, near_miss, one_line
 from sliceoff.fitting import fit, test
@@ -402,9 +402,8 @@ def run(cfg: DictConfig) -> RunResult:
         KeyboardInterrupt: interrupted; says what is left. Trained modules have their `last.ckpt`.
     """
     started = time.perf_counter()
-    for key, least, most in (("seed", 0, 2**32 - 1), ("threads", 1, 1024)):
-        if not isinstance(value := cfg[key], int) or isinstance(value, bool) or not least <= value <= most:
-            raise InputError(f"{key}={value!r} must be a whole number from {least} to {most}")
+    random_seed("seed", cfg.seed)
+    whole("threads", cfg.threads, 1, 1024)
     matmul_precision = one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
     directory = _directory(cfg)
     torch.set_num_threads(cfg.threads)
@@ -422,18 +421,14 @@ def run(cfg: DictConfig) -> RunResult:
         results = results._replace(summary={**results.summary, **about})
         directory.write(results)
     except KeyboardInterrupt:
-        if directory.worth_keeping:
-            raise KeyboardInterrupt("go on with init=resume") from None
-        directory.discard()
-        raise KeyboardInterrupt("there was nothing to keep yet") from None
+        left = "go on with init=resume" if directory.kept() else "there was nothing to keep yet"
+        raise KeyboardInterrupt(left) from None
     except (InputError, ModuleNotFoundError) as error:
         reason = str(error) if isinstance(error, InputError) else _missing_extra(str(error))
         if reason is None:
             raise
-        if directory.worth_keeping:
+        if directory.kept():
             reason += f"; what was done until then is kept in {directory.path}"
-        else:
-            directory.discard()
         raise InputError(reason) from error
     try:
         log_results(parts.loggers("summary", directory), results, directory)
@@ -505,10 +500,9 @@ def explain(error: Exception, overrides: list[str]) -> str:
         key = word.lstrip("+~").partition("=")[0]
         if f"'{key}'" not in text:
             continue
-        known = _known_keys(overrides, key)
         if "=" not in word and not word.startswith("~"):
             return f"{word}: what is to be set? write {word}=VALUE"
-        if key not in known:
+        if key not in (known := _known_keys(overrides, key)):
             hint = near_miss(key, known) or "; `--help` lists the groups, `--cfg job` every key, +KEY=VALUE adds one"
             return f"{word}: there is no config key '{key}'{hint}"
         if word.startswith("+"):

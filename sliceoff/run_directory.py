@@ -100,6 +100,12 @@ class RunDirectory:
             return False
         return any(file.stat().st_size for name in ("*.ckpt", "cleared.jsonl") for file in self.path.rglob(name))
 
+    def kept(self) -> bool:
+        """Whether it is worth keeping; if not, it is discarded."""
+        if not (worth := self.worth_keeping):
+            self.discard()
+        return worth
+
     def discard(self) -> None:
         """Remove a new run's directory, and those made for it: its input was wrong. A resumed run's files are kept."""
         if self.created and not self.resume:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from sliceoff.allocator import distillation, td3
 from sliceoff.allocator.networks import Network
 from sliceoff.allocator.replay import Transition
-from sliceoff.checks import between, count, not_negative
+from sliceoff.checks import between, count, not_negative, whole
 from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
@@ -63,9 +63,7 @@ class Agents(nn.Module):
         if n_agents not in (1, 2):
             raise InputError(f"allocator.n_agents={n_agents}: one agent, or two that distil from each other")
         self.n_agents = n_agents
-        self.n_critics = count("allocator.n_critics", n_critics)
-        if n_critics > 2:
-            raise InputError(f"allocator.n_critics={n_critics}: set 2, the twins, or 1")
+        self.n_critics = whole("allocator.n_critics", n_critics, 1, 2)
         self.gamma = between("allocator.gamma", gamma, 0, 1)
         self.tau = between("allocator.tau", tau, 0, 1)
         self.policy_delay = count("allocator.policy_delay", policy_delay)

@@ -2,17 +2,7 @@
 
 from typing import Any
 
-from sliceoff.checks import whole
 from sliceoff.errors import InputError
-
-_SEEDS = 2**32
-
-
-def random_seed(key: str, value: Any) -> int:
-    """`value` as a whole number from 0 to 2^32 - 1, as all generators here take it."""
-    if whole(key, value) >= _SEEDS:
-        raise InputError(f"{key}={value} must be below {_SEEDS}")
-    return value
 
 
 def role(key: str, value: Any, protocol: type) -> Any:

@@ -392,8 +392,7 @@ def best_choice(scenario: MarketScenario, menus: Menus, time_limit_s: float) -> 
     solver = Solver("HIGHS", time_limit_s, integer=True, gap=1e-3)
     model = solver.open()
     pairs = Pairs(model, scenario, scenario.possible, scenario.useful)
-    room, money = scenario.useful[:, None], _money(scenario)
-    given = _WHOLE * np.divide(menus.given, room, out=np.zeros_like(menus.given), where=room > 0)
+    money, given = _money(scenario), _WHOLE * scenario.share_of_useful(menus.given.T).T
     wanted = np.minimum(menus.wanted / money, _DEAR)
     spent, segments = mip.LinExpr(), []
     for m, used in enumerate(pairs.used()):

@@ -106,6 +106,10 @@ class MarketScenario:
         needed = np.where(self.possible, self.load[:, None] + self.overhead, 0.0).sum(0)
         return np.minimum(needed, self.capacity)
 
+    def share_of_useful(self, amounts: Float[np.ndarray, "*rows servers"]) -> Float[np.ndarray, "*rows servers"]:
+        """Amounts [Gcycle/s] as shares of every server's useful capacity; 0 where none is."""
+        return np.divide(amounts, self.useful, out=np.zeros_like(amounts), where=self.useful > 0)
+
     def save(self, path: str | Path) -> None:
         """Write the scenario as JSON."""
         content = {name: item.tolist() if isinstance(item, np.ndarray) else item for name, item in asdict(self).items()}

@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from sliceoff.checks import count, not_negative, positive
-from sliceoff.market.checks import random_seed
+from sliceoff.checks import count, not_negative, positive, random_seed
 from sliceoff.market.program import Menus, best_choice
 from sliceoff.market.scenario import MarketScenario
 
@@ -43,8 +42,7 @@ class Negotiation:
     @property
     def shares(self) -> Answers:
         """`asked` as shares of the servers' useful capacities."""
-        useful = self.scenario.useful
-        return np.divide(self.asked, useful, out=np.zeros_like(self.asked), where=useful > 0)
+        return self.scenario.share_of_useful(self.asked)
 
 
 @runtime_checkable
@@ -120,8 +118,7 @@ class Composite:
         if told < self.start:
             return sobol(told, servers, self.seed)
         chosen = best_choice(past.scenario, self._menus(past), self.time_limit_s)
-        useful = past.scenario.useful
-        share = np.divide(chosen, useful, out=np.zeros(servers), where=useful > 0)
+        share = past.scenario.share_of_useful(chosen)
         known = np.vstack([np.zeros(servers), past.shares])
         if np.abs(known - share).max(1).min() < 1e-3:
             return self._elsewhere.ask(past)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from sliceoff import checkpoint
-from sliceoff.checks import count, not_negative, numbers, path, positive, whole
+from sliceoff.checks import count, not_negative, numbers, path, positive, random_seed, whole
 from sliceoff.errors import InputError
-from sliceoff.market.checks import random_seed, role
+from sliceoff.market.checks import role
 from sliceoff.market.decentralised.masking import Noise
 from sliceoff.market.decentralised.networks import Experience, ValueNetwork, concatenate, learn_worth
 from sliceoff.market.decentralised.platform import Platform
