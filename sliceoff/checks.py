@@ -1,4 +1,4 @@
-"""Checks of what a user can configure; each failure is one line that names the key."""
+"""Checks of what a user can configure; each failure is an `OptionError` that names the option."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import formatannotation
@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 from beartype import BeartypeConf
 from beartype.door import is_bearable
 
-from sliceoff.errors import InputError, near_miss
+from sliceoff.errors import OptionError, near_miss
 
 Number = int | float
 """A number in a config file, where 5 is as good as 5.0."""
@@ -18,42 +18,42 @@ Number = int | float
 def positive(key: str, value: Any) -> float:
     """`value` as a finite float above zero."""
     if finite(key, value) <= 0:
-        raise InputError(f"{key}={value} must be above zero")
+        raise OptionError(key, f"={value} must be above zero")
     return float(value)
 
 
 def not_negative(key: str, value: Any) -> float:
     """`value` as a finite float of at least zero."""
     if finite(key, value) < 0:
-        raise InputError(f"{key}={value} is negative; it must be at least zero")
+        raise OptionError(key, f"={value} is negative; it must be at least zero")
     return float(value)
 
 
 def at_least(key: str, value: Any, least: Number) -> float:
     """`value` as a finite float of at least `least`."""
     if finite(key, value) < least:
-        raise InputError(f"{key}={value} must be at least {least}")
+        raise OptionError(key, f"={value} must be at least {least}")
     return float(value)
 
 
 def fraction(key: str, value: Any) -> float:
     """`value` as a float strictly between 0 and 1."""
     if not 0 < finite(key, value) < 1:
-        raise InputError(f"{key}={value} must lie between 0 and 1, both excluded")
+        raise OptionError(key, f"={value} must lie between 0 and 1, both excluded")
     return float(value)
 
 
 def between(key: str, value: Any, low: Number, high: Number) -> float:
     """`value` as a float from `low` to `high`."""
     if not low <= finite(key, value) <= high:
-        raise InputError(f"{key}={value} must be between {low} and {high}")
+        raise OptionError(key, f"={value} must be between {low} and {high}")
     return float(value)
 
 
 def count(key: str, value: Any) -> int:
     """`value` as a whole number above zero."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{key}={value!r} must be a whole number above zero")
+        raise OptionError(key, f"={value!r} must be a whole number above zero")
     return value
 
 
@@ -61,7 +61,7 @@ def whole(key: str, value: Any, least: int = 0, most: int | None = None) -> int:
     """`value` as a whole number of at least `least`, and at most `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise InputError(f"{key}={value!r} must be a whole number {limits}")
+        raise OptionError(key, f"={value!r} must be a whole number {limits}")
     return value
 
 
@@ -83,10 +83,10 @@ def numbers(key: str, value: Any) -> tuple[float, ...]:
 def interval(key: str, value: Any) -> tuple[float, float]:
     """`value` as a pair of finite floats above zero, of which the first is not the larger."""
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise InputError(f"{key}={value!r} is not a pair [low, high]")
+        raise OptionError(key, f"={value!r} is not a pair [low, high]")
     low, high = (positive(key, bound) for bound in value)
     if low > high:
-        raise InputError(f"{key}={list(value)} has its low bound above its high one; swap them")
+        raise OptionError(key, f"={list(value)} has its low bound above its high one; swap them")
     return low, high
 
 
@@ -94,35 +94,35 @@ def levels(key: str, value: Any) -> tuple[float, ...]:
     """`value` as levels of quantiles: a list of numbers that rise and lie strictly between 0 and 1."""
     given = numbers(key, value)
     if list(given) != sorted(set(given)) or not all(0 < level < 1 for level in given):
-        raise InputError(f"{key}={list(value)} must rise and lie between 0 and 1, both excluded")
+        raise OptionError(key, f"={list(value)} must rise and lie between 0 and 1, both excluded")
     return given
 
 
 def flag(key: str, value: Any) -> bool:
     """`value` as true or false; `yes` and `no` are words to Hydra."""
     if not isinstance(value, bool):
-        raise InputError(f"{key}={value!r} is neither true nor false")
+        raise OptionError(key, f"={value!r} is neither true nor false")
     return value
 
 
 def path(key: str, value: Any) -> Path:
     """`value` as a path; a number is a name like any other."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Path) or not str(value):
-        raise InputError(f"{key}={value!r} is no path; give the name of a file or directory")
+        raise OptionError(key, f"={value!r} is no path; give the name of a file or directory")
     return Path(str(value))
 
 
 def listed(key: str, value: Any, example: str, what: str = "list") -> Sequence[Any]:
     """`value` as a list of at least one item."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise InputError(f"{key}={value!r} is not a {what}, such as {example}")
+        raise OptionError(key, f"={value!r} is not a {what}, such as {example}")
     return value
 
 
 def one_of(key: str, value: Any, options: Collection[str]) -> Any:
     """`value`, which is one of `options`."""
     if value not in options:
-        raise InputError(f"{key}={value!r} is not one of {', '.join(options)}{near_miss(str(value), options)}")
+        raise OptionError(key, f"={value!r} is not one of {', '.join(options)}{near_miss(str(value), options)}")
     return value
 
 
@@ -144,7 +144,7 @@ def annotated(key: str, target: Callable, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         wanted = annotations.get(name, Any)
         if not is_bearable(value, wanted, conf=BeartypeConf(is_pep484_tower=True)):  # where 5 is as good as 5.0
-            raise InputError(f"{key}.{name}={value!r} is no {formatannotation(wanted)}")
+            raise OptionError(f"{key}.{name}", f"={value!r} is no {formatannotation(wanted)}")
 
 
 def optional(check: Any, key: str, value: Any) -> Any:
@@ -155,5 +155,5 @@ def optional(check: Any, key: str, value: Any) -> Any:
 def finite(key: str, value: Any) -> float:
     """`value` as a finite float."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise InputError(f"{key}={value!r} is not a finite number")
+        raise OptionError(key, f"={value!r} is not a finite number")
     return float(value)

@@ -1,11 +1,41 @@
 """Errors that are the user's to mend: one line saying what is wrong, where, and how to mend it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
     """Wrong input (configuration, data file, checkpoint); `main.py` prints its one line and exits with code 2."""
+
+
+class OptionError(InputError):
+    """A wrong option. Whoever refuses it knows its name, whoever made that object knows where it is in the config.
+
+    Args:
+        option: its name, such as `kappa`.
+        wrong: what is wrong and how to mend it, to be read after the name: `=2 must lie between 0 and 1`.
+    """
+
+    def __init__(self, option: str, wrong: str):
+        super().__init__(option, wrong)
+
+    def __str__(self) -> str:
+        return "".join(self.args)
+
+    def under(self, key: str) -> "OptionError":
+        """The same with the name that the option has below a config key: `slicer.kappa`."""
+        option, wrong = self.args
+        return OptionError(f"{key}.{option}", wrong)
+
+
+@contextmanager
+def under(key: str) -> Iterator[None]:
+    """Where a part is made: wrong options of it are told as options below `key`."""
+    try:
+        yield
+    except OptionError as error:
+        raise error.under(key) from error.__cause__
 
 
 def one_line(error: BaseException, most: int | None = None) -> str:

@@ -37,7 +37,7 @@ from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
 from sliceoff.checks import annotated, one_of, optional, path, positive, random_seed, whole
 from sliceoff.data import Trace, TrafficDataModule
-from sliceoff.errors import InputError, near_miss, one_line
+from sliceoff.errors import InputError, OptionError, near_miss, one_line, under
 from sliceoff.fitting import fit, test
 from sliceoff.loggers import log_results
 from sliceoff.loop import Stack, users_per_unit
@@ -361,9 +361,12 @@ class Parts:
         try:
             _check_lightning(key, OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
             made = instantiate(node, _convert_="all", **({"_partial_": True} if partial or added else {}))
-            return made(**added) if added else made
+            with under(key):
+                return made(**added) if added else made
         except InstantiationException as error:
-            cause = error.__cause__
+            cause, key = error.__cause__, _full_key(error) or key
+            if isinstance(cause, OptionError):
+                raise cause.under(key) from None
             if isinstance(cause, InputError):
                 raise cause from None
             if missing := _missing_extra(str(cause or error)):
@@ -543,6 +546,12 @@ def _check_lightning(key: str, node: Any) -> None:
             annotated(key, cls, {name: value for name, value in node.items() if not isinstance(value, Mapping | list)})
         for name, value in node.items():
             _check_lightning(f"{key}.{name}", value)
+
+
+def _full_key(error: InstantiationException) -> str | None:
+    """Which part of the config Hydra was making."""
+    found = re.search(r"full_key: (\S+)\s*$", str(error))
+    return found and found[1]
 
 
 def _worded(error: Exception) -> str:

@@ -138,6 +138,10 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["job=market_bridge", "init.checkpoint=absent.ckpt"], "makes no use of init.checkpoint"),
         (["+allocator@rivals.mine.allocator=td3", "+slicer@rivals.mine.slicer=cheapest"], "rivals.mine.allocator"),
         (["+slicer@rivals.main.slicer=exact", "+allocator@rivals.main.allocator=equal"], "rivals.main"),
+        (
+            ["+slicer@rivals.a.slicer=oracle", "+allocator@rivals.a.allocator=equal", "rivals.a.slicer.slicer.kappa=2"],
+            "rivals.a.slicer.slicer.kappa=2",
+        ),
         (["+slicer@rivals.mine.slicer=cheapest"], "rivals.mine.allocator has no value"),
         (["allocator._target_=sliceoff.region.Greedyy"], "Greedyy is no class"),
         (["run_dir=null"], "run_dir=None is no path"),

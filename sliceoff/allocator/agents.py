@@ -13,7 +13,7 @@ from sliceoff.allocator import distillation, td3
 from sliceoff.allocator.networks import Network
 from sliceoff.allocator.replay import Transition
 from sliceoff.checks import between, count, not_negative, whole
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 from sliceoff.region import Observation
 
 Policy = Literal["hybrid", "current", "peer"]
@@ -61,17 +61,17 @@ class Agents(nn.Module):
     ):
         super().__init__()
         if n_agents not in (1, 2):
-            raise InputError(f"allocator.n_agents={n_agents}: one agent, or two that distil from each other")
+            raise OptionError("n_agents", f"={n_agents}: one agent, or two that distil from each other")
         self.n_agents = n_agents
-        self.n_critics = whole("allocator.n_critics", n_critics, 1, 2)
-        self.gamma = between("allocator.gamma", gamma, 0, 1)
-        self.tau = between("allocator.tau", tau, 0, 1)
-        self.policy_delay = count("allocator.policy_delay", policy_delay)
-        self.target_policy_noise = not_negative("allocator.target_policy_noise", target_policy_noise)
-        self.target_noise_clip = not_negative("allocator.target_noise_clip", target_noise_clip)
-        self.distillation = not_negative("allocator.distillation", distillation)
-        self.confidence = not_negative("allocator.confidence", confidence)
-        self.exponent_clip = not_negative("allocator.exponent_clip", exponent_clip)
+        self.n_critics = whole("n_critics", n_critics, 1, 2)
+        self.gamma = between("gamma", gamma, 0, 1)
+        self.tau = between("tau", tau, 0, 1)
+        self.policy_delay = count("policy_delay", policy_delay)
+        self.target_policy_noise = not_negative("target_policy_noise", target_policy_noise)
+        self.target_noise_clip = not_negative("target_noise_clip", target_noise_clip)
+        self.distillation = not_negative("distillation", distillation)
+        self.confidence = not_negative("confidence", confidence)
+        self.exponent_clip = not_negative("exponent_clip", exponent_clip)
         self.network = network(n_agents=n_agents, n_critics=n_critics)
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.register_buffer("xi_spread", torch.zeros(n_agents))

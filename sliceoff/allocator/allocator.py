@@ -21,7 +21,7 @@ from sliceoff.allocator.networks import Network
 from sliceoff.allocator.perspectives import Perspectives
 from sliceoff.allocator.replay import Ring, Transition
 from sliceoff.checks import count, not_negative, one_of, positive, precision, whole
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError, under
 from sliceoff.region import (
     Allocation,
     Greedy,
@@ -138,41 +138,44 @@ class LearningAllocator(pl.LightningModule):
         scenario = scenario if isinstance(scenario, Scenario) else Scenario(**scenario)
         self.spec = checkpoint.describe(type(self), {**arguments, **agents, "scenario": dataclasses.asdict(scenario)})
         self.scenario = scenario
-        self.observation: Literal["full", "paper"] = one_of("allocator.observation", observation, ("full", "paper"))
-        self.policy: Policy = one_of("allocator.policy", policy, ("hybrid", "current", "peer"))
-        self.reward = one_of("allocator.reward", reward, ("revenue", "above_greedy", "above_rest"))
-        self.reward_scale = positive("allocator.reward_scale", reward_scale)
-        self.actor_learning_rate = positive("allocator.actor_learning_rate", actor_learning_rate)
-        self.critic_learning_rate = positive("allocator.critic_learning_rate", critic_learning_rate)
-        self.batch_size = count("allocator.batch_size", batch_size)
-        self.buffer_size = count("allocator.buffer_size", buffer_size)
-        self.learning_starts = whole("allocator.learning_starts", learning_starts)
-        self.exploration_noise = not_negative("allocator.exploration_noise", exploration_noise)
-        self.n_copies = count("allocator.n_copies", n_copies)
-        self.env_steps = count("allocator.env_steps", env_steps)
-        self.gradient_steps = count("allocator.gradient_steps", gradient_steps)
-        self.slots_per_rental = count("allocator.slots_per_rental", slots_per_rental)
-        self.steps_per_epoch = count("allocator.steps_per_epoch", steps_per_epoch)
-        self.validation_copies = count("allocator.validation_copies", validation_copies)
-        self.validation_slots = count("allocator.validation_slots", validation_slots)
-        self.seed = whole("allocator.seed", seed)
+        self.observation: Literal["full", "paper"] = one_of("observation", observation, ("full", "paper"))
+        self.policy: Policy = one_of("policy", policy, ("hybrid", "current", "peer"))
+        self.reward = one_of("reward", reward, ("revenue", "above_greedy", "above_rest"))
+        self.reward_scale = positive("reward_scale", reward_scale)
+        self.actor_learning_rate = positive("actor_learning_rate", actor_learning_rate)
+        self.critic_learning_rate = positive("critic_learning_rate", critic_learning_rate)
+        self.batch_size = count("batch_size", batch_size)
+        self.buffer_size = count("buffer_size", buffer_size)
+        self.learning_starts = whole("learning_starts", learning_starts)
+        self.exploration_noise = not_negative("exploration_noise", exploration_noise)
+        self.n_copies = count("n_copies", n_copies)
+        self.env_steps = count("env_steps", env_steps)
+        self.gradient_steps = count("gradient_steps", gradient_steps)
+        self.slots_per_rental = count("slots_per_rental", slots_per_rental)
+        self.steps_per_epoch = count("steps_per_epoch", steps_per_epoch)
+        self.validation_copies = count("validation_copies", validation_copies)
+        self.validation_slots = count("validation_slots", validation_slots)
+        self.seed = whole("seed", seed)
         if buffer_size < max(n_copies, learning_starts):
-            raise InputError(
-                f"allocator.buffer_size={buffer_size} is below n_copies={n_copies} or learning_starts={learning_starts}"
+            raise OptionError(
+                "buffer_size", f"={buffer_size} is below n_copies={n_copies} or learning_starts={learning_starts}"
             )
-        self.decoder = decoder()
-        self.agents = Agents(
-            lambda **counted: network(
-                region_features=region_features(scenario, self.observation),
-                user_features=user_features(self.observation),
-                n_users=scenario.max_users,
-                action_shape=self.decoder.action_shape(scenario.max_users),
-                **counted,
-            ),
-            **agents,
-        )
+        with under("decoder"):
+            self.decoder = decoder()
+
+        def networks(**counted: Any) -> Network:
+            with under("network"):
+                return network(
+                    region_features=region_features(scenario, self.observation),
+                    user_features=user_features(self.observation),
+                    n_users=scenario.max_users,
+                    action_shape=self.decoder.action_shape(scenario.max_users),
+                    **counted,
+                )
+
+        self.agents = Agents(networks, **agents)
         if self.agents.n_agents > 1:
-            whole("allocator.batch_size", batch_size, 2)  # distillation standardises over the batch
+            whole("batch_size", batch_size, 2)  # distillation standardises over the batch
         self._perspectives = Perspectives(
             scenario, mean_users, bandwidth_options_hz, vm_options, capacity, forecast_error
         )

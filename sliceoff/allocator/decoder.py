@@ -89,9 +89,9 @@ class Packing(Decoder):
 
     def __init__(self, stride: int = 3, worth_range: float | int = 1.0, tilt_range: float | int = 3.0):
         super().__init__()
-        self.stride = count("allocator.decoder.stride", stride)
-        self.worth_range = not_negative("allocator.decoder.worth_range", worth_range)
-        self.tilt_range = at_least("allocator.decoder.tilt_range", tilt_range, 1)
+        self.stride = count("stride", stride)
+        self.worth_range = not_negative("worth_range", worth_range)
+        self.tilt_range = at_least("tilt_range", tilt_range, 1)
 
     def action_shape(self, n_users: int) -> tuple[int, int]:
         """Two per user."""
@@ -135,10 +135,10 @@ class Prices(Decoder):
         forecast_weight: float | int = 20.0,
     ):
         super().__init__()
-        self.stride = count("allocator.decoder.stride", stride)
-        self.room = positive("allocator.decoder.room", room)
-        self.room_range = at_least("allocator.decoder.room_range", room_range, 1)
-        self.forecast_weight = not_negative("allocator.decoder.forecast_weight", forecast_weight)
+        self.stride = count("stride", stride)
+        self.room = positive("room", room)
+        self.room_range = at_least("room_range", room_range, 1)
+        self.forecast_weight = not_negative("forecast_weight", forecast_weight)
 
     def action_shape(self, n_users: int) -> tuple[int, int]:
         """Two per region."""

@@ -102,7 +102,7 @@ class MLPNetwork(Network):
         hidden: Sequence[int] = (400, 300),
     ):
         super().__init__()
-        counts("allocator.network.hidden", hidden)
+        counts("hidden", hidden)
         n_inputs = region_features + n_users * user_features
         self.actor = MLPActor(n_agents, n_inputs, action_shape, hidden)
         self.critic = MLPCritic(n_agents * n_critics, n_inputs + prod(action_shape), hidden)
@@ -233,8 +233,8 @@ class SetNetwork(Network):
         depth: int = 0,
     ):
         super().__init__()
-        count("allocator.network.width", width)
-        whole("allocator.network.depth", depth)
+        count("width", width)
+        whole("depth", depth)
         self.actor = SetActor(n_agents, region_features, user_features, action_shape, width, depth)
         self.critic = SetCritic(n_agents * n_critics, region_features, user_features, action_shape, width, depth)
 

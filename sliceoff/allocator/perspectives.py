@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sliceoff.checks import interval, not_negative
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError
 from sliceoff.region import Scenario, bandwidth_work, execution_work, typical_tasks
 
 _MOST_LEVELS = 4096
@@ -41,12 +41,12 @@ class Perspectives:
         capacity: Sequence[float | int],
         forecast_error: float | int,
     ):
-        bounds = interval("allocator.capacity", capacity)
-        self._forecast_error = not_negative("allocator.forecast_error", forecast_error)
+        bounds = interval("capacity", capacity)
+        self._forecast_error = not_negative("forecast_error", forecast_error)
         if not bandwidth_options_hz or not vm_options:
             raise InputError("allocator: nothing to rent; the offers must name at least one bandwidth and one VM count")
         if mean_users.numel() == 0:
-            raise InputError("allocator.mean_users is empty; the trace's training part must hold some traffic")
+            raise OptionError("mean_users", " is empty; the trace's training part must hold some traffic")
         self._traffic = mean_users.flatten().double().clamp(max=scenario.max_users)
         self._bandwidth = torch.tensor(bandwidth_options_hz, dtype=torch.float64)
         self._vms = torch.tensor(vm_options, dtype=torch.float64)

@@ -11,7 +11,7 @@ import numpy as np
 import polars
 from jaxtyping import Bool, Float, Int
 
-from sliceoff.errors import InputError, near_miss
+from sliceoff.errors import InputError, OptionError, near_miss
 
 _EMPTY = ("", "nan", "na", "n/a", "null", "none", "-")
 
@@ -52,7 +52,7 @@ def check_regions(columns: Sequence[str | int] | str) -> list[str]:
     """The `columns` argument as a list of names: at least one, none twice."""
     names = [str(columns)] if isinstance(columns, str | int) else [str(name) for name in columns]
     if not names or len(set(names)) < len(names):
-        raise InputError(f"data.columns={names} must name at least one region, and none twice; or leave it out for all")
+        raise OptionError("columns", f"={names} must name at least one region, and none twice; or leave it out for all")
     return names
 
 

@@ -15,7 +15,7 @@ from sliceoff.checks import count, listed, one_of, whole
 from sliceoff.data.calendar import CYCLES, DAY_S, calendar_features
 from sliceoff.data.trace import Trace
 from sliceoff.data.windows import EpochShuffle, ResumableLoader, Window, Windows, as_gathered
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError
 
 
 class TrafficDataModule(pl.LightningDataModule):
@@ -62,12 +62,12 @@ class TrafficDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         for name, value in (("input_length", input_length), ("horizon", horizon), ("batch_size", batch_size)):
-            count(f"windows.{name}", value)
-        whole("windows.seed", seed)
-        for cycle in listed("windows.calendar", calendar, "[day, week]"):
-            one_of("windows.calendar", cycle, CYCLES)
+            count(f"{name}", value)
+        whole("seed", seed)
+        for cycle in listed("calendar", calendar, "[day, week]"):
+            one_of("calendar", cycle, CYCLES)
         if len(set(calendar)) < len(calendar):
-            raise InputError(f"windows.calendar={list(calendar)} names a cycle twice; name each once")
+            raise OptionError("calendar", f"={list(calendar)} names a cycle twice; name each once")
         length = len(trace.times)
         train, validation, heldout = split_lengths(split, length)
         for part, steps, needed, rule in (
@@ -97,9 +97,10 @@ class TrafficDataModule(pl.LightningDataModule):
             self._validation_end = input_length + first_steps
             self._train_end = self._validation_end - first_steps // 4
             if first_steps // 4 < horizon or self._validation_end > self.heldout_start:
-                raise InputError(
-                    f"windows.first_steps={first_steps} must be at least {4 * horizon} (four horizons) and leave the "
-                    f"held-out end alone: at most {self.heldout_start - input_length}"
+                raise OptionError(
+                    "first_steps",
+                    f"={first_steps} must be at least {4 * horizon} (four horizons) and leave the "
+                    f"held-out end alone: at most {self.heldout_start - input_length}",
                 )
         self._values = torch.from_numpy(trace.values).float()
         self._calendar = torch.from_numpy(calendar_features(trace.times_at(0, length + horizon), calendar))
@@ -193,18 +194,21 @@ def split_lengths(split: Sequence[float | int], length: int) -> tuple[int, int, 
     Raises:
         InputError: the split makes no sense, or asks for more steps than there are.
     """
-    shown = f"windows.split={list(listed('windows.split', split, '[0.7, 0.1, 0.2]'))}"
+    shown = f"={list(listed('split', split, '[0.7, 0.1, 0.2]'))}"
     if len(split) != 3 or any(isinstance(part, bool | str) or not part > 0 for part in split):
-        raise InputError(f"{shown} must be three numbers above zero, such as [0.7, 0.1, 0.2] or [8640, 2880, 2880]")
+        raise OptionError(
+            "split", f"{shown} must be three numbers above zero, such as [0.7, 0.1, 0.2] or [8640, 2880, 2880]"
+        )
     if all(isinstance(part, int) for part in split):
         train, validation, heldout = (int(part) for part in split)
         if train + validation + heldout > length:
-            raise InputError(
+            raise OptionError(
+                "split",
                 f"{shown} asks for {train + validation + heldout} steps, but the trace has {length}; "
-                f"lower them, or give shares that sum to 1"
+                f"lower them, or give shares that sum to 1",
             )
         return train, validation, heldout
     if abs(sum(split) - 1) > 1e-6:
-        raise InputError(f"{shown} sums to {sum(split):g}; shares must sum to 1, numbers of steps be whole")
+        raise OptionError("split", f"{shown} sums to {sum(split):g}; shares must sum to 1, numbers of steps be whole")
     train, validation = (int(length * share + 1e-9) for share in split[:2])  # 0.7 * 1000 is 700, rounding or not
     return train, validation, length - train - validation

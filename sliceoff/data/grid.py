@@ -9,7 +9,7 @@ from jaxtyping import Float
 from sliceoff.checks import count, one_of, optional
 from sliceoff.data.checks import Source, check_filled, check_signs, check_step
 from sliceoff.data.trace import Trace
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError
 
 _GAPS = ("interpolate", "zero", "error")
 _NEGATIVE = ("error", "zero", "allow")
@@ -36,9 +36,9 @@ class Policy:
     resample_s: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("data.gaps", self.gaps, _GAPS)
-        one_of("data.negative", self.negative, _NEGATIVE)
-        optional(count, "data.resample_s", self.resample_s)
+        one_of("gaps", self.gaps, _GAPS)
+        one_of("negative", self.negative, _NEGATIVE)
+        optional(count, "resample_s", self.resample_s)
 
 
 def check_cells(
@@ -138,15 +138,15 @@ def _means(
     source: Source, times: np.ndarray, values: Float[np.ndarray, "time regions"], step: int, resample_s: int
 ) -> tuple[np.ndarray, Float[np.ndarray, "coarse regions"]]:
     if resample_s % step:
-        raise InputError(
-            f"data.resample_s={resample_s} is no multiple of the step of {source.path}, {step} s; choose one"
+        raise OptionError(
+            "resample_s", f"={resample_s} is no multiple of the step of {source.path}, {step} s; choose one"
         )
     factor = resample_s // step
     skipped = -(int(times[0].astype(np.int64)) % -resample_s // step)  # up to the next whole multiple on the clock
     whole = (len(values) - skipped) // factor
     if whole < 1:
-        raise InputError(
-            f"data.resample_s={resample_s}: {source.path} covers no whole interval of that length; choose a shorter one"
+        raise OptionError(
+            "resample_s", f"={resample_s}: {source.path} covers no whole interval of that length; choose a shorter one"
         )
     kept = slice(skipped, skipped + whole * factor)
     return times[kept][::factor], values[kept].reshape(whole, factor, -1).mean(1)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from sliceoff.checks import between, count
 from sliceoff.data.trace import Trace
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 
 _START = np.datetime64("2024-01-01T00:00:00", "s")  # a Monday
 # Offices, homes, leisure, mixed: the busiest hour of the day, and the level at weekends against workdays.
@@ -47,12 +47,12 @@ def synthetic_trace(
         InputError: an argument is out of range.
     """
     for name, value in (("n_regions", n_regions), ("days", days), ("step_s", step_s)):
-        count(f"data.{name}", value)
+        count(name, value)
     for name, size, most in (("noise", noise, 10), ("bursts_per_week", bursts_per_week, 1000), ("drift", drift, 1)):
-        between(f"data.{name}", size, 0, most)
+        between(name, size, 0, most)
     steps = days * 86_400 // step_s
     if steps < 2:
-        raise InputError(f"data.days={days} holds {steps} step(s) of data.step_s={step_s}; a trace needs at least two")
+        raise OptionError("days", f"={days} holds {steps} step(s) of step_s={step_s}; a trace needs at least two")
     hours = np.arange(steps) * (step_s / 3600)
     # One stream of draws per ingredient: turning one off leaves the others as they were.
     levels, days_draws, burst_draws, drift_draws, noise_draws = np.random.default_rng(seed).spawn(5)

@@ -29,7 +29,7 @@ class Export:
     format: str = "onnx"
 
     def __post_init__(self) -> None:
-        one_of("job.format", self.format, ("pt2", "onnx"))
+        one_of("format", self.format, ("pt2", "onnx"))
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the file's size, and the sizes of its inputs."""

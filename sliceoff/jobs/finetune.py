@@ -15,7 +15,7 @@ from rich.table import Table
 from callbacks import Unfrozen
 from sliceoff.checks import numbers, one_of, optional, positive, whole
 from sliceoff.data import TrafficDataModule
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError
 from sliceoff.predictor import (
     Forecaster,
     Linear,
@@ -58,18 +58,20 @@ class Finetune:
     schedule: Any = None
 
     def __post_init__(self) -> None:
-        one_of("job.scaler", self.scaler, ("refit", "keep"))
-        one_of("job.other_step", self.other_step, ("refuse", "keep"))
-        positive("job.learning_rate", self.learning_rate)
+        one_of("scaler", self.scaler, ("refit", "keep"))
+        one_of("other_step", self.other_step, ("refuse", "keep"))
+        positive("learning_rate", self.learning_rate)
         if self.schedule is not None and not isinstance(self.schedule, pl.Callback):
-            raise InputError(f"job.schedule={self.schedule!r} is no Lightning callback; null tunes all weights at once")
+            raise OptionError(
+                "schedule", f"={self.schedule!r} is no Lightning callback; null tunes all weights at once"
+            )
         if isinstance(self.schedule, BackboneFinetuning):
-            whole("job.schedule.unfreeze_backbone_at_epoch", self.schedule.unfreeze_backbone_at_epoch)
-            positive("job.schedule.backbone_initial_ratio_lr", self.schedule.backbone_initial_ratio_lr)
-            optional(positive, "job.schedule.backbone_initial_lr", self.schedule.backbone_initial_lr)
-            positive("job.schedule.initial_denom_lr", self.schedule.initial_denom_lr)
-        for day in optional(numbers, "job.days", self.days) or ():
-            positive("job.days", day)
+            whole("schedule.unfreeze_backbone_at_epoch", self.schedule.unfreeze_backbone_at_epoch)
+            positive("schedule.backbone_initial_ratio_lr", self.schedule.backbone_initial_ratio_lr)
+            optional(positive, "schedule.backbone_initial_lr", self.schedule.backbone_initial_lr)
+            positive("schedule.initial_denom_lr", self.schedule.initial_denom_lr)
+        for day in optional(numbers, "days", self.days) or ():
+            positive("days", day)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the tuned forecaster's metrics, and everyone's, one row per amount of data and forecaster."""

@@ -37,7 +37,7 @@ class Forecast:
     levels: Sequence[float] = (0.1, 0.5, 0.9)
 
     def __post_init__(self) -> None:
-        checks.levels("job.levels", self.levels)
+        checks.levels("levels", self.levels)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars
 
 from sliceoff.checks import optional, path, whole
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError
 from sliceoff.jobs.progress import progress_bar
 from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
 from sliceoff.market.checks import role
@@ -44,11 +44,11 @@ class Clearing:
 
     def __post_init__(self) -> None:
         for option, least in (("scenarios", 1), ("first", 0), ("simulated_tasks", 0)):
-            whole(f"job.{option}", getattr(self, option), least)
+            whole(option, getattr(self, option), least)
         if not isinstance(self.mechanisms, Mapping) or not self._chosen:
-            raise InputError("job.mechanisms is empty; add one with +market@job.mechanisms.auction=auction")
+            raise OptionError("mechanisms", " is empty; add one with +market@job.mechanisms.auction=auction")
         for name, mechanism in self._chosen.items():
-            role(f"job.mechanisms.{name}", mechanism, Mechanism)
+            role(f"mechanisms.{name}", mechanism, Mechanism)
 
     @property
     def _chosen(self) -> dict[str, Mechanism]:
@@ -72,7 +72,11 @@ class Clearing:
                 scenario = markets.draw(number)
                 for name, mechanism in self._chosen.items():
                     if (number, name) not in cleared:
-                        row = {"scenario": number, "mechanism": name, **self._cleared(mechanism, scenario, number)}
+                        try:
+                            figures = self._cleared(mechanism, scenario, number)
+                        except InputError as error:
+                            raise InputError(f"job.mechanisms.{name}: {error}") from error
+                        row = {"scenario": number, "mechanism": name, **figures}
                         rows.append(row)
                         log.write(json.dumps(row) + "\n")
                         log.flush()
@@ -90,7 +94,7 @@ class Clearing:
         seconds = time.perf_counter() - begun
         rule, worst = max(violations(outcome).items(), key=lambda item: item[1])
         if worst > _TOLERANCE:
-            raise InputError(f"{type(mechanism).__name__} breaks the rule of {rule} by {worst:.3g}; mend its clear()")
+            raise InputError(f"its outcome breaks the rule of {rule} by {worst:.3g}; mend its clear()")
         return {**outcome.figures(), **self._confirmed(outcome, seed), "seconds": seconds}
 
     def _confirmed(self, outcome: Outcome, seed: int) -> dict[str, float]:
@@ -119,15 +123,15 @@ class Market(Clearing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        role("job.family", self.family, Markets)
-        optional(path, "job.scenario", self.scenario)
+        role("family", self.family, Markets)
+        optional(path, "scenario", self.scenario)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns what `clear` does."""
         parts.init_serves()
         if self.scenario is None:
             return self.clear(self.family, range(self.first, self.first + self.scenarios), directory)
-        given = MarketScenario.load_from(path("job.scenario", self.scenario))
+        given = MarketScenario.load_from(path("scenario", self.scenario))
         return self.clear(Single(given), [0], directory)
 
 

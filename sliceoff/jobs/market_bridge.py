@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars
 
 from sliceoff.checks import count
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError, under
 from sliceoff.jobs.market import Clearing
 from sliceoff.loop import simulate
 from sliceoff.market.checks import role
@@ -39,13 +39,14 @@ class MarketBridge(Clearing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        count("job.slots_per_period", self.slots_per_period)
+        count("slots_per_period", self.slots_per_period)
         try:
             inspect.signature(self.regions).bind(table=None, scenario=None, offers=None)
         except (TypeError, ValueError) as error:
-            raise InputError(
-                "job.regions makes no markets of a table, scenario and offers, as sliceoff.market.bridge.RegionMarket "
-                "does; leave its _target_ and _partial_ as they are"
+            raise OptionError(
+                "regions",
+                " makes no markets of a table, scenario and offers, as sliceoff.market.bridge.RegionMarket "
+                "does; leave its _target_ and _partial_ as they are",
             ) from error
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
@@ -75,4 +76,6 @@ class MarketBridge(Clearing):
         return self.clear(self._markets(table, parts), numbers, directory)
 
     def _markets(self, table: polars.DataFrame, parts: "Parts") -> Markets:
-        return role("job.regions", self.regions(table=table, scenario=parts.scenario, offers=parts.offers), Markets)
+        with under("job.regions"):
+            made = self.regions(table=table, scenario=parts.scenario, offers=parts.offers)
+        return role("job.regions", made, Markets)

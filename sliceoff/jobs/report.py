@@ -33,13 +33,13 @@ class Report:
     runs: Sequence[str]
 
     def __post_init__(self) -> None:
-        for run in checks.listed("job.runs", self.runs, "[runs/simulate/A,runs/simulate/B]"):
-            checks.path("job.runs", run)
+        for run in checks.listed("runs", self.runs, "[runs/simulate/A,runs/simulate/B]"):
+            checks.path("runs", run)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns a summary of every stack and the joined table."""
         parts.init_serves()
-        paths = [checks.path("job.runs", run) for run in self.runs]
+        paths = [checks.path("runs", run) for run in self.runs]
         labels = _labels(paths)
         tables = [results(path) for path in paths]
         configs = {label: _config(path) for label, path in zip(labels, paths, strict=True)}

@@ -51,11 +51,11 @@ class Simulate:
 
     def __post_init__(self) -> None:
         for key in ("slots_per_period", "workers"):
-            count(f"job.{key}", getattr(self, key))
+            count(key, getattr(self, key))
         for key in ("periods", "regions_per_batch"):
-            optional(count, f"job.{key}", getattr(self, key))
-        flag("job.bound", self.bound)
-        not_negative("job.checkpoint_s", self.checkpoint_s)
+            optional(count, key, getattr(self, key))
+        flag("bound", self.bound)
+        not_negative("checkpoint_s", self.checkpoint_s)
 
     def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
         """Run; returns the summary and one row per stack, long slot and region."""

@@ -47,10 +47,10 @@ class RegionMarket:
     market_money: float = 1000.0
 
     def __post_init__(self) -> None:
-        fraction("job.regions.kappa", self.kappa)
-        between("job.regions.market_money", self.market_money, 1e-9, 10**9)
+        fraction("kappa", self.kappa)
+        between("market_money", self.market_money, 1e-9, 10**9)
         for name in ("home_delay_s", "away_delay_s", "least_profit"):
-            between(f"job.regions.{name}", getattr(self, name), 0, MOST)
+            between(name, getattr(self, name), 0, MOST)
         if (self._vm_prices[:, 1] <= 0).any():
             raise InputError("the market needs VM prices that rise faster than their number; choose offers=rising")
 

@@ -110,9 +110,9 @@ class Centralised:
     followers: Followers = field(default_factory=Rational)
 
     def __post_init__(self) -> None:
-        count("job.mechanisms.centralised.evaluations", self.evaluations)
-        role("job.mechanisms.centralised.search", self.search, Search)
-        role("job.mechanisms.centralised.followers", self.followers, Followers)
+        count("evaluations", self.evaluations)
+        role("search", self.search, Search)
+        role("followers", self.followers, Followers)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the `evaluations`."""

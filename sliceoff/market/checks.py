@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 
 
 def role(key: str, value: Any, protocol: type) -> Any:
     """`value`, which has the method of a protocol of `sliceoff.market`, such as `Search`."""
     if not isinstance(value, protocol):
         method = next(name for name in vars(protocol) if not name.startswith("_"))
-        raise InputError(f"{key}={value!r} has no method {method}, so it is no sliceoff.market.{protocol.__name__}")
+        raise OptionError(key, f"={value!r} has no method {method}, so it is no sliceoff.market.{protocol.__name__}")
     return value

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from sliceoff.checks import between, count, fraction, optional
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 from sliceoff.market.scenario import MOST, MarketScenario, least
 
 Range = Sequence[float | int]
@@ -30,7 +30,6 @@ class Family:
         n_applications, n_servers: how many.
         arrivals, work, deadline_s, value, capacity, linear_cost, quadratic_cost, delay_s: ranges.
         least_profit, miss_probability: both, and what the ranges are of, as in `MarketScenario`.
-        key: where these options stand in the config, for messages.
 
     Raises:
         InputError: a count below one, a range that is not two ordered numbers, or a number that no scenario may have.
@@ -48,19 +47,18 @@ class Family:
     delay_s: Range = (0.005, 0.03)
     least_profit: float = 0.5
     miss_probability: float | None = None
-    key: str = "job.family"
 
     def __post_init__(self) -> None:
         for name in ("n_applications", "n_servers"):
-            count(f"{self.key}.{name}", getattr(self, name))
+            count(name, getattr(self, name))
         for name in self._ranges():
-            key, pair = f"{self.key}.{name}", getattr(self, name)
+            pair = getattr(self, name)
             if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-                raise InputError(f"{key}={pair} must be two numbers [low, high]")
-            if between(key, pair[0], 0, MOST) > between(key, pair[1], least(name), MOST):
-                raise InputError(f"{key}={list(pair)} must be ordered: [low, high]")
-        between(f"{self.key}.least_profit", self.least_profit, 0, MOST)
-        optional(fraction, f"{self.key}.miss_probability", self.miss_probability)
+                raise OptionError(name, f"={pair} must be two numbers [low, high]")
+            if between(name, pair[0], 0, MOST) > between(name, pair[1], least(name), MOST):
+                raise OptionError(name, f"={list(pair)} must be ordered: [low, high]")
+        between("least_profit", self.least_profit, 0, MOST)
+        optional(fraction, "miss_probability", self.miss_probability)
 
     def draw(self, seed: int) -> MarketScenario:
         """The market with this number; the same for the same seed everywhere."""

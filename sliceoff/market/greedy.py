@@ -27,7 +27,7 @@ class Greedy:
     share: float = 0.7
 
     def __post_init__(self) -> None:
-        between("job.mechanisms.greedy.share", self.share, 0, 1)
+        between("share", self.share, 0, 1)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`."""

@@ -36,9 +36,9 @@ class MaxTransaction:
     time_limit_s: float = 10.0
 
     def __post_init__(self) -> None:
-        between("job.mechanisms.max_transaction.theta", self.theta, 0, 1)
-        count("job.mechanisms.max_transaction.segments", self.segments)
-        positive("job.mechanisms.max_transaction.time_limit_s", self.time_limit_s)
+        between("theta", self.theta, 0, 1)
+        count("segments", self.segments)
+        positive("time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`.

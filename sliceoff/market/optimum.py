@@ -26,8 +26,8 @@ class Optimum:
     time_limit_s: float = 30.0
 
     def __post_init__(self) -> None:
-        not_negative("job.mechanisms.optimum.tolerance", self.tolerance)
-        positive("job.mechanisms.optimum.time_limit_s", self.time_limit_s)
+        not_negative("tolerance", self.tolerance)
+        positive("time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the certified `bound`."""
@@ -56,8 +56,8 @@ class KnownSupply:
     time_limit_s: float = 30.0
 
     def __post_init__(self) -> None:
-        not_negative("job.mechanisms.known_supply.tolerance", self.tolerance)
-        positive("job.mechanisms.known_supply.time_limit_s", self.time_limit_s)
+        not_negative("tolerance", self.tolerance)
+        positive("time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
         """See `Mechanism`; notes the certified `bound`."""

@@ -16,8 +16,6 @@ from sliceoff.checks import count, not_negative, positive, random_seed
 from sliceoff.market.program import Menus, best_choice
 from sliceoff.market.scenario import MarketScenario
 
-_KEY = "job.mechanisms.centralised.search"
-
 Servers = Float[np.ndarray, " servers"]
 Answers = Float[np.ndarray, "evaluations servers"]
 
@@ -68,8 +66,8 @@ class Bayesian:
     """
 
     def __init__(self, start: int = 8, seed: int = 0):
-        self.start = count(f"{_KEY}.start", start)
-        self.seed = random_seed(f"{_KEY}.seed", seed)
+        self.start = count("start", start)
+        self.seed = random_seed("seed", seed)
 
     def ask(self, past: Negotiation) -> Servers:
         """See `Search`."""
@@ -108,9 +106,9 @@ class Composite:
     ):
         self._elsewhere = Bayesian(start, seed)
         self.start, self.seed = self._elsewhere.start, self._elsewhere.seed
-        self.steps = count(f"{_KEY}.steps", steps)
-        self.optimism = not_negative(f"{_KEY}.optimism", optimism)
-        self.time_limit_s = positive(f"{_KEY}.time_limit_s", time_limit_s)
+        self.steps = count("steps", steps)
+        self.optimism = not_negative("optimism", optimism)
+        self.time_limit_s = positive("time_limit_s", time_limit_s)
 
     def ask(self, past: Negotiation) -> Servers:
         """See `Search`."""

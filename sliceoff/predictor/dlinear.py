@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -29,7 +29,7 @@ class DLinear(nn.Module):
     ):
         super().__init__()
         if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-            raise InputError(f"predictor.network.kernel_size={kernel_size} must be an odd number of steps")
+            raise OptionError("kernel_size", f"={kernel_size} must be an odd number of steps")
         self.kernel_size, self.n_outputs = kernel_size, sizes.n_outputs
         self.trend, self.rest = (nn.Linear(sizes.input_length, sizes.horizon * sizes.n_outputs) for _ in range(2))
         for part in (self.trend, self.rest):

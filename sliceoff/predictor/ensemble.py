@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sliceoff import checkpoint
 from sliceoff.data import Window
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 from sliceoff.predictor.forecaster import Forecaster, unsuited
 from sliceoff.predictor.losses import QuantileLoss
 from sliceoff.predictor.sizes import Sizes
@@ -54,13 +54,12 @@ class Ensemble(Forecaster):
         data |= {"season_length": season_length, "regions": regions, "calendar": calendar, "step_s": step_s}
         super().__init__(_Members, **data, input_length=input_length, nonnegative=nonnegative)
         if isinstance(members, str) or not members:
-            raise InputError(
-                f"predictor.members={members!r} must be a list of fitted predictors: "
-                "predictor.members=[RUN_DIRECTORY, FILE.ckpt, ...]"
+            raise OptionError(
+                "members", f"={members!r} must be a list of fitted predictors: [RUN_DIRECTORY, FILE.ckpt, ...]"
             )
         forecasters = [_loaded(member) for member in members]
         for place, (member, forecaster) in enumerate(zip(members, forecasters, strict=True)):
-            name = f"predictor.members[{place}]" + (f"={member}" if isinstance(member, str | Path) else "")
+            name = f"members[{place}]" + (f"={member}" if isinstance(member, str | Path) else "")
             _check(name, forecaster, forecasters[0], data, input_length)
         self.loss, self.n_outputs = forecasters[0].loss, forecasters[0].n_outputs
         self.network.extend(forecaster.requires_grad_(False) for forecaster in forecasters)
@@ -91,18 +90,18 @@ def _loaded(member: Any) -> Forecaster:
     if isinstance(member, str | Path):
         return checkpoint.load(member, expect=Forecaster)
     if not callable(member):
-        raise InputError(f"predictor.members: {member!r} is no run directory or checkpoint of a fitted predictor")
+        raise OptionError("members", f": {member!r} is no run directory or checkpoint of a fitted predictor")
     return member()
 
 
 def _check(name: str, member: Forecaster, first: Forecaster, data: dict[str, Any], input_length: int) -> None:
     """Raise where a member cannot forecast the ensemble's windows, or not what the first member does."""
     if (reason := unsuited(member.spec["arguments"], data)) is not None:
-        raise InputError(f"{name} {reason}; name predictors that were fitted for these data")
+        raise OptionError(name, f" {reason}; name predictors that were fitted for these data")
     if (own := member.sizes.input_length) > input_length:
-        raise InputError(f"{name} sees {own} steps of history; set windows.input_length={own} or more")
+        raise OptionError(name, f" sees {own} steps of history; set windows.input_length={own} or more")
     if _levels(member) != _levels(first):
-        raise InputError(f"{name} and predictor.members[0] forecast other quantiles; name predictors of the same loss")
+        raise OptionError(name, " and members[0] forecast other quantiles; name predictors of the same loss")
 
 
 def _levels(forecaster: Forecaster) -> list[float]:

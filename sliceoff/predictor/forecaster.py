@@ -14,7 +14,7 @@ from torchmetrics.regression import WeightedMeanAbsolutePercentageError
 from sliceoff import checkpoint
 from sliceoff.checks import flag, not_negative, one_of, positive, precision
 from sliceoff.data import Scaler, Window
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError, under
 from sliceoff.predictor.losses import QuantileLoss
 from sliceoff.predictor.sizes import Sizes
 
@@ -65,21 +65,22 @@ class Forecaster(pl.LightningModule):
         super().__init__()
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.spec = checkpoint.describe(type(self), arguments)
-        one_of("predictor.channels", channels, ("independent", "joint"))
-        positive("predictor.learning_rate", learning_rate)
-        not_negative("predictor.weight_decay", weight_decay)
-        positive("predictor.gradient_clip", gradient_clip)
+        one_of("channels", channels, ("independent", "joint"))
+        positive("learning_rate", learning_rate)
+        not_negative("weight_decay", weight_decay)
+        positive("gradient_clip", gradient_clip)
         self.n_regions, self.channels = n_regions, channels
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.gradient_clip = gradient_clip
-        self.instance_norm = flag("predictor.instance_norm", instance_norm)
-        self.nonnegative = flag("predictor.nonnegative", nonnegative)
-        self.loss = loss()
+        self.instance_norm = flag("instance_norm", instance_norm)
+        self.nonnegative = flag("nonnegative", nonnegative)
+        with under("loss"):
+            self.loss = loss()
         self.n_outputs = len(self.loss.levels) if isinstance(self.loss, QuantileLoss) else 1
         try:
             self.loss(torch.zeros(1, 1, 1, self.n_outputs), torch.zeros(1, 1, 1, 1))
         except (RuntimeError, TypeError, ValueError) as error:  # torch's own look at their options only when called
-            raise InputError(f"predictor.loss: {error}") from error
+            raise OptionError("loss", f": {error}") from error
         self.sizes = Sizes(
             n_channels=n_regions if channels == "joint" else 1,
             n_calendar=n_calendar,
@@ -88,15 +89,16 @@ class Forecaster(pl.LightningModule):
             n_outputs=self.n_outputs,
             season_length=season_length,
         )
-        self.network = network(self.sizes)
+        with under("network"):
+            self.network = network(self.sizes)
         if not isinstance(self.network, nn.Module):
-            raise InputError(f"predictor.network makes a {type(self.network).__name__}, which is no torch module")
+            raise OptionError("network", f" makes a {type(self.network).__name__}, which is no torch module")
         self.scaler = Scaler(n_regions)
         self.val_metrics, self.test_metrics = Metrics("val"), Metrics("test")
         self.by_gradient = any(weight.requires_grad for weight in self.network.parameters())
         self.automatic_optimization = self.by_gradient  # else there is no optimiser to step
         if self.n_outputs > 1 and not self.by_gradient:
-            raise InputError("predictor.loss: this network is not trained by gradient, so it cannot learn quantiles")
+            raise OptionError("loss", ": this network is not trained by gradient, so it cannot learn quantiles")
 
     def forward(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
         """Forecast in standard deviations of the training part."""

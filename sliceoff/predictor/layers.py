@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.checks import between, count, not_negative, one_of, positive, whole
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 from sliceoff.predictor.attention import (
     Sampling,
     full_attention,
@@ -48,7 +48,7 @@ class EncoderDecoder(nn.Module):
     ):
         super().__init__()
         self.horizon, self.n_outputs = sizes.horizon, sizes.n_outputs
-        self.label_length = min(whole("predictor.network.label_length", label_length), sizes.input_length)
+        self.label_length = min(whole("label_length", label_length), sizes.input_length)
         self.embed_history = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
         self.embed_decoder = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
         # Layers norm what they read, not what they add up to: without a last norm a running sum reaches the head.
@@ -79,7 +79,7 @@ class Dropout(nn.Dropout):
     """
 
     def __init__(self, p: float):
-        super().__init__(between("predictor.network.dropout", p, 0, 1))
+        super().__init__(between("dropout", p, 0, 1))
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Drop in training mode."""
@@ -125,9 +125,7 @@ class Heads(nn.Module):
         super().__init__()
         check_positive([("d_model", d_model), ("n_heads", n_heads)])
         if d_model % n_heads:
-            raise InputError(
-                f"predictor.network.n_heads={n_heads} does not divide d_model={d_model}; choose one that does"
-            )
+            raise OptionError("n_heads", f"={n_heads} does not divide d_model={d_model}; choose one that does")
         self.n_heads = n_heads
         self.query, self.key, self.value, self.out = (nn.Linear(d_model, d_model) for _ in range(4))
 
@@ -171,8 +169,8 @@ class ProbSparseAttention(nn.Module):
         self, d_model: int, n_heads: int, dropout: float, factor: float, sampling: Sampling, causal: bool = False
     ):
         super().__init__()
-        one_of("predictor.network.sampling", sampling, ("shared", "independent"))
-        positive("predictor.network.factor", factor)
+        one_of("sampling", sampling, ("shared", "independent"))
+        positive("factor", factor)
         self.heads = Heads(d_model, n_heads)
         self.factor, self.sampling, self.dropout, self.causal = factor, sampling, dropout, causal
 
@@ -258,7 +256,7 @@ def check_positive(options: Iterable[tuple[str, int]]) -> None:
         InputError: one is not.
     """
     for name, value in options:
-        count(f"predictor.network.{name}", value)
+        count(name, value)
 
 
 def check_dropout(value: float) -> None:
@@ -267,5 +265,5 @@ def check_dropout(value: float) -> None:
     Raises:
         InputError: it is below 0, or at least 1.
     """
-    if not_negative("predictor.network.dropout", value) >= 1:
-        raise InputError(f"predictor.network.dropout={value} must be at least 0 and below 1")
+    if not_negative("dropout", value) >= 1:
+        raise OptionError("dropout", f"={value} must be at least 0 and below 1")

@@ -29,8 +29,7 @@ class Linear(nn.Module):
         penalties: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
     ):
         super().__init__()
-        key = "predictor.network.penalties"
-        self.penalties = tuple(positive(key, penalty) for penalty in numbers(key, penalties))
+        self.penalties = tuple(positive("penalties", penalty) for penalty in numbers("penalties", penalties))
         self.n_channels, self.n_outputs, self.horizon = sizes.n_channels, sizes.n_outputs, sizes.horizon
         n_inputs, n_targets = sizes.input_length * sizes.n_channels, sizes.horizon * sizes.n_channels
         self.register_buffer("weight", torch.zeros(n_targets, n_inputs))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff import checks
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 
 
 class QuantileLoss(nn.Module):
@@ -24,9 +24,9 @@ class QuantileLoss(nn.Module):
 
     def __init__(self, levels: Sequence[float]):
         super().__init__()
-        levels = checks.levels("predictor.loss.levels", levels)
+        levels = checks.levels("levels", levels)
         if len(levels) % 2 == 0 or levels[len(levels) // 2] != 0.5:
-            raise InputError(f"predictor.loss.levels={list(levels)} must have the median 0.5 in the middle")
+            raise OptionError("levels", f"={list(levels)} must have the median 0.5 in the middle")
         self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32), persistent=False)
 
     def forward(

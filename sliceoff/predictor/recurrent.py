@@ -36,7 +36,7 @@ class Recurrent(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        recurrent = CELLS[one_of("predictor.network.cell", cell, CELLS)]
+        recurrent = CELLS[one_of("cell", cell, CELLS)]
         check_positive([("hidden_size", hidden_size), ("n_layers", n_layers)])
         self.n_outputs = sizes.n_outputs
         self.encoder, self.decoder = (

@@ -39,7 +39,7 @@ class SeasonalMLP(nn.Module):
     ):
         super().__init__()
         check_positive([("recent", recent), ("hidden_size", hidden_size)])
-        whole("predictor.network.neighbours", neighbours)
+        whole("neighbours", neighbours)
         check_dropout(dropout)
         seen = seen_steps(sizes.input_length, sizes.horizon, sizes.season_length, recent, neighbours)
         self.register_buffer("seen", seen, persistent=False)

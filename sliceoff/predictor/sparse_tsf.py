@@ -25,7 +25,7 @@ class SparseTSF(nn.Module):
 
     def __init__(self, sizes: Sizes, *, recent: int = 24):
         super().__init__()
-        whole("predictor.network.recent", recent)
+        whole("recent", recent)
         self.horizon, self.n_outputs = sizes.horizon, sizes.n_outputs
         self.day = min(sizes.season_length, sizes.input_length)
         self.n_days = sizes.input_length // self.day

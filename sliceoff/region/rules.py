@@ -47,7 +47,7 @@ class Random:
     serves_ahead = True
 
     def __init__(self, seed: int = 0):
-        self._seed = whole("allocator.seed", seed)
+        self._seed = whole("seed", seed)
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Shares from the flat Dirichlet distribution over the present users."""
@@ -89,8 +89,8 @@ class LookaheadGreedy:
     serves_ahead = True
 
     def __init__(self, bandwidth_weights: Sequence[float] = (0.1, 0.35, 0.8)):
-        key = "allocator.bandwidth_weights"
-        self._weights = tuple(between(key, weight, 0, 1) for weight in numbers(key, bandwidth_weights))
+        weights = numbers("bandwidth_weights", bandwidth_weights)
+        self._weights = tuple(between("bandwidth_weights", weight, 0, 1) for weight in weights)
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
         """Deterministic: it knows nothing of the next slot's tasks."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from sliceoff.checks import between, count, interval, not_negative, numbers, one_of, positive
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError
 
 _MAY_BE_ZERO = {"price", "speed_mps"}
 _MOST_DECIBELS = 200  # far beyond any radio
@@ -60,27 +60,27 @@ class Scenario:
     @classmethod
     def from_decibels(cls, *, gain_at_1m_db: float, noise_dbm: float, **si: Any) -> "Scenario":
         """The scenario with its gain in dB and its noise in dBm, as radio people write them; all else as it is."""
-        gain_db, noise_db = _level("region.gain_at_1m_db", gain_at_1m_db), _level("region.noise_dbm", noise_dbm) - 30
+        gain_db, noise_db = _level("gain_at_1m_db", gain_at_1m_db), _level("noise_dbm", noise_dbm) - 30
         return cls(gain_at_1m=10 ** (gain_db / 10), noise_w=10 ** (noise_db / 10), **si)
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            key, value = f"region.{field.name}", getattr(self, field.name)
-            if field.name in ("data_bits", "cycles_per_bit"):
-                value = interval(key, value)
-            elif field.name == "priorities":
-                value = tuple(positive(key, item) for item in numbers(key, value))
-            elif field.name in ("max_users", "max_vms"):
-                value = count(key, value)
-            elif field.type is float or (field.name == "speed_mps" and value is not None):
-                value = (not_negative if field.name in _MAY_BE_ZERO else positive)(key, value)
-            object.__setattr__(self, field.name, value)
+            name, value = field.name, getattr(self, field.name)
+            if name in ("data_bits", "cycles_per_bit"):
+                value = interval(name, value)
+            elif name == "priorities":
+                value = tuple(positive(name, item) for item in numbers(name, value))
+            elif name in ("max_users", "max_vms"):
+                value = count(name, value)
+            elif field.type is float or (name == "speed_mps" and value is not None):
+                value = (not_negative if name in _MAY_BE_ZERO else positive)(name, value)
+            object.__setattr__(self, name, value)
         if self.min_distance_m >= self.cell_radius_m:
-            raise InputError(
-                f"region.min_distance_m={self.min_distance_m} is not below region.cell_radius_m={self.cell_radius_m}"
+            raise OptionError(
+                "min_distance_m", f"={self.min_distance_m} is not below cell_radius_m={self.cell_radius_m}"
             )
-        one_of("region.queue", self.queue, ("lindley", "paper"))
-        one_of("region.late_tasks", self.late_tasks, ("drop", "run"))
+        one_of("queue", self.queue, ("lindley", "paper"))
+        one_of("late_tasks", self.late_tasks, ("drop", "run"))
 
     def check_pays(self) -> None:
         """Check that tasks earn something, without which there is nothing to learn.

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sliceoff.checks import Number, not_negative, optional, positive
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError
 from sliceoff.region import Scenario
 
 _HOUR_S = 3600.0
@@ -76,27 +76,27 @@ class Offers:
         for name in ("bandwidth_hz", "bandwidth_price", "n_vms", "vm_price"):
             table = torch.as_tensor(getattr(self, name)).to(torch.int64 if name == "n_vms" else torch.float64)
             if table.ndim != 2 or table.numel() == 0:
-                raise InputError(f"offers.{name} has shape {tuple(table.shape)}; give one row of offers per region")
+                raise OptionError(name, f" has shape {tuple(table.shape)}; give one row of offers per region")
             if not bool((table.isfinite() & (table >= 0)).all()):
-                raise InputError(f"offers.{name} holds a negative or infinite number; all must be finite and >= 0")
+                raise OptionError(name, " holds a negative or infinite number; all must be finite and >= 0")
             object.__setattr__(self, name, table)
         for size, price in (("bandwidth_hz", "bandwidth_price"), ("n_vms", "vm_price")):
             if getattr(self, size).shape != getattr(self, price).shape:
-                raise InputError(f"offers.{size} and offers.{price} differ in shape; give every offer one price")
+                raise OptionError(size, f" and {price} differ in shape; give every offer one price")
             if not bool((getattr(self, size).diff(dim=-1) > 0).all() and (getattr(self, size)[:, 0] > 0).all()):
-                raise InputError(f"offers.{size} must be above zero and rise from offer to offer; sort it")
+                raise OptionError(size, " must be above zero and rise from offer to offer; sort it")
         if len(self.bandwidth_hz) != len(self.n_vms):
             raise InputError(f"offers: {len(self.bandwidth_hz)} regions have bandwidth, {len(self.n_vms)} have VMs")
-        object.__setattr__(self, "change_price", not_negative("offers.change_price", self.change_price))
+        object.__setattr__(self, "change_price", not_negative("change_price", self.change_price))
         for name in ("budget", "bandwidth_inventory_hz", "vm_inventory"):
-            object.__setattr__(self, name, optional(not_negative, f"offers.{name}", getattr(self, name)))
+            object.__setattr__(self, name, optional(not_negative, name, getattr(self, name)))
         smallest = torch.zeros(self.n_regions, dtype=torch.int64)
         for row in self.rows:
             if (least := float(row.use(smallest, smallest).sum())) > row.limit:
                 key, unit = self._per_region[row.name]
                 allowed, least = (total / unit / self.n_regions for total in (row.limit, least))
-                raise InputError(
-                    f"offers.{key}={allowed:g}, but even the smallest offers take {least:g} per region; raise it"
+                raise OptionError(
+                    key, f"={allowed:g}, but even the smallest offers take {least:g} per region; raise it"
                 )
 
     @classmethod
@@ -112,10 +112,10 @@ class Offers:
         **common: Any,
     ) -> "Offers":
         """Offers with a rising marginal price, `rising_price`; prices per hour. `common` is as in `from_prices`."""
-        per_mhz = not_negative("offers.bandwidth_price_per_mhz", bandwidth_price_per_mhz)
-        mhz_scale = positive("offers.bandwidth_price_scale_mhz", bandwidth_price_scale_mhz)
-        per_vm = not_negative("offers.vm_price", vm_price)
-        vm_scale = positive("offers.vm_price_scale", vm_price_scale)
+        per_mhz = not_negative("bandwidth_price_per_mhz", bandwidth_price_per_mhz)
+        mhz_scale = positive("bandwidth_price_scale_mhz", bandwidth_price_scale_mhz)
+        per_vm = not_negative("vm_price", vm_price)
+        vm_scale = positive("vm_price_scale", vm_price_scale)
         return cls.from_prices(
             bandwidth_options_mhz=bandwidth_options_mhz,
             bandwidth_price=lambda size: rising_price(size, per_mhz, mhz_scale),
@@ -137,10 +137,10 @@ class Offers:
         **common: Any,
     ) -> "Offers":
         """Offers with a volume discount, `discount_price`; prices per hour. `common` is as in `from_prices`."""
-        per_mhz = not_negative("offers.bandwidth_price_per_mhz", bandwidth_price_per_mhz)
-        mhz_exponent = _exponent("offers.bandwidth_price_exponent", bandwidth_price_exponent)
-        per_vm = not_negative("offers.vm_price", vm_price)
-        vm_exponent = _exponent("offers.vm_price_exponent", vm_price_exponent)
+        per_mhz = not_negative("bandwidth_price_per_mhz", bandwidth_price_per_mhz)
+        mhz_exponent = _exponent("bandwidth_price_exponent", bandwidth_price_exponent)
+        per_vm = not_negative("vm_price", vm_price)
+        vm_exponent = _exponent("vm_price_exponent", vm_price_exponent)
         return cls.from_prices(
             bandwidth_options_mhz=bandwidth_options_mhz,
             bandwidth_price=lambda size: discount_price(size, per_mhz, mhz_exponent),
@@ -178,18 +178,18 @@ class Offers:
             InputError: as the class.
         """
         mhz, vms = (
-            _sizes("offers.bandwidth_options_mhz", bandwidth_options_mhz),
-            _sizes("offers.vm_options", vm_options),
+            _sizes("bandwidth_options_mhz", bandwidth_options_mhz),
+            _sizes("vm_options", vm_options),
         )
         if any(size != int(size) for size in vms):
-            raise InputError(f"offers.vm_options={list(vms)} holds a part of a VM; give whole numbers")
-        hours = positive("offers.long_slot_s", long_slot_s) / _HOUR_S
+            raise OptionError("vm_options", f"={list(vms)} holds a part of a VM; give whole numbers")
+        hours = positive("long_slot_s", long_slot_s) / _HOUR_S
 
         def table(row: Sequence[Number], dtype: torch.dtype = torch.float64) -> Tensor:
             return torch.tensor(row, dtype=dtype).expand(n_regions, -1).clone()
 
         def limit(name: str, per_region: Number | None, scale: float) -> float | None:
-            return None if per_region is None else not_negative(f"offers.{name}", per_region) * n_regions * scale
+            return None if per_region is None else not_negative(name, per_region) * n_regions * scale
 
         return cls(
             bandwidth_hz=table([size * 1e6 for size in mhz]),
@@ -252,14 +252,14 @@ def pick(table: Tensor, index: Int[Tensor, "*draws regions"]) -> Tensor:
 
 def _exponent(key: str, value: Any) -> float:
     if positive(key, value) > 1:
-        raise InputError(f"{key}={value} is above 1, which is no discount; use offers=rising for rising prices")
+        raise OptionError(key, f"={value} is above 1, which is no discount; use offers=rising for rising prices")
     return float(value)
 
 
 def _sizes(key: str, sizes: Any) -> list[float]:
     if isinstance(sizes, str) or not isinstance(sizes, Sequence) or len(sizes) == 0:
-        raise InputError(f"{key}={sizes!r} is empty or no list; give at least one size, such as [10]")
+        raise OptionError(key, f"={sizes!r} is empty or no list; give at least one size, such as [10]")
     sizes = [positive(key, size) for size in sizes]
     if sizes != sorted(set(sizes)):
-        raise InputError(f"{key}={sizes} must rise from offer to offer; sort it and drop doubles")
+        raise OptionError(key, f"={sizes} must rise from offer to offer; sort it and drop doubles")
     return sizes

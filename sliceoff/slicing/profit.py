@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 
 from sliceoff.checks import Number, count, whole
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 from sliceoff.region import Allocator, Greedy, Scenario, draws
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors
@@ -66,12 +66,10 @@ class Profit:
         self._offers, self._scenario = offers, scenario
         self._allocator = Greedy() if allocator is None else allocator
         if not isinstance(self._allocator, Allocator):
-            raise InputError(
-                f"slicer.allocator={allocator!r} does not allocate; name a class with slicer.allocator._target_"
-            )
-        self._n_scenarios, self._seed = count("slicer.n_scenarios", n_scenarios), whole("slicer.seed", seed)
-        self._step = count("slicer.users_step", users_step)
-        self._copies, self._slots = count("slicer.copies", copies), count("slicer.slots", slots)
+            raise OptionError("allocator", f"={allocator!r} does not allocate; name a class that does in its _target_")
+        self._n_scenarios, self._seed = count("n_scenarios", n_scenarios), whole("seed", seed)
+        self._step = count("users_step", users_step)
+        self._copies, self._slots = count("copies", copies), count("slots", slots)
         self._program = ExactProgram(Solver(solver, time_limit_s, integer=True, gap=gap))
         self._table: RevenueTable | None = None
         self._usual = TaskStatistics.prior(scenario, offers.n_regions)

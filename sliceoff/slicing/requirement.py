@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sliceoff.checks import Number, fraction, not_negative, optional
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 from sliceoff.region import Scenario
 from sliceoff.slicing.demand import TaskStatistics, bandwidth_demand, pair_capacity, vm_demand
 from sliceoff.slicing.offers import Offers
@@ -51,9 +51,9 @@ def requirement(
     if not isinstance(kappa, str):
         return FixedKappa(scenario, kappa, z, aggregate_margin)
     if kappa != "joint":
-        raise InputError(f"slicer.kappa={kappa!r} is neither a number between 0 and 1 nor 'joint'")
+        raise OptionError("kappa", f"={kappa!r} is neither a number between 0 and 1 nor 'joint'")
     if aggregate_margin is not None:
-        raise InputError("slicer.aggregate_margin needs slicer.kappa to be a number; set one of the two otherwise")
+        raise OptionError("aggregate_margin", " needs kappa to be a number; set one of the two otherwise")
     return JointKappa(scenario, z)
 
 
@@ -77,14 +77,15 @@ class FixedKappa:
     aggregate_margin: Number | None = None
 
     def __post_init__(self) -> None:
-        fraction("slicer.kappa", self.kappa)
-        not_negative("slicer.z", self.z)
-        optional(not_negative, "slicer.aggregate_margin", self.aggregate_margin)
+        fraction("kappa", self.kappa)
+        not_negative("z", self.z)
+        optional(not_negative, "aggregate_margin", self.aggregate_margin)
         left, longest = (1 - self.kappa) * self.scenario.deadline_s, self.scenario.max_execution_s
         if left <= longest:
-            raise InputError(
-                f"slicer.kappa={self.kappa} leaves {left:g} s of the deadline, the longest task takes {longest:g} s; "
-                f"lower slicer.kappa below {1 - longest / self.scenario.deadline_s:.3g}"
+            raise OptionError(
+                "kappa",
+                f"={self.kappa} leaves {left:g} s of the deadline, the longest task takes {longest:g} s; "
+                f"lower it below {1 - longest / self.scenario.deadline_s:.3g}",
             )
 
     def demand(self, users: Float[Tensor, " regions"], statistics: TaskStatistics) -> tuple[Tensor, Tensor]:
@@ -134,7 +135,7 @@ class JointKappa:
     z: Number
 
     def __post_init__(self) -> None:
-        not_negative("slicer.z", self.z)
+        not_negative("z", self.z)
 
     def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> PairProblem:
         """Pairs of offers."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sliceoff.checks import Number, fraction, not_negative, optional
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError, under
 from sliceoff.region import Scenario
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors, scenario_quantile
@@ -37,9 +37,10 @@ class Newsvendor:
         miss: Number | None = None,
         rate: Number = 0.05,
     ):
-        self._slicer = slicer(offers=offers, scenario=scenario)
-        self.miss = optional(fraction, "slicer.miss", miss) or newsvendor_miss(offers, scenario)
-        self._rate = not_negative("slicer.rate", rate)
+        with under("slicer"):
+            self._slicer = slicer(offers=offers, scenario=scenario)
+        self.miss = optional(fraction, "miss", miss) or newsvendor_miss(offers, scenario)
+        self._rate = not_negative("rate", rate)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the bound."""
@@ -64,7 +65,8 @@ class Foresight:
     """
 
     def __init__(self, offers: Offers, scenario: Scenario, slicer: Callable[..., Slicer]):
-        self._slicer = slicer(offers=offers, scenario=scenario)
+        with under("slicer"):
+            self._slicer = slicer(offers=offers, scenario=scenario)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the true users."""
@@ -90,5 +92,7 @@ def newsvendor_miss(offers: Offers, scenario: Scenario) -> float:
     slots = offers.long_slot_s / scenario.short_slot_s
     earns = scenario.price * sum(scenario.priorities) / len(scenario.priorities) * slots
     if earns <= 0:
-        raise InputError(f"region.price={scenario.price} earns nothing, so that no risk is worth it; set slicer.miss")
+        raise OptionError(
+            "miss", f" must be given: region.price={scenario.price} earns nothing, so that no risk is worth it"
+        )
     return min(max(cost / earns, 0.01), 0.99)

@@ -68,7 +68,7 @@ class Fixed:
 
     def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number, users: Number):
         self._offers, self._requirement = offers, requirement(scenario, kappa, z)
-        self._users = not_negative("slicer.users", users)
+        self._users = not_negative("users", users)
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the configured users."""
@@ -155,8 +155,8 @@ class LpRounding:
         time_limit_s: Number = 10.0,
     ):
         self._offers, self._requirement = offers, requirement(scenario, kappa, z, aggregate_margin)
-        self._seed = whole("slicer.seed", seed)
-        self._n_draws = count("slicer.n_draws", n_draws)
+        self._seed = whole("seed", seed)
+        self._n_draws = count("n_draws", n_draws)
         self._relaxation = self._requirement.relaxation(Solver(solver, time_limit_s, integer=False))
 
     def rent(self, request: SlicingRequest) -> Rental:

@@ -67,8 +67,8 @@ class Solver:
     """
 
     def __init__(self, name: str, time_limit_s: Number, integer: bool, gap: Number = 1e-6):
-        self.name, self.integer = one_of("slicer.solver", name, SOLVERS), integer
-        self.time_limit_s, self.gap = positive("slicer.time_limit_s", time_limit_s), positive("slicer.gap", gap)
+        self.name, self.integer = one_of("solver", name, SOLVERS), integer
+        self.time_limit_s, self.gap = positive("time_limit_s", time_limit_s), positive("gap", gap)
         self.seconds = 0.0  # of all solves so far
 
     def open(self) -> mip.Model:

@@ -98,5 +98,5 @@ def test_hybrid_acts_per_state_as_whoever_is_worth_more():
 
 @pytest.mark.parametrize("wrong", [{"n_agents": 3}, {"gamma": 1.5}, {"policy_delay": 0}, {"tau": -0.1}])
 def test_wrong_options_are_named(wrong):
-    with pytest.raises(InputError, match=f"allocator.{next(iter(wrong))}"):
+    with pytest.raises(InputError, match=f"^{next(iter(wrong))}"):
         Agents(NETWORK, **wrong)

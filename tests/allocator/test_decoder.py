@@ -214,11 +214,11 @@ def test_no_region_gets_no_allocation(decoder):
 
 @pytest.mark.parametrize("wrong", [{"stride": 0}, {"worth_range": -1.0}, {"tilt_range": 0.5}])
 def test_wrong_options_are_named(wrong):
-    with pytest.raises(InputError, match=f"decoder.{next(iter(wrong))}"):
+    with pytest.raises(InputError, match=f"^{next(iter(wrong))}"):
         Packing(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"stride": 0}, {"room": 0.0}, {"room_range": 0.5}, {"forecast_weight": -1.0}])
 def test_wrong_prices_are_named(wrong):
-    with pytest.raises(InputError, match=f"decoder.{next(iter(wrong))}"):
+    with pytest.raises(InputError, match=f"^{next(iter(wrong))}"):
         Prices(**wrong)

@@ -329,7 +329,7 @@ def test_forecasts_err_about_the_traffic_as_much_as_asked():
     error = (expected / traffic).log()
     assert error.std().item() == pytest.approx(0.3, rel=0.05)
     assert error.mean().item() == pytest.approx(0, abs=0.02)
-    with pytest.raises(InputError, match=r"allocator\.forecast_error"):
+    with pytest.raises(InputError, match="^forecast_error"):
         drawn(-0.1)
 
 

@@ -18,7 +18,7 @@ def message(read, *arguments, **options) -> str:
 
 
 def test_what_is_no_path_is_told():
-    assert message(existing, None) == "data.path=None is no path; give the name of a file or directory"
+    assert message(existing, None) == "path=None is no path; give the name of a file or directory"
     assert "no file 3" in message(existing, 3)
 
 
@@ -97,8 +97,8 @@ CASES = {
         {"time_column": "tine"},
         ["did you mean 'time'?", "data.time_column"],
     ),
-    "policy near miss": (replaced(0, 1, "1"), {"gaps": "interpolat"}, ["data.gaps", "did you mean 'interpolate'?"]),
-    "negative policy": (replaced(0, 1, "1"), {"negative": "keep"}, ["data.negative='keep'", "error, zero, allow"]),
+    "policy near miss": (replaced(0, 1, "1"), {"gaps": "interpolat"}, ["gaps", "did you mean 'interpolate'?"]),
+    "negative policy": (replaced(0, 1, "1"), {"negative": "keep"}, ["negative='keep'", "error, zero, allow"]),
     "resampling between steps": (replaced(0, 1, "1"), {"resample_s": 5000}, ["no multiple", "3600 s"]),
     "resampling to a finer step": (replaced(0, 1, "1"), {"resample_s": 60}, ["no multiple", "3600 s"]),
     "resampling by nothing": (replaced(0, 1, "1"), {"resample_s": 0}, ["above zero"]),

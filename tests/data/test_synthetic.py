@@ -96,7 +96,7 @@ def test_a_linear_map_of_the_past_beats_yesterday_and_last_week():
     [{"n_regions": 0}, {"days": 0}, {"step_s": 0}, {"noise": -1}, {"drift": 1.5}, {"bursts_per_week": float("nan")}],
 )
 def test_arguments_out_of_range(wrong):
-    with pytest.raises(InputError, match=f"data.{next(iter(wrong))}="):
+    with pytest.raises(InputError, match=f"^{next(iter(wrong))}="):
         synthetic_trace(**wrong)
     with pytest.raises(InputError, match="at least two"):
         synthetic_trace(days=1, step_s=86_400)

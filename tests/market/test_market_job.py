@@ -77,6 +77,7 @@ def test_a_market_from_a_file_and_a_mechanism_of_ones_own(tmp_path, monkeypatch)
         ("job.family.work=[1e-300,1e-299]", "job.family.work"),
         ("job.family.n_servers=0", "job.family.n_servers=0"),
         ("job.mechanisms.greedy.share=2", "job.mechanisms.greedy.share=2"),
+        ("+job.mechanisms.mine={_target_: sliceoff.market.Greedy, share: 2}", "job.mechanisms.mine.share=2"),
         ("job.mechanisms.max_transaction.theta=2", "job.mechanisms.max_transaction.theta=2"),
         ("job.mechanisms.centralised.search.seed=-1", "job.mechanisms.centralised.search.seed=-1"),
         ("job.mechanisms.decentralised.seed=99999999999", "job.mechanisms.decentralised.seed=99999999999"),

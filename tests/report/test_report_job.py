@@ -78,7 +78,7 @@ def test_runs_of_other_tasks_or_traffic_share_no_bound_and_are_refused(tmp_path,
 
 
 def test_wrong_runs_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"job\.runs=\[\] is not a list"):
+    with pytest.raises(InputError, match=r"runs=\[\] is not a list"):
         Report("report", [])
     with pytest.raises(InputError, match=r"no results\.parquet"):
         compared(tmp_path, str(tmp_path / "nowhere"))

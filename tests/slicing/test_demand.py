@@ -96,7 +96,7 @@ def test_capacity_by_hand():
 
 @pytest.mark.parametrize(
     ("kappa", "z", "named"),
-    [(0.0, 2, "kappa"), (1.0, 2, "kappa"), (0.9, 2, "lower slicer.kappa below 0.88"), (0.5, -1, "z")],
+    [(0.0, 2, "kappa"), (1.0, 2, "kappa"), (0.9, 2, "lower it below 0.88"), (0.5, -1, "z")],
 )
 def test_wrong_constants(scenario, kappa, z, named):
     with pytest.raises(InputError, match=named):

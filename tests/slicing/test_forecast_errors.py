@@ -128,7 +128,7 @@ def test_quantile_forecasts_are_calibrated_too(offers, scenario, ask):
 
 @pytest.mark.parametrize(("option", "value"), [("miss", 1.5), ("miss", 0.0), ("rate", -1.0)])
 def test_wrong_options(offers, scenario, option, value):
-    with pytest.raises(InputError, match=f"slicer.{option}"):
+    with pytest.raises(InputError, match=f"^{option}"):
         Newsvendor(offers(1), scenario, partial(Exact, kappa=0.5, z=0.0), **{option: value})
 
 

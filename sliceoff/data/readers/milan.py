@@ -14,7 +14,7 @@ from sliceoff.data.readers.long import pivot
 from sliceoff.data.readers.table import existing
 from sliceoff.data.times import parse_times
 from sliceoff.data.trace import Trace
-from sliceoff.errors import InputError, one_line
+from sliceoff.errors import InputError, OptionError, one_line
 
 _ACTIVITIES = ("sms_in", "sms_out", "call_in", "call_out", "internet")
 _COLUMNS = ("square", "time", "country", *_ACTIVITIES)
@@ -48,9 +48,9 @@ def read_milan(
         InputError: a file is wrong; names file, column and line.
     """
     policy = Policy(gaps, negative, resample_s)
-    checks.one_of("data.activity", activity, _ACTIVITIES)
+    checks.one_of("activity", activity, _ACTIVITIES)
     squares = None if columns is None else [_square(name) for name in check_regions(columns)]
-    sums = _joined([(file, _sums(file, activity, squares, policy)) for file in _files(checks.path("data.path", path))])
+    sums = _joined([(file, _sums(file, activity, squares, policy)) for file in _files(checks.path("path", path))])
     known = sums["square"].unique().sort().to_list()
     squares = known if squares is None else squares
     if absent := set(squares) - set(known):
@@ -73,7 +73,7 @@ def _files(path: Path) -> list[Path]:
 
 def _square(name: str) -> int:
     if not name.isdecimal():
-        raise InputError(f"data.columns: '{name}' is no square of the Milan grid; give numbers, such as [5059, 5060]")
+        raise OptionError("columns", f": '{name}' is no square of the Milan grid; give numbers, such as [5059, 5060]")
     return int(name)
 
 

@@ -145,7 +145,7 @@ def existing(path: Any) -> Path:
     Raises:
         InputError: there is none, or `path` is no path.
     """
-    path = checks.path("data.path", path)
+    path = checks.path("path", path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; set data.path to a file in it")
     if not path.is_file():

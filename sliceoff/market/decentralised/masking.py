@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from jaxtyping import Float, Int64, UInt64
 
 from sliceoff.checks import positive
-from sliceoff.errors import InputError
+from sliceoff.errors import OptionError
 
 BITS = 61
 FRACTION_BITS = 24
@@ -123,11 +123,12 @@ class Noise:
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "load", "overhead", "value"):
-            positive(f"job.mechanisms.decentralised.noise.{name}", getattr(self, name))
+            positive(name, getattr(self, name))
         if (noise := max(self.worth, self.allotted) / self.epsilon) > _DROWNED:
-            raise InputError(
-                f"job.mechanisms.decentralised.noise.epsilon={self.epsilon} makes noise of {noise:.1g}, in which every "
-                "sum drowns; raise it or lower the bounds (load, overhead, value)"
+            raise OptionError(
+                "epsilon",
+                f"={self.epsilon} makes noise of {noise:.1g}, in which every sum drowns; raise it "
+                "or lower the bounds (load, overhead, value)",
             )
 
     @property

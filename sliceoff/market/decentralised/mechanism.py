@@ -9,7 +9,7 @@ import torch
 
 from sliceoff import checkpoint
 from sliceoff.checks import count, not_negative, numbers, path, positive, random_seed, whole
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, OptionError
 from sliceoff.market.checks import role
 from sliceoff.market.decentralised.masking import Noise
 from sliceoff.market.decentralised.networks import Experience, ValueNetwork, concatenate, learn_worth
@@ -20,7 +20,6 @@ from sliceoff.market.outcome import Outcome
 from sliceoff.market.scenario import MarketScenario
 
 _PAST = 10**6  # numbers of past markets begin here, so that none is met again
-_KEY = "job.mechanisms.decentralised"
 
 
 @dataclass(eq=False)
@@ -60,16 +59,16 @@ class Decentralised:
 
     def __post_init__(self) -> None:
         for name in ("past_markets", "past_bargains", "rounds", "bargains", "supply_steps", "sweeps"):
-            count(f"{_KEY}.{name}", getattr(self, name))
-        whole(f"{_KEY}.probes", self.probes, 2)
-        not_negative(f"{_KEY}.temperature", self.temperature)
-        random_seed(f"{_KEY}.seed", self.seed)
-        edges = [positive(f"{_KEY}.bands", edge) for edge in numbers(f"{_KEY}.bands", self.bands)]
+            count(name, getattr(self, name))
+        whole("probes", self.probes, 2)
+        not_negative("temperature", self.temperature)
+        random_seed("seed", self.seed)
+        edges = [positive("bands", edge) for edge in numbers("bands", self.bands)]
         if np.any(np.diff(edges) <= 0):
-            raise InputError(f"{_KEY}.bands={edges} must be prices above 0 that rise")
-        role(f"{_KEY}.past", self.past, Markets)
+            raise OptionError("bands", f"={edges} must be prices above 0 that rise")
+        role("past", self.past, Markets)
         if not isinstance(self.noise, Noise | None):
-            raise InputError(f"{_KEY}.noise={self.noise!r} is neither null nor a sliceoff.market.decentralised.Noise")
+            raise OptionError("noise", f"={self.noise!r} is neither null nor a sliceoff.market.decentralised.Noise")
         if self.checkpoint is not None:
             self.value = self._loaded()  # a wrong file is refused before anything is computed
 
@@ -99,12 +98,11 @@ class Decentralised:
         torch.save(content, path)
 
     def _loaded(self) -> ValueNetwork:
-        key = f"{_KEY}.checkpoint"
-        file = path(key, self.checkpoint)
+        file = path("checkpoint", self.checkpoint)
         try:
             return checkpoint.load(file, expect=ValueNetwork)
         except InputError as error:
-            raise InputError(f"{key}: {error}") from error
+            raise OptionError("checkpoint", f": {error}") from error
 
     def session(self, scenario: MarketScenario, seed: int) -> Session:
         """The parties of a market."""

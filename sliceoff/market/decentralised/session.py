@@ -54,7 +54,7 @@ class Session:
         one = self.scenario
         if (largest := _largest_sum(one)) >= LARGEST:
             raise InputError(
-                f"job.mechanisms.decentralised: masked sums hold {LARGEST:.1g} at most, this market's would come to "
+                f"masked sums hold {LARGEST:.1g} at most, this market's would come to "
                 f"{largest:.1g}; give work and money in larger units"
             )
         servers = len(one.capacity)
