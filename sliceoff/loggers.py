@@ -17,7 +17,7 @@ import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from matplotlib.figure import Figure
 
-from sliceoff.run_directory import Results, RunDirectory
+from sliceoff.run_directory import LOCK, Results, RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,9 @@ def log_results(loggers: Sequence[Logger], results: Results, directory: RunDirec
             logger.log_metrics({name: value for name, value in numbers.items() if isfinite(value)})
             if isinstance(logger, Guarded):
                 logger.log_figures(results.figures)
-                logger.log_files("results", sorted(file for file in directory.path.iterdir() if file.is_file()))
+                logger.log_files(
+                    "results", sorted(file for file in directory.path.iterdir() if file.is_file() and file.name != LOCK)
+                )
                 logger.log_files("checkpoints", sorted(directory.checkpoints().rglob("*.ckpt")))
         status = "success"
     finally:

@@ -1,8 +1,11 @@
 """What every run leaves behind: its directory with config, summary, results table, checkpoints and report."""
 
 import contextlib
+import fcntl
 import json
+import os
 import shutil
+import weakref
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from math import isfinite
@@ -15,6 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from sliceoff.errors import InputError, one_line
+
+
+LOCK = ".lock"
+"""In a run directory; locked by the process that writes there."""
 
 
 class Results(NamedTuple):
@@ -40,10 +47,15 @@ class RunDirectory:
         path: where to write. A new run never writes into an existing directory: a number is appended to the name.
         config: the text of `config.yaml`, which repeats the run.
         resume: write into `path` itself, the directory of the interrupted run.
+
+    Raises:
+        InputError: the run to resume is going on in another process.
     """
 
     def __init__(self, path: str | Path, config: str, resume: bool = False):
         self._wanted, self._config, self.resume = Path(path), config, resume
+        if resume:
+            self._hold(self._wanted)
 
     @cached_property
     def path(self) -> Path:
@@ -59,13 +71,19 @@ class RunDirectory:
             path = _create_unused(self._wanted)
         except OSError as error:
             raise InputError(f"cannot write the run to {self._wanted} ({error.strerror}); set run_dir=PATH") from error
+        self._hold(path)
         (path / "config.yaml").write_text(self._config)
         return path
+
+    def _hold(self, path: Path) -> None:
+        if (lock := _lock(path)) is None:
+            raise InputError(f"{path} is being written by another process; wait for it to end, or stop it")
+        weakref.finalize(self, os.close, lock)
 
     @property
     def created(self) -> bool:
         """Whether anything has been written yet."""
-        return "path" in self.__dict__
+        return self.resume or "path" in self.__dict__
 
     def checkpoints(self, module: str = "") -> Path:
         """Directory of `best.ckpt` and `last.ckpt`: of the job's only module, or of the one named."""
@@ -140,7 +158,7 @@ def config_of(run: Path) -> DictConfig:
 
 
 def newest_unfinished(runs: Path, job: str) -> Path:
-    """The newest run of `job` directly under `runs` that has a `config.yaml` but no `summary.json` yet.
+    """The newest run of `job` directly under `runs` that was stopped: it has a `config.yaml` but no `summary.json`.
 
     Raises:
         InputError: there is none, or a `config.yaml` cannot be read.
@@ -150,9 +168,36 @@ def newest_unfinished(runs: Path, job: str) -> Path:
         for file in runs.glob("*/config.yaml")
         if not (file.parent / "summary.json").exists() and OmegaConf.select(config_of(file.parent), "job.name") == job
     ]
-    if not unfinished:
-        raise InputError(f"no unfinished run of job={job} under {runs} to resume; name one with init.run=RUN_DIRECTORY")
-    return max(unfinished, key=lambda path: path.stat().st_mtime)
+    stopped = [run for run in unfinished if _free(run)]
+    if not stopped:
+        going_on = f" ({len(unfinished)} going on in other processes)" if unfinished else ""
+        raise InputError(
+            f"no unfinished run of job={job} under {runs} to resume{going_on}; name one with init.run=RUN_DIRECTORY"
+        )
+    return max(stopped, key=lambda path: path.stat().st_mtime)
+
+
+def _free(run: Path) -> bool:
+    """Whether no other process writes into a run directory."""
+    if (lock := _lock(run)) is not None:
+        os.close(lock)
+    return lock is not None
+
+
+def _lock(run: Path) -> int | None:
+    """Keep other processes out of a run directory until the file descriptor is closed; None: another keeps this out.
+
+    A POSIX lock: it ends with its process however that ends, and no worker inherits it.
+    """
+    file = os.open(run / LOCK, os.O_CREAT | os.O_WRONLY)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(file)
+        return None
+    except OSError:  # a file system without locks
+        pass
+    return file
 
 
 def _create_unused(path: Path) -> Path:

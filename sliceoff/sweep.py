@@ -34,6 +34,8 @@ def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if not {"value", "values"} & set(given):
             raise InputError(f"sweep: parameters.{name} has neither value nor values; other distributions need W&B")
         choices[name] = given["values"] if "values" in given else [given["value"]]
+        if not choices[name]:
+            raise InputError(f"sweep: parameters.{name}.values is empty; give at least one")
     if sweep["method"] == "grid":
         yield from (dict(zip(choices, chosen, strict=True)) for chosen in itertools.product(*choices.values()))
     elif sweep["method"] == "random" and "run_cap" in sweep:
@@ -70,7 +72,11 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
         if metric["name"] not in result:
             raise InputError(f"sweep: {summary} has no {metric['name']}; name one of its keys in metric.name")
         rows.append({**chosen, metric["name"]: result[metric["name"]], "run": str(run)})
-    return sorted(rows, key=lambda row: row[metric["name"]], reverse=metric.get("goal") == "maximize")
+    sign = -1 if metric.get("goal") == "maximize" else 1
+    results = [row[metric["name"]] for row in rows]
+    # A run that came to no number, such as one that diverged, has null: after all others.
+    order = sorted(range(len(rows)), key=lambda place: (results[place] is None, sign * (results[place] or 0)))
+    return [rows[place] for place in order]
 
 
 def _override(value: Any) -> str:

@@ -1,6 +1,9 @@
 """A run never writes into another's directory, appears only when it has something to write, and appears whole."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import polars
 import pytest
@@ -36,7 +39,7 @@ def test_files_round_trip(tmp_path):
     assert polars.read_parquet(directory.path / "results.parquet").equals(TABLE)
     assert polars.read_csv(directory.path / "results.csv").equals(TABLE)
     assert (directory.path / "report.html").read_text() == "<html>"
-    assert not list(directory.path.glob(".*"))
+    assert not list(directory.path.glob(".*.partial"))
 
 
 @pytest.mark.parametrize("content", [b"a: [", b"[1, 2]", b"\xff"])
@@ -79,6 +82,23 @@ def test_resume_finds_the_newest_unfinished_run(tmp_path):
     unfinished.write(Results({}, TABLE, ""))
     with pytest.raises(InputError, match="no unfinished run"):
         newest_unfinished(tmp_path, "simulate")
+
+
+def test_a_run_that_goes_on_in_another_process_is_not_resumed(tmp_path):
+    script = (
+        "import sys; from sliceoff.run_directory import RunDirectory\n"
+        f"run = RunDirectory({str(tmp_path / 'a')!r}, config='job: {{name: simulate}}')\n"
+        "print(run.path, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        run = Path(other.stdout.readline().decode().strip())
+        with pytest.raises(InputError, match="1 going on in other processes"):
+            newest_unfinished(tmp_path, "simulate")
+        with pytest.raises(InputError, match="written by another process"):
+            RunDirectory(run, config="", resume=True)
+        other.kill()
+    assert newest_unfinished(tmp_path, "simulate") == run
+    assert RunDirectory(run, config="", resume=True).created
 
 
 def test_an_unwritable_place_is_told(tmp_path):

@@ -67,6 +67,15 @@ def test_a_run_that_was_stopped_is_resumed(sweep, tmp_path):
     assert run_sweep(file, tmp_path / "runs") == [row]
 
 
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+def test_a_run_that_came_to_no_number_is_last(sweep, tmp_path, goal):
+    file = sweep(metric={"name": "profit", "goal": goal})
+    program = PROGRAM.replace('10 * float(given["a"])', 'None if given["a"] == "1" else float(given["a"])')
+    (tmp_path / "program.py").write_text(program.replace(' + len(given["b"])', ""))
+    rows = run_sweep(file, tmp_path / "runs")
+    assert [row["profit"] for row in rows] == [2.0, 2.0, None, None]
+
+
 def test_random_draws_repeat():
     given = {"method": "random", "run_cap": 6, "parameters": {"a": {"values": [1, 2, 3]}, "b": {"value": None}}}
     assert list(combinations(given)) == list(combinations(given))
@@ -78,6 +87,7 @@ def test_random_draws_repeat():
     [
         ({"method": "bayes"}, "method=bayes"),
         ({"parameters": {"a": {"min": 0, "max": 1}}}, r"parameters\.a"),
+        ({"parameters": {"a": {"values": []}}}, r"parameters\.a\.values is empty"),
         ({"metric": {"name": "loss"}}, "has no loss"),
         ({"parameters": {"a": {"value": 1}, "b": {"value": "bad"}}}, "exit code 2"),
     ],

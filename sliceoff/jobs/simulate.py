@@ -184,9 +184,13 @@ def summarise(table: polars.DataFrame, bound: polars.DataFrame | None = None) ->
 
 def _turned_away(table: polars.DataFrame, scenario: Scenario) -> float:
     """Part of all users, expected, that find no room among `max_users` in their slot."""
-    users = torch.from_numpy(table["users"].to_numpy().astype("float64"))
-    room = draws.poisson_mean(draws.poisson_table(users, scenario.max_users))
-    return float(1 - room.sum() / users.sum().clamp_min(1e-30))
+    asked = served = 0.0
+    one_stack = table.filter(polars.col("stack") == table["stack"][0])  # all stacks meet the same users
+    for rows in one_stack.partition_by("period"):  # one by one: every user needs a table of max_users numbers
+        users = torch.from_numpy(rows["users"].to_numpy().astype("float64"))
+        served += float(draws.poisson_mean(draws.poisson_table(users, scenario.max_users)).sum())
+        asked += float(users.sum())
+    return 1 - served / asked if asked > 0 else 0.0
 
 
 def _with_coordinates(table: polars.DataFrame, trace: Trace) -> polars.DataFrame:

@@ -103,7 +103,7 @@ def test_agents_and_critics_share_nothing(kind):
 
 
 def test_wrong_options_are_named():
-    with pytest.raises(InputError, match="^width=0"):
+    with pytest.raises(InputError, match=r"^width=0"):
         SetNetwork(**SIZES, **PER_USER, width=0)
-    with pytest.raises(InputError, match="^hidden"):
+    with pytest.raises(InputError, match=r"^hidden"):
         MLPNetwork(**SIZES, **PER_USER, hidden=[])
