@@ -1,8 +1,7 @@
-"""Experiment loggers: CSV files in the run directory, and Weights & Biases beside them.
+"""Experiment loggers: CSV files in the run directory, always, and Weights & Biases beside them.
 
-Both constructors are called with `name` (the part of the run that logs: predictor, allocator, ...) and the run's
-`directory`, and return what Lightning's `Trainer(logger=...)` takes. Lightning ends them after a fit, `log_results`
-after the run.
+What a config of `logger` names is called with `name` (the part of the run that logs: predictor, allocator, ...) and the
+run's `directory`, and returns one of Lightning's loggers. Lightning ends them after a fit, `log_results` after the run.
 """
 
 import logging
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
@@ -22,34 +21,46 @@ from sliceoff.run_directory import LOCK, Results, RunDirectory
 log = logging.getLogger(__name__)
 
 
-def csv_logger(name: str, directory: Path) -> list[Logger]:
+@runtime_checkable
+class Archive(Protocol):
+    """A logger that holds figures and files beside numbers."""
+
+    def log_figures(self, figures: Mapping[str, Figure | None]) -> None:
+        """Log matplotlib figures by name; None is left out."""
+        ...
+
+    def log_files(self, kind: str, files: Sequence[Path]) -> None:
+        """Log files together, under the name of their kind."""
+        ...
+
+
+def csv_logger(name: str, directory: Path) -> CSVLogger:
     """Log to `directory/logs/<name>/version_<n>/metrics.csv`; a resumed run opens the next version."""
-    return [CSVLogger(directory / "logs", name=name, flush_logs_every_n_steps=50)]
+    return CSVLogger(directory / "logs", name=name, flush_logs_every_n_steps=50)
 
 
 def wandb_logger(
     name: str, directory: Path, project: str = "sliceoff", entity: str | None = None, online: bool = False
-) -> list[Logger]:
-    """Log to Weights & Biases, and to CSV as well, so that the report never depends on W&B.
+) -> "Guarded":
+    """Log to Weights & Biases.
 
     The parts of one run are W&B runs of one group, named like the run directory. Offline unless `online` is asked for
     and the user is logged in. Never prompts, and never stops a run: where W&B fails, the CSV files remain.
     """
-    return [*csv_logger(name, directory), Guarded(lambda: _wandb(name, directory, project, entity, online))]
+    return Guarded(lambda: _wandb(name, directory, project, entity, online))
 
 
 def log_results(loggers: Sequence[Logger], results: Results, directory: RunDirectory) -> None:
     """Log what a run came to, and end the loggers' runs.
 
-    Its numbers go everywhere; figures, and the run directory's files and checkpoints, where the logger can hold them
-    (W&B).
+    Its numbers go everywhere; figures, and the run directory's files and checkpoints, to every `Archive`.
     """
     numbers = {name: value for name, value in results.summary.items() if isinstance(value, int | float)}
     status = "failed"
     try:
         for logger in loggers:
             logger.log_metrics({name: value for name, value in numbers.items() if isfinite(value)})
-            if isinstance(logger, Guarded):
+            if isinstance(logger, Archive):
                 logger.log_figures(results.figures)
                 logger.log_files(
                     "results", sorted(file for file in directory.path.iterdir() if file.is_file() and file.name != LOCK)
@@ -62,9 +73,9 @@ def log_results(loggers: Sequence[Logger], results: Results, directory: RunDirec
 
 
 def log_figures(loggers: Iterable[Logger], figures: Mapping[str, Figure | None]) -> None:
-    """Log figures where the logger can hold them (W&B)."""
+    """Log figures to every `Archive`."""
     for logger in loggers:
-        if isinstance(logger, Guarded):
+        if isinstance(logger, Archive):
             logger.log_figures(figures)
 
 
@@ -109,7 +120,10 @@ class Guarded(Logger):
     def __init__(self, start: Callable[[], WandbLogger]):
         super().__init__()
         self._logger: WandbLogger | None = None
-        self._attempt(lambda: setattr(self, "_logger", start()))
+        try:
+            self._logger = start()
+        except Exception as error:  # whatever W&B raises must not end a run
+            self._off(error)
 
     @property
     def name(self) -> str | None:
@@ -128,32 +142,37 @@ class Guarded(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log numbers."""
-        self._attempt(lambda: self._logger and self._logger.log_metrics(metrics, step))
+        self._attempt(lambda wandb_logger: wandb_logger.log_metrics(metrics, step))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Log the run's config."""
-        self._attempt(lambda: self._logger and self._logger.log_hyperparams(params))
+        self._attempt(lambda wandb_logger: wandb_logger.log_hyperparams(params))
 
     def log_figures(self, figures: Mapping[str, Figure | None]) -> None:
         """Log matplotlib figures as images."""
-        self._attempt(lambda: _log_images(self._logger, figures) if self._logger else None)
+        self._attempt(lambda wandb_logger: _log_images(wandb_logger, figures))
 
     def log_files(self, kind: str, files: Sequence[Path]) -> None:
         """Log files as one artifact, named for its kind and the W&B run."""
-        self._attempt(lambda: _log_artifact(self._logger, kind, files) if self._logger and files else None)
+        if files:
+            self._attempt(lambda wandb_logger: _log_artifact(wandb_logger, kind, files))
 
     def finalize(self, status: str) -> None:
         """End the W&B run, as one that failed unless `status` is `success`."""
         code = 0 if status == "success" else 1
-        self._attempt(lambda: self._logger and self._logger.experiment.finish(exit_code=code))
+        self._attempt(lambda wandb_logger: wandb_logger.experiment.finish(exit_code=code))
         self._logger = None
 
-    def _attempt(self, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except Exception as error:  # whatever W&B raises must not end a training run
-            self._logger = None
-            log.warning("W&B logging is off from here (%s: %s); the CSV log goes on", type(error).__name__, error)
+    def _attempt(self, call: Callable[[WandbLogger], object]) -> None:
+        if self._logger is not None:
+            try:
+                call(self._logger)
+            except Exception as error:
+                self._off(error)
+
+    def _off(self, error: Exception) -> None:
+        self._logger = None
+        log.warning("W&B logging is off from here (%s: %s); the CSV log goes on", type(error).__name__, error)
 
 
 def _log_images(logger: WandbLogger, figures: Mapping[str, Figure | None]) -> None:

@@ -27,7 +27,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -39,7 +39,7 @@ from sliceoff.checks import annotated, one_of, optional, path, positive, random_
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, OptionError, near_miss, one_line, under
 from sliceoff.fitting import fit, test
-from sliceoff.loggers import log_results
+from sliceoff.loggers import csv_logger, log_results
 from sliceoff.loop import Stack, users_per_unit
 from sliceoff.predictor import Forecaster, unsuited
 from sliceoff.region import Allocator, Scenario
@@ -306,10 +306,10 @@ class Parts:
         annotated("logger", make.func, make.keywords)
 
     def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
-        """The experiment loggers of one part of the run; each is told the whole config."""
-        loggers = self._build("logger", name=name, directory=directory.path)
-        if not isinstance(loggers, list) or not all(isinstance(logger, Logger) for logger in loggers):
-            raise InputError(f"logger: {OmegaConf.select(self._cfg, 'logger._target_')} returns no list of loggers")
+        """The experiment loggers of one part of the run, CSV among them; each is told the whole config."""
+        configured = self._built(Logger, "logger", name=name, directory=directory.path)
+        reported = [] if isinstance(configured, CSVLogger) else [csv_logger(name, directory.path)]  # reports read it
+        loggers = [*reported, configured]
         for logger in loggers:
             logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(self._cfg, resolve=True)))
         return loggers

@@ -19,7 +19,6 @@ from yaml import YAMLError
 
 from sliceoff.errors import InputError, one_line
 
-
 LOCK = ".lock"
 """In a run directory; locked by the process that writes there."""
 

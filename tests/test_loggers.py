@@ -29,22 +29,19 @@ def recorded(directory, names):
 def test_csv_opens_a_new_version_and_keeps_the_old(tmp_path):
     for loss in (1.0, 2.0):
         made = csv_logger("predictor", tmp_path)
-        made[0].log_metrics({"val/loss": loss}, step=0)
-        made[0].finalize("success")
+        made.log_metrics({"val/loss": loss}, step=0)
+        made.finalize("success")
     files = sorted(tmp_path.glob("logs/predictor/version_*/metrics.csv"))
     assert ["1.0" in files[0].read_text(), "2.0" in files[1].read_text()] == [True, True]
 
 
-def test_wandb_logs_offline_and_csv_goes_on(tmp_path, monkeypatch):
+def test_wandb_logs_offline(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     made = wandb_logger("predictor", tmp_path)
-    for logger in made:
-        logger.log_metrics({"val/loss": 1.0}, step=0)
-    log_figures(made, {"empty": Figure()})
-    for logger in made:
-        logger.finalize("success")
+    made.log_metrics({"val/loss": 1.0}, step=0)
+    log_figures([made], {"empty": Figure()})
+    made.finalize("success")
     assert recorded(tmp_path, ["val/loss"]) == ["val/loss"]
-    assert "1.0" in next(tmp_path.glob("logs/predictor/version_0/metrics.csv")).read_text()
 
 
 def unreachable():
@@ -140,7 +137,8 @@ def test_results_reach_an_offline_wandb_run_and_the_csv(tmp_path, caplog):
     )
     directory.write(results)
     directory.write_text("mine.txt", "a job's own file")
-    log_results(wandb_logger("summary", directory.path), results, directory)
+    both = [csv_logger("summary", directory.path), wandb_logger("summary", directory.path)]
+    log_results(both, results, directory)
     assert "W&B logging is off" not in caplog.text
     names = ["best.ckpt", "results.parquet", "report.html", "Profit by stack", "main/profit_money", "mine.txt"]
     assert recorded(directory.path, names) == names
@@ -167,6 +165,55 @@ def test_a_resume_that_trains_nothing_further_opens_no_run_for_it(cli, tmp_path)
     assert cli(*command, "init=resume").code == 0
     (summary,) = set(tmp_path.glob("own/wandb/offline-run-*")) - runs
     assert b"main/profit_money" in b"".join(file.read_bytes() for file in summary.glob("*.wandb"))
+
+
+NOTES = """
+from lightning.pytorch.loggers.logger import DummyLogger
+
+class Notes(DummyLogger):
+    def __init__(self, file):
+        super().__init__()
+        self.file = file
+
+    def note(self, *words):
+        with self.file.open("a") as notes:
+            print(*words, file=notes)
+
+    def log_metrics(self, metrics, step=None):
+        self.note(*metrics)
+
+    def log_figures(self, figures):
+        self.note(*figures)
+
+    def log_files(self, kind, files):
+        self.note(kind, *(file.name for file in files))
+
+def notes(name, directory):
+    return Notes(directory / "notes.txt")
+"""
+
+
+def test_an_own_logger_is_one_function_and_csv_goes_on(cli, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(NOTES)
+    monkeypatch.syspath_prepend(tmp_path)
+    small = ("debug=fast", "job=fit_predictor", "predictor=gru", "data.days=21")
+    ended = cli(*small, "logger._target_=mine.notes")
+    assert ended.code == 0, ended.err
+    (run,) = tmp_path.glob("runs/fit_predictor/*")
+    notes = (run / "notes.txt").read_text()
+    for word in ("val/loss", "test/scaled_mse", "report.html", "best.ckpt", "Learning"):
+        assert word in notes
+    assert "val/loss" in next(run.glob("logs/predictor/version_0/metrics.csv")).read_text()
+
+
+def test_what_makes_no_logger_is_told(cli):
+    ended = cli(
+        "debug=fast", "job=fit_predictor", "predictor=linear", "data.days=21", "logger._target_=collections.Counter"
+    )
+    assert (ended.code, ended.err) == (
+        2,
+        "error: logger: collections.Counter makes a Counter, which is no Logger (see its docs)\n",
+    )
 
 
 def test_a_logger_needs_no_partial_in_its_config(cli):
