@@ -5,17 +5,16 @@ simulated ones are a sample of the long slot: their revenue is scaled up by `lon
 that revenue, rent and profit are all money per long slot.
 """
 
-import dataclasses
 import multiprocessing
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import polars
 import torch
@@ -28,15 +27,14 @@ from sliceoff.predictor import Forecaster
 from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, Scenario, Tasks, utilisation
 from sliceoff.slicing import (
     ForecastErrors,
+    Quantiles,
     Rental,
     Slicer,
     SlicingRequest,
     TaskStatistics,
-    quantile_scenarios,
-    scenario_quantile,
 )
 
-_SCENARIOS = 16  # equally likely numbers of users read off a quantile forecast, or a point forecast's recent errors
+_BAND = torch.tensor((0.1, 0.9), dtype=torch.float64)
 NO_FORECAST = "no number forecast for some region: its last users"
 
 
@@ -74,8 +72,7 @@ def revenue_scale(long_slot_s: float, slots: int, short_slot_s: float) -> float:
     return long_slot_s / (slots * short_slot_s)
 
 
-@dataclass
-class Tally:
+class Tally(NamedTuple):
     """Sums over the short slots of one long slot, one entry per region."""
 
     revenue: Float[Tensor, " regions"]
@@ -88,7 +85,7 @@ class Tally:
     @classmethod
     def empty(cls, n_regions: int) -> "Tally":
         """All zero."""
-        return cls(*(torch.zeros(n_regions) for _ in dataclasses.fields(cls)))
+        return cls(*(torch.zeros(n_regions) for _ in cls._fields))
 
     def add(self, scenario: Scenario, states: RegionState, outcomes: Outcome) -> None:
         """Add some short slots, (slots, regions, ...)."""
@@ -103,6 +100,9 @@ class Tally:
         ):
             for slot in slots:  # one by one: a sum over slots would round differently in other batches
                 total += slot
+
+
+Joined = TypeVar("Joined", Tally, Tasks)
 
 
 class Simulation:
@@ -163,26 +163,25 @@ class Simulation:
         """Run one long slot."""
         begun = time.perf_counter()
         users = self._users[self.period]
-        forecast, scenarios, instead = self._predict()
-        predicted = time.perf_counter()
-        self._rental = rental = self.stack.slicer.rent(
-            SlicingRequest(
-                forecast=forecast,
-                last=self._users[self.period - 1],
-                truth=users,
-                statistics=self._statistics,
-                previous=self._rental,
-                scenarios=scenarios,
-            )
+        forecast, quantiles, instead = self._predict()
+        request = SlicingRequest(
+            forecast=forecast,
+            last=self._users[self.period - 1],
+            truth=users,
+            statistics=self._statistics,
+            previous=self._rental,
+            quantiles=quantiles,
+            errors=self._errors,
         )
+        predicted = time.perf_counter()
+        self._rental = rental = self.stack.slicer.rent(request)
         sliced = time.perf_counter()
         served = self._map(partial(self._serve, users, forecast, rental), self._batches)
-        self._batches, tallies, tasks = map(list, zip(*served, strict=True))
-        tally = Tally(*(torch.cat(parts) for parts in zip(*map(_values, tallies), strict=True)))
-        self._statistics = self._statistics.updated(self._scenario, _together(tasks))
+        batches, tallies, tasks = zip(*served, strict=True)
+        self._batches, tally = list(batches), _joined(tallies)
+        self._statistics = self._statistics.updated(self._scenario, _joined(tasks))
         revenue = tally.revenue * revenue_scale(self._windows.trace.step_s, self._slots, self._scenario.short_slot_s)
-        spread = self._errors.scenarios(forecast, _SCENARIOS) if scenarios is None else scenarios
-        low, high = (scenario_quantile(spread, level).float() for level in (0.1, 0.9))
+        low, high = request.users_at(_BAND).float().unbind(-1)
         self._errors = self._errors.forecasting(forecast).observed(users, asked_miss=0.5, rate=0.0)
         self._rows.append(
             {
@@ -265,8 +264,8 @@ class Simulation:
                 {name: value[part] if isinstance(value, Tensor) else value for name, value in state["regions"].items()}
             )
 
-    def _predict(self) -> tuple[Float[Tensor, " regions"], Float[Tensor, "regions outputs"] | None, str]:
-        """Users forecast for this long slot, as a distribution where the forecaster gives quantiles, and a fallback."""
+    def _predict(self) -> tuple[Float[Tensor, " regions"], Quantiles | None, str]:
+        """Users forecast for this long slot, their quantiles where the forecaster gives such, and a fallback."""
         forecaster = self.stack.forecaster
         outputs = self._forecasts.at(self.period) * self._unit
         known = outputs.isfinite().all(-1, keepdim=True)
@@ -275,8 +274,7 @@ class Simulation:
         point = outputs[:, forecaster.n_outputs // 2]
         if forecaster.n_outputs == 1:
             return point, None, instead
-        levels = cast(Tensor, forecaster.loss.levels).tolist()
-        return point, quantile_scenarios(outputs.double(), levels, _SCENARIOS), instead
+        return point, Quantiles(cast(Tensor, forecaster.loss.levels).double(), outputs.double()), instead
 
 
 def simulate(
@@ -368,17 +366,13 @@ def _serve(
     for states, outcomes in environment.run(allocator, slots):
         tally.add(environment.scenario, states, outcomes)
         tasks += [Tasks(*slot) for slot in zip(*states.tasks, strict=True)]
-    return environment, tally, Tasks(*(torch.cat(parts, -1) for parts in zip(*tasks, strict=True)))
+    return environment, tally, _joined(tasks, -1)
 
 
 def _serve_adopted(*arguments: Any) -> tuple[RegionEnvironment, Tally, Tasks]:
     """`_serve` in a worker, by the allocator that it was forked with."""
     assert _adopted is not None, "not a worker"
     return _serve(_adopted, *arguments)
-
-
-def _values(tally: Tally) -> list[Tensor]:
-    return [getattr(tally, field.name) for field in dataclasses.fields(tally)]
 
 
 def _one_state(batches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -389,6 +383,6 @@ def _one_state(batches: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _together(parts: list[Tasks]) -> Tasks:
-    """Batches of regions one under the other."""
-    return Tasks(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+def _joined(parts: Sequence[Joined], dim: int = 0) -> Joined:
+    """Named tuples of tensors as one, field by field."""
+    return type(parts[0])(*(torch.cat(fields, dim) for fields in zip(*parts, strict=True)))

@@ -319,16 +319,9 @@ class Parts:
         return self._built(Slicer, key, offers=self.offers, scenario=scenario)
 
     def _allocator(self, key: str) -> Allocator:
-        if (name := OmegaConf.select(self._cfg, f"{key}._target_")) is None:
+        target = locate(str(OmegaConf.select(self._cfg, f"{key}._target_")))
+        if not (isinstance(target, type) and issubclass(target, pl.LightningModule)):
             return self._built(Allocator, key)
-        if not isinstance(target := locate(name), type):
-            raise InputError(f"{key}._target_={name} is no class that can be imported")
-        if not issubclass(target, pl.LightningModule):
-            return self._built(Allocator, key)
-        if (largest := float(self.offers.bandwidth_hz.max())) > (seen := self.scenario.max_bandwidth_hz):
-            raise InputError(
-                f"region.max_bandwidth_hz={seen:g}: agents cannot tell an offer of {largest:g} from it; raise it"
-            )
         return self._built(
             Allocator,
             key,

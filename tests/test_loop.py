@@ -200,7 +200,7 @@ class Certain(SeasonalNaive):
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
 
-def test_a_quantile_forecast_reaches_the_slicer_as_equally_likely_users(windows):
+def test_a_quantile_forecast_reaches_the_slicer(windows):
     seen = []
 
     class Spy(Cheapest):
@@ -222,8 +222,8 @@ def test_a_quantile_forecast_reaches_the_slicer_as_equally_likely_users(windows)
         seed=0,
     )
     (request,) = seen
-    assert request.scenarios.shape == (4, 16)
-    assert request.scenarios[:, 0].tolist() == pytest.approx(request.forecast.tolist(), rel=1e-5)
+    assert request.quantiles.levels.tolist() == pytest.approx([0.1, 0.5, 0.9])
+    assert request.quantiles.users[:, 0].tolist() == pytest.approx(request.forecast.tolist(), rel=1e-5)
     assert table["users_low"].to_numpy() == pytest.approx(table["users_forecast"].to_numpy(), rel=1e-5)
 
 

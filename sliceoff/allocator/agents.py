@@ -152,7 +152,7 @@ class Agents(nn.Module):
             target = td3.clipped_double_q_target(batch.reward, batch.terminated, next_values, self.gamma)
         values = self.network.critic(batch.observation, batch.action, self.n_critics)
         loss = td3.critic_loss(values, target)
-        gradients = torch.autograd.grad(loss, list(self.network.critic.parameters()), allow_unused=True)
+        gradients = torch.autograd.grad(loss, list(self.network.critic.parameters()))
         values = values.detach()
         return gradients, {
             "critic_loss": loss.detach(),
@@ -171,7 +171,7 @@ class Agents(nn.Module):
         if self.n_agents > 1:
             distilled, told = self._distil(observation, action, distillation.state_value(values))
             loss, logged = loss + self.distillation * distilled, logged | told
-        return torch.autograd.grad(loss, list(self.network.actor.parameters()), allow_unused=True), logged
+        return torch.autograd.grad(loss, list(self.network.actor.parameters())), logged
 
     def _distil(
         self,

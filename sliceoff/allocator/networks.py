@@ -145,16 +145,15 @@ class SetActor(nn.Module):
         depth: int,
     ):
         super().__init__()
-        self._for_region = action_shape[0] == 1
         self.body = DeepSet(n_agents, region_features, user_features, width, depth)
-        self.pool = Pool(n_agents, region_features, width)
+        self.pool = Pool(n_agents, region_features, width) if action_shape[0] == 1 else None
         # Small: a policy starts near action 0, which the structured decoders turn into a good rule.
         self.head = StackedLinear(n_agents, width, action_shape[1], scale=0.01)
 
     def forward(self, observation: Observation) -> Float[Tensor, "agents batch rows actions"]:
         """The policy's action."""
         h = self.body(*observation)
-        if self._for_region:
+        if self.pool is not None:
             h = self.pool(observation.region, h, observation.present).unsqueeze(-2)
         return self.head(h).tanh()
 

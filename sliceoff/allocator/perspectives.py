@@ -45,6 +45,10 @@ class Perspectives:
         self._forecast_error = not_negative("forecast_error", forecast_error)
         if not bandwidth_options_hz or not vm_options:
             raise InputError("allocator: nothing to rent; the offers must name at least one bandwidth and one VM count")
+        if (largest := max(bandwidth_options_hz)) > (seen := scenario.max_bandwidth_hz):
+            raise InputError(
+                f"region.max_bandwidth_hz={seen:g}: agents cannot tell an offer of {largest:g} from it; raise it"
+            )
         if mean_users.numel() == 0:
             raise OptionError("mean_users", " is empty; the trace's training part must hold some traffic")
         self._traffic = mean_users.flatten().double().clamp(max=scenario.max_users)

@@ -19,6 +19,9 @@ class Allocator(Protocol):
 
     One whose decisions depend on the state alone, row by row, and are quickly made, may have an attribute
     `serves_ahead = True`: `RegionEnvironment.run` then asks it for many slots at once, for some of them twice.
+
+    One that learns is a LightningModule, made with `scenario, mean_users, bandwidth_options_hz, vm_options` beside its
+    own options and fitted without a datamodule: see `sliceoff.allocator.LearningAllocator`.
     """
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:

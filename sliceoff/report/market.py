@@ -1,5 +1,6 @@
 """The report of cleared markets: the four panels, and by how much one mechanism earns more than another."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,9 +20,10 @@ PANELS = {
 SHOWN = PANELS | {"server_profit": "servers' profit [money/s]"}
 OURS = "centralised"
 YARDSTICKS = ("optimum", "known_supply")
-# What the source paper reports of its mechanism over each, in percent, without its parameters. A mechanism whose name
-# begins with one of these, such as `greedy_share_90`, is the same under another pay rule.
+# What the source paper reports of its mechanism over each, in percent, without its parameters; it holds for another pay
+# rule, such as `greedy_share_90`, as well.
 REPORTED = {"auction": 33.0, "max_transaction": 81.0, "greedy": 131.0}
+_PAY_RULE = re.compile(r"_(share|theta)_\d+$")
 
 Section = tuple[str, str, Figure]
 
@@ -154,7 +156,7 @@ def _margins(table: polars.DataFrame) -> dict[str, np.ndarray]:
         return {}
     found = {}
     for name in sorted(by_market.columns):
-        if np.isfinite(_reported(name)):
+        if name not in (OURS, "scenario", *YARDSTICKS):
             earning = by_market.filter(polars.col(name) > 0)
             if len(earning):
                 found[name] = (100 * (earning[OURS] / earning[name] - 1)).to_numpy()
@@ -162,8 +164,8 @@ def _margins(table: polars.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _reported(name: str) -> float:
-    """The paper's margin over the mechanism, whatever its pay rule; NaN: it reports none."""
-    return next((margin for rival, margin in REPORTED.items() if name.startswith(rival)), float("nan"))
+    """The paper's margin over the mechanism, whatever its pay rule; NaN, which is not drawn: it reports none."""
+    return REPORTED.get(_PAY_RULE.sub("", name), float("nan"))
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:

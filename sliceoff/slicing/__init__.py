@@ -6,8 +6,7 @@ from sliceoff.slicing.demand import pair_capacity as pair_capacity
 from sliceoff.slicing.demand import upload_span as upload_span
 from sliceoff.slicing.demand import vm_demand as vm_demand
 from sliceoff.slicing.forecast_errors import ForecastErrors as ForecastErrors
-from sliceoff.slicing.forecast_errors import quantile_scenarios as quantile_scenarios
-from sliceoff.slicing.forecast_errors import scenario_quantile as scenario_quantile
+from sliceoff.slicing.forecast_errors import Quantiles as Quantiles
 from sliceoff.slicing.offers import Offers as Offers
 from sliceoff.slicing.offers import discount_price as discount_price
 from sliceoff.slicing.offers import rising_price as rising_price

@@ -1,6 +1,5 @@
-"""How far forecasts were off: scenarios and calibrated upper bounds from the errors seen so far."""
+"""How many users may come: quantiles by a forecaster, or by how far its forecasts were off; calibrated upper bounds."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,12 +53,13 @@ class ForecastErrors:
         """At the start of a period."""
         return replace(self, forecast=forecast.double(), bound=bound)
 
-    def scenarios(self, forecast: Float[Tensor, " regions"], count: int) -> Float[Tensor, "regions scenarios"]:
-        """Equally likely numbers of users around the forecast; the forecast alone while no error was seen."""
+    def users_at(
+        self, forecast: Float[Tensor, " regions"], levels: Float[Tensor, " levels"]
+    ) -> Float[Tensor, "regions levels"]:
+        """Quantiles of the users around the forecast, at `levels` from 0 to 1; the forecast while no error was seen."""
         forecast = forecast.double()
         if len(self.relative) == 0:
-            return forecast.unsqueeze(-1).clamp_min(0)
-        levels = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+            return forecast.unsqueeze(-1).clamp_min(0).expand(-1, len(levels))
         quantiles = torch.quantile(self._pool(), levels, dim=0).T.expand(len(forecast), -1)
         return _users(forecast, quantiles)
 
@@ -82,30 +82,30 @@ class ForecastErrors:
         return self.relative if len(self.relative) >= _OWN else self.relative.reshape(-1, 1)
 
 
-def quantile_scenarios(
-    quantiles: Float[Tensor, "regions levels"], levels: Sequence[float], count: int
-) -> Float[Tensor, "regions scenarios"]:
-    """Equally likely numbers of users from a quantile forecast: linear between its levels and on beyond them.
+@dataclass(frozen=True)
+class Quantiles:
+    """Quantiles of the users in a long slot.
 
     Args:
-        quantiles: rising along the last axis.
-        levels: two or more, rising, in (0, 1).
+        levels: rising, in (0, 1).
+        users: rising along the last axis.
     """
-    at = (torch.arange(count, dtype=quantiles.dtype) + 0.5) / count
-    known = torch.as_tensor(levels, dtype=quantiles.dtype)
-    right = torch.searchsorted(known, at).clamp(1, len(known) - 1)
-    part = (at - known[right - 1]) / (known[right] - known[right - 1])
-    low, high = quantiles[:, right - 1], quantiles[:, right]
-    return (low + part * (high - low)).clamp_min(0)
 
+    levels: Float[Tensor, " levels"]
+    users: Float[Tensor, "regions levels"]
 
-def scenario_quantile(scenarios: Float[Tensor, "regions scenarios"], level: float) -> Float[Tensor, " regions"]:
-    """The `level` quantile of equally likely scenarios, the k-th of n of which is the (k + 1/2) / n quantile: linear
-    between them, and at most the first or last."""
-    count = scenarios.shape[-1]
-    place = min(max(level * count - 0.5, 0.0), count - 1.0)
-    below = min(int(place), max(count - 2, 0))
-    return torch.lerp(scenarios[:, below], scenarios[:, min(below + 1, count - 1)], place - below)
+    @classmethod
+    def certain(cls, users: Float[Tensor, " regions"]) -> "Quantiles":
+        """So many come."""
+        return cls(torch.full((1,), 0.5, dtype=torch.float64), users.double().unsqueeze(-1))
+
+    def at(self, levels: Float[Tensor, " asked"]) -> Float[Tensor, "regions asked"]:
+        """Other quantiles: linear between the known ones, and on beyond them."""
+        if len(self.levels) == 1:
+            return self.users.clamp_min(0).expand(-1, len(levels))
+        right = torch.searchsorted(self.levels, levels).clamp(1, len(self.levels) - 1)
+        part = (levels - self.levels[right - 1]) / (self.levels[right] - self.levels[right - 1])
+        return torch.lerp(self.users[:, right - 1], self.users[:, right], part.to(self.users)).clamp_min(0)
 
 
 def _users(forecast: Tensor, relative: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from sliceoff.checks import Number, count, whole
 from sliceoff.errors import OptionError
 from sliceoff.region import Allocator, Greedy, Scenario, draws
 from sliceoff.slicing.demand import TaskStatistics
-from sliceoff.slicing.forecast_errors import ForecastErrors
 from sliceoff.slicing.offers import Offers, pick
 from sliceoff.slicing.presolve import presolve
 from sliceoff.slicing.problem import PairProblem
@@ -30,9 +29,9 @@ class Profit:
 
         max  sum_i sum_km (E[revenue_i^km] - rent_i^km) x_i^km    s.t.  sum_km x_i^km = 1, coupling rows, x binary
 
-    The revenue of a pair is measured once, by simulating the region with an allocator, and averaged over scenarios of
-    the users: those of the request, or else the forecast with the relative errors of the last week. A region whose
-    tasks turn out larger or smaller than the scenario's is looked up at accordingly smaller or larger sizes.
+    The revenue of a pair is measured once, by simulating the region with an allocator, and averaged over equally likely
+    numbers of users (`SlicingRequest.users_at`). A region whose tasks turn out larger or smaller than the scenario's is
+    looked up at accordingly smaller or larger sizes.
 
     `uncovered` marks regions whose slice cannot carry the forecast users for ever.
 
@@ -77,10 +76,7 @@ class Profit:
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the forecast and its errors."""
         start = time.perf_counter()
-        errors = request.previous.errors if request.previous is not None else None
-        errors = errors or ForecastErrors.none_yet(self._offers.n_regions)
-        errors = errors.observed(request.last, asked_miss=0.5, rate=0.0)
-        profit = self.expected_profit(request, errors)
+        profit = self.expected_profit(request)
         pairs = PairProblem(
             self._offers, -profit.numpy(), torch.zeros_like(profit).numpy(), torch.zeros(len(profit)).double().numpy()
         )
@@ -104,13 +100,12 @@ class Profit:
             status=status,
             fallback=fallback,
             seconds=time.perf_counter() - start,
-            errors=errors.forecasting(request.forecast),
         )
 
-    def expected_profit(self, request: SlicingRequest, errors: ForecastErrors) -> torch.Tensor:
-        """Expected profit of every pair of offers, (regions, bandwidth_offers, vm_offers) [money per long slot]."""
-        usual, now, users = self._usual, request.statistics, request.scenarios
-        users = errors.scenarios(request.forecast, self._n_scenarios) if users is None else users.double().clamp_min(0)
+    def expected_profit(self, request: SlicingRequest) -> Float[torch.Tensor, "regions bandwidth_offers vm_offers"]:
+        """Expected profit of every pair of offers [money per long slot]."""
+        usual, now = self._usual, request.statistics
+        users = request.users_at((torch.arange(self._n_scenarios, dtype=torch.float64) + 0.5) / self._n_scenarios)
         revenue = self.table.expected(
             self._offers.bandwidth_hz * (usual.bandwidth_mean / now.bandwidth_mean).unsqueeze(-1),
             self._offers.n_vms * (usual.vm_mean / now.vm_mean).unsqueeze(-1),

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sliceoff.slicing.demand import TaskStatistics
-from sliceoff.slicing.forecast_errors import ForecastErrors
+from sliceoff.slicing.forecast_errors import ForecastErrors, Quantiles
 from sliceoff.slicing.offers import Offers, pick
 from sliceoff.slicing.solver import Status
 
@@ -28,7 +28,7 @@ class Rental:
         seconds: wall time.
         lp_value: the relaxation's optimum [money per long slot], a lower bound on rent and penalised shortfall.
         period: long slots rented before this one.
-        errors: what a slicer that learns from forecast errors has seen so far; the next request hands it back.
+        errors: what a slicer that calibrates a bound of its own has seen so far; the next request hands it back.
     """
 
     bandwidth_index: Int[Tensor, " regions"]
@@ -64,8 +64,8 @@ class SlicingRequest:
         truth: users as they will be; only the yardstick `Foresight` may look.
         statistics: what a task asks of a region.
         previous: the long slot before's rental, None in the first.
-        scenarios: equally likely numbers of users, such as a quantile forecast at evenly spread levels; None where the
-            predictor gives one number alone.
+        quantiles: of the users; None where the predictor gives one number alone.
+        errors: how far the forecasts so far were off; None before the first.
     """
 
     forecast: Float[Tensor, " regions"]
@@ -73,7 +73,15 @@ class SlicingRequest:
     truth: Float[Tensor, " regions"]
     statistics: TaskStatistics
     previous: Rental | None = None
-    scenarios: Float[Tensor, "regions scenarios"] | None = None
+    quantiles: Quantiles | None = None
+    errors: ForecastErrors | None = None
+
+    def users_at(self, levels: Float[Tensor, " levels"]) -> Float[Tensor, "regions levels"]:
+        """Quantiles of the users, by the predictor or else by its recent errors."""
+        if self.quantiles is not None:
+            return self.quantiles.at(levels)
+        errors = self.errors or ForecastErrors.none_yet(len(self.forecast))
+        return errors.users_at(self.forecast, levels)
 
 
 @runtime_checkable

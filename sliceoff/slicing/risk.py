@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+
 from sliceoff.checks import Number, fraction, not_negative, optional
 from sliceoff.errors import OptionError, under
 from sliceoff.region import Scenario
 from sliceoff.slicing.demand import TaskStatistics
-from sliceoff.slicing.forecast_errors import ForecastErrors, scenario_quantile
+from sliceoff.slicing.forecast_errors import ForecastErrors, Quantiles
 from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.rental import Rental, Slicer, SlicingRequest
 
@@ -16,9 +18,9 @@ class Newsvendor:
     """Hands another slicer an upper bound of the users that is exceeded in a chosen part of the long slots.
 
     The part is the newsvendor's ratio of what a user more costs to what a user served earns, unless given. The bound is
-    the forecast, or the quantile of the request's scenarios, plus a quantile of its own recent errors (conformalised
-    quantile regression: Romano, Patterson and Candes, NeurIPS 2019), calibrated online (`ForecastErrors`), so that the
-    asked and the observed part agree whatever the predictor.
+    the forecast, or its quantile where the predictor gives quantiles, plus a quantile of its own recent errors
+    (conformalised quantile regression: Romano, Patterson and Candes, NeurIPS 2019), calibrated online
+    (`ForecastErrors`), so that the asked and the observed part agree whatever the predictor.
 
     Args:
         slicer: called with `offers` and `scenario`, makes the slicer that rents for the bound.
@@ -48,11 +50,11 @@ class Newsvendor:
         errors = errors or ForecastErrors.none_yet(len(request.forecast), self.miss)
         errors = errors.observed(request.last, self.miss, self._rate)
         guess = request.forecast
-        if request.scenarios is not None:
-            guess = scenario_quantile(request.scenarios, 1 - self.miss)
+        if request.quantiles is not None:
+            guess = request.quantiles.at(torch.tensor([1 - self.miss], dtype=torch.float64))[:, 0]
         bound = errors.upper(guess)
         rental = self._slicer.rent(
-            replace(request, forecast=bound.to(request.forecast.dtype), scenarios=bound.double().unsqueeze(-1))
+            replace(request, forecast=bound.to(request.forecast.dtype), quantiles=Quantiles.certain(bound))
         )
         return replace(rental, errors=errors.forecasting(guess, bound))
 
@@ -71,7 +73,7 @@ class Foresight:
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the true users."""
         truth = request.truth
-        return self._slicer.rent(replace(request, forecast=truth, scenarios=truth.double().unsqueeze(-1)))
+        return self._slicer.rent(replace(request, forecast=truth, quantiles=Quantiles.certain(truth)))
 
 
 def newsvendor_miss(offers: Offers, scenario: Scenario) -> float:

@@ -14,9 +14,8 @@ from sliceoff.slicing import (
     ForecastErrors,
     Newsvendor,
     Profit,
+    Quantiles,
     newsvendor_miss,
-    quantile_scenarios,
-    scenario_quantile,
 )
 
 
@@ -30,16 +29,21 @@ def follow(actual, forecast, miss, rate=0.05):
     return torch.stack(covered).double()
 
 
-def test_a_quantile_of_scenarios_by_hand():
-    """Sixteen of them stand for the quantiles 1/32, 3/32, ...: of an even spread from 0 to 160, they are 5, 15, ..."""
-    scenarios = (10 * torch.arange(16.0) + 5).expand(2, 16)
-    for level, users in ((0.1, 16), (0.5, 80), (0.9, 144), (0.0, 5), (1.0, 155)):
-        assert scenario_quantile(scenarios, level).tolist() == pytest.approx([users, users])
-    assert scenario_quantile(torch.tensor([[7.0]]), 0.9).tolist() == [7.0]
+def test_quantiles_between_and_beyond_the_known_ones_by_hand():
+    """10, 20 and 60 users at the levels 0.1, 0.5 and 0.9: 2.5 users per tenth below the median, 10 above it."""
+    known = Quantiles(torch.tensor([0.1, 0.5, 0.9]).double(), torch.tensor([[10.0, 20.0, 60.0]] * 2).double())
+    levels = torch.tensor([0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98]).double()
+    for users in known.at(levels).tolist():
+        assert users == pytest.approx([8, 10, 15, 20, 40, 60, 68])
+    assert Quantiles(known.levels, known.users / 100 - 0.1).at(levels).min() == 0
+    assert Quantiles.certain(torch.tensor([7.0])).at(levels).tolist() == [[7.0] * 7]
+
+
+EVENLY = Quantiles(torch.tensor([0.1, 0.9]).double(), torch.tensor([[8.0, 32.0]]).double())
 
 
 def test_profit_rents_for_the_bound_that_newsvendor_hands_it(offers, scenario, ask):
-    request = replace(ask([20.0], last=[20.0], truth=[20.0]), scenarios=torch.linspace(5, 35, 16).double()[None])
+    request = replace(ask([20.0], last=[20.0], truth=[20.0]), quantiles=EVENLY)
     rented = [Newsvendor(offers(1), scenario, Profit, miss=miss).rent(request).bandwidth_hz for miss in (0.95, 0.05)]
     assert rented[0] < rented[1]
 
@@ -68,19 +72,17 @@ def test_coverage_is_within_two_points_on_real_traffic(real_data, miss):
 def test_without_errors_there_is_only_the_forecast():
     errors, forecast = ForecastErrors.none_yet(2), torch.tensor([3.0, 7.0])
     assert errors.upper(forecast).tolist() == [3.0, 7.0]
-    assert errors.scenarios(forecast, 5).tolist() == [[3.0], [7.0]]
+    assert errors.users_at(forecast, EVENLY.levels).tolist() == [[3.0, 3.0], [7.0, 7.0]]
     assert errors.observed(forecast, 0.5, 0.1) is errors  # nothing was forecast yet
 
 
-def test_scenarios_spread_as_the_errors_did():
+def test_quantiles_spread_as_the_errors_did():
     errors, forecast = ForecastErrors.none_yet(1), torch.tensor([9.0])
     for actual in (4.0, 9.0, 14.0):
         errors = errors.forecasting(forecast).observed(torch.tensor([actual]), 0.5, 0.0)
     assert errors.relative[:, 0].tolist() == [-0.5, 0.0, 0.5]
-    scenarios = errors.scenarios(torch.tensor([19.0]), 4)
-    assert scenarios.shape == (1, 4)
-    assert scenarios.mean().item() == pytest.approx(19.0)
-    assert 9.0 <= scenarios.min() < 14.0 < 24.0 < scenarios.max() <= 29.0
+    users = errors.users_at(torch.tensor([19.0]), torch.tensor([0.0, 0.25, 0.5, 1.0]).double())
+    assert users.tolist() == [[9.0, 14.0, 19.0, 29.0]]
 
 
 def test_memory_is_a_week():
@@ -118,7 +120,7 @@ def test_quantile_forecasts_are_calibrated_too(offers, scenario, ask):
     for step in random.normal(0, 4, (200, 8)):
         request = replace(
             ask(np.full(8, 15.0), last=last, previous=previous),
-            scenarios=torch.full((8, 5), 15.0) + torch.arange(5) / 5,
+            quantiles=Quantiles(torch.arange(1, 6).double() / 6, torch.full((8, 5), 15.0) + torch.arange(5) / 5),
         )
         previous = slicer.rent(request)
         last = np.clip(15 + step, 0, 60)
@@ -130,12 +132,3 @@ def test_quantile_forecasts_are_calibrated_too(offers, scenario, ask):
 def test_wrong_options(offers, scenario, option, value):
     with pytest.raises(InputError, match=f"^{option}"):
         Newsvendor(offers(1), scenario, partial(Exact, kappa=0.5, z=0.0), **{option: value})
-
-
-def test_scenarios_of_a_quantile_forecast_follow_its_levels():
-    quantiles = torch.tensor([[8.0, 10.0, 14.0], [1.0, 2.0, 3.0]], dtype=torch.float64)
-    users = quantile_scenarios(quantiles, (0.1, 0.5, 0.9), 100)
-    assert (users.diff(dim=-1) >= 0).all()
-    for level, expected in zip((0.1, 0.5, 0.9), quantiles.T, strict=True):
-        assert users.quantile(level, dim=-1).tolist() == pytest.approx(expected.tolist(), abs=0.1)
-    assert (quantile_scenarios(torch.tensor([[0.1, 2.0, 3.0]]).double(), (0.1, 0.5, 0.9), 100) >= 0).all()

@@ -14,6 +14,7 @@ from sliceoff.slicing import (
     Foresight,
     Offers,
     Profit,
+    Quantiles,
     RevenueTable,
     TaskStatistics,
     measure_revenue,
@@ -84,7 +85,7 @@ def test_profit_is_the_enumerated_optimum(market, ask, solver):
         slicer = Profit(offers, SMALL, solver=solver, **QUICK)
         request = ask(users)
         rental = slicer.rent(request)
-        expected = slicer.expected_profit(request, ForecastErrors.none_yet(3)).reshape(3, 9)
+        expected = slicer.expected_profit(request).reshape(3, 9)
         best = -np.inf
         for pairs in itertools.product(range(9), repeat=3):
             size = sum(float(offers.bandwidth_hz[0, pair // 3]) for pair in pairs)
@@ -124,22 +125,27 @@ def test_profit_beats_covering(market, ask, solver):
     assert earned["profit"] > earned["exact"]
 
 
-def test_errors_seen_make_scenarios(market, ask, solver):
-    slicer = Profit(market(1), SMALL, solver=solver, **QUICK)
-    previous = None
-    for last in (8.0, 24.0, 4.0):
-        request = ask([12.0], last=[last], previous=previous)
-        previous = slicer.rent(request)
-    assert len(previous.errors.relative) == 2  # nothing was forecast before the first period
-    assert previous.errors.relative[0, 0] > 0 > previous.errors.relative[1, 0]
+def test_profit_is_expected_over_the_errors_of_earlier_forecasts_or_the_quantiles_given(market, ask):
+    slicer, request = Profit(market(1), SMALL, **{**QUICK, "n_scenarios": 2}), ask([12.0])
+    errors = ForecastErrors.none_yet(1)
+    for came in (6.0, 6.0, 18.0, 18.0):
+        errors = errors.forecasting(torch.tensor([12.0])).observed(torch.tensor([came]), asked_miss=0.5, rate=0.0)
+    quarters = errors.users_at(torch.tensor([12.0]), torch.tensor([0.25, 0.75]).double())
+    by_errors = slicer.expected_profit(replace(request, errors=errors))
+    mean = [slicer.expected_profit(ask([users])) for users in quarters[0].tolist()]
+    torch.testing.assert_close(by_errors, (mean[0] + mean[1]) / 2)
+    quantiles = Quantiles(torch.tensor([0.25, 0.75]).double(), quarters)
+    torch.testing.assert_close(slicer.expected_profit(replace(request, quantiles=quantiles)), by_errors)
 
 
-def test_given_scenarios_take_the_place_of_errors(market, ask):
-    slicer, request = Profit(market(1), SMALL, **QUICK), ask([12.0])
-    none = ForecastErrors.none_yet(1)
-    mean = [slicer.expected_profit(ask([users]), none) for users in (4.0, 20.0)]
-    spread = slicer.expected_profit(replace(request, scenarios=torch.tensor([[4.0, 20.0]])), none)
-    torch.testing.assert_close(spread, (mean[0] + mean[1]) / 2)
+@pytest.mark.parametrize("n_scenarios", [4, 64])
+def test_as_many_scenarios_as_asked_for_are_read_off_a_quantile_forecast(market, ask, n_scenarios, monkeypatch):
+    slicer, seen = Profit(market(1), SMALL, **{**QUICK, "n_scenarios": n_scenarios}), []
+    measured = type(slicer.table).expected
+    monkeypatch.setattr(type(slicer.table), "expected", lambda *given: (seen.append(given[-1]), measured(*given))[1])
+    quantiles = Quantiles(torch.tensor([0.1, 0.9]).double(), torch.tensor([[4.0, 20.0]]).double())
+    slicer.rent(replace(ask([12.0]), quantiles=quantiles))
+    assert seen[0].shape == (1, n_scenarios)
 
 
 def test_heavier_tasks_count_as_smaller_slices(market, ask):
@@ -150,7 +156,7 @@ def test_heavier_tasks_count_as_smaller_slices(market, ask):
     rows = []
     for statistics in (usual, heavier):
         now = replace(request, statistics=statistics)
-        rows.append(slicer.expected_profit(now, ForecastErrors.none_yet(1))[0])
+        rows.append(slicer.expected_profit(now)[0])
     assert bool((rows[1] <= rows[0] + 1e-9).all())
     rent = slicer._offers.bandwidth_price[0]
     torch.testing.assert_close(rows[1][1] + rent[1], rows[0][0] + rent[0])  # 10 MHz do as 5 did
@@ -172,7 +178,7 @@ def test_foresight_hands_the_true_users_to_its_slicer(market, ask):
             seen.append(request)
             return self._slicer.rent(request)
 
-    asked = replace(ask([10, 30], truth=[40, 5]), scenarios=torch.zeros(2, 3, dtype=torch.float64))
+    asked = replace(ask([10, 30], truth=[40, 5]), quantiles=Quantiles.certain(torch.zeros(2)))
     Foresight(market(2), SMALL, Spy).rent(asked)
     assert seen[0].forecast.tolist() == [40, 5]
-    assert seen[0].scenarios.tolist() == [[40], [5]]
+    assert seen[0].users_at(torch.tensor([0.1, 0.9]).double()).tolist() == [[40, 40], [5, 5]]
