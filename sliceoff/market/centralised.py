@@ -11,9 +11,9 @@ from sliceoff.errors import InputError
 from sliceoff.market.checks import role
 from sliceoff.market.outcome import Outcome, nobody_hired
 from sliceoff.market.program import Dispatch, DispatchProgram
-from sliceoff.market.scenario import MarketScenario
+from sliceoff.market.scenario import MarketScenario, Servers
 from sliceoff.market.search import Composite, Negotiation, Search
-from sliceoff.market.servers import Followers, Rational, Servers
+from sliceoff.market.servers import Followers, Rational
 
 _DECIDED = ("dispatch", "hosted", "bought", "payments")
 
@@ -52,7 +52,7 @@ class Leader:
         return asked
 
     def tell(self, asked: Servers, given: np.ndarray, wanted: np.ndarray) -> None:
-        """What the servers answered: the capacity they give [Gcycle/s] and the reward they want [money/s].
+        """What the servers answered, one each: the capacity they give [Gcycle/s], the reward they want [money/s].
 
         Raises:
             InputError: an answer is not finite, is negative, or gives more than the server has.

@@ -8,7 +8,7 @@ import numpy as np
 
 from sliceoff.checks import between, count, fraction, optional
 from sliceoff.errors import OptionError
-from sliceoff.market.scenario import MOST, MarketScenario, least
+from sliceoff.market.scenario import ARRAYS, MOST, MarketScenario, least
 
 Range = Sequence[float | int]
 
@@ -51,7 +51,7 @@ class Family:
     def __post_init__(self) -> None:
         for name in ("n_applications", "n_servers"):
             count(name, getattr(self, name))
-        for name in self._ranges():
+        for name in ARRAYS:
             pair = getattr(self, name)
             if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
                 raise OptionError(name, f"={pair} must be two numbers [low, high]")
@@ -63,7 +63,7 @@ class Family:
     def draw(self, seed: int) -> MarketScenario:
         """The market with this number; the same for the same seed everywhere."""
         generator = np.random.default_rng(seed)
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self._ranges(), (self.n_applications,))
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(ARRAYS, (self.n_applications,))
         shapes |= dict.fromkeys(("capacity", "linear_cost", "quadratic_cost"), (self.n_servers,))
         shapes["delay_s"] = (self.n_applications, self.n_servers)
         facts = {}
@@ -71,8 +71,3 @@ class Family:
             low, high = getattr(self, name)
             facts[name] = generator.uniform(low, high, size=shape)
         return MarketScenario(**facts, least_profit=self.least_profit, miss_probability=self.miss_probability)
-
-    @staticmethod
-    def _ranges() -> tuple[str, ...]:
-        servers = ("capacity", "linear_cost", "quadratic_cost")
-        return ("arrivals", "work", "deadline_s", "value", *servers, "delay_s")

@@ -15,8 +15,12 @@ from sliceoff.errors import InputError
 
 _APPLICATIONS = ("arrivals", "work", "deadline_s", "value")
 _SERVERS = ("capacity", "linear_cost", "quadratic_cost")
-_ARRAYS = (*_APPLICATIONS, *_SERVERS, "delay_s")
+ARRAYS = (*_APPLICATIONS, *_SERVERS, "delay_s")
+"""The facts of a `MarketScenario` that are arrays."""
 _DIVISORS = ("work", "deadline_s", "quadratic_cost")
+
+Servers = Float[np.ndarray, " servers"]
+"""One number per server."""
 
 MOST = 1e30
 """Above every fact, so that products of several stay within a float's range."""
@@ -25,6 +29,20 @@ MOST = 1e30
 def least(name: str) -> float:
     """The smallest value of a fact: 0, but for what is divided by."""
     return 1e-30 if name in _DIVISORS else 0.0
+
+
+def overhead(
+    work: Float[np.ndarray, "#*shape"] | float, slack_s: Float[np.ndarray, "*shape"], miss_probability: float | None
+) -> Float[np.ndarray, "*shape"]:
+    """h of (B1) [Gcycle/s]: what a queue needs beyond its load to keep its response; inf where there is no time left.
+
+    Args:
+        work: c_n [Gcycle/task].
+        slack_s: the deadline less the delay to the server and back.
+        miss_probability: as in `MarketScenario`.
+    """
+    factor = 1.0 if miss_probability is None else log(1 / miss_probability)
+    return np.divide(factor * work, slack_s, out=np.full(slack_s.shape, inf), where=slack_s > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +79,7 @@ class MarketScenario:
     miss_probability: float | None = None
 
     def __post_init__(self) -> None:
-        for name in _ARRAYS:
+        for name in ARRAYS:
             try:
                 object.__setattr__(self, name, np.array(getattr(self, name), dtype=float))
             except (TypeError, ValueError) as error:
@@ -73,7 +91,7 @@ class MarketScenario:
         expected = (len(self.arrivals), len(self.capacity))
         if self.delay_s.shape != expected:
             raise InputError(f"market scenario: delay_s has shape {self.delay_s.shape}; it must be {expected}")
-        for name in _ARRAYS:
+        for name in ARRAYS:
             array = getattr(self, name)
             wrong = ~((array >= least(name)) & (array <= MOST))  # NaN is wrong, too
             for place in map(tuple, np.argwhere(wrong).tolist()):
@@ -96,9 +114,7 @@ class MarketScenario:
     @cached_property
     def overhead(self) -> Float[np.ndarray, "applications servers"]:
         """h_nm [Gcycle/s] of (B1): what a queue needs beyond its load to keep its response; inf where impossible."""
-        factor = 1.0 if self.miss_probability is None else log(1 / self.miss_probability)
-        slack = self.deadline_s[:, None] - self.delay_s
-        return np.divide(factor * self.work[:, None], slack, out=np.full(slack.shape, inf), where=slack > 0)
+        return overhead(self.work[:, None], self.deadline_s[:, None] - self.delay_s, self.miss_probability)
 
     @cached_property
     def useful(self) -> Float[np.ndarray, " servers"]:
@@ -129,7 +145,7 @@ class MarketScenario:
         known = {field.name for field in fields(cls)}
         if not isinstance(content, dict) or not known - {"least_profit", "miss_probability"} <= set(content) <= known:
             raise InputError(f"{path}: a market scenario has the keys {', '.join(sorted(known))}")
-        facts: dict[str, Any] = {name: np.array(content[name], dtype=object) for name in _ARRAYS}
+        facts: dict[str, Any] = {name: np.array(content[name], dtype=object) for name in ARRAYS}
         try:
             return cls(**content | facts)  # which turns them into numbers or refuses them
         except InputError as error:

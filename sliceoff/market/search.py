@@ -14,9 +14,8 @@ from torch.quasirandom import SobolEngine
 
 from sliceoff.checks import count, not_negative, positive, random_seed
 from sliceoff.market.program import Menus, best_choice
-from sliceoff.market.scenario import MarketScenario
+from sliceoff.market.scenario import MarketScenario, Servers
 
-Servers = Float[np.ndarray, " servers"]
 Answers = Float[np.ndarray, "evaluations servers"]
 
 

@@ -1,15 +1,15 @@
 """The followers: what running costs an edge server, and how it answers the platform."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sliceoff.market.scenario import MarketScenario
+from sliceoff.market.scenario import MarketScenario, Servers
 
 _ROUNDING = 1e-9
 
-Servers = Float[np.ndarray, " servers"]
+Facts = Float[np.ndarray, " servers"] | float
 
 
 def cost(scenario: MarketScenario, allotted: Servers) -> Servers:
@@ -19,19 +19,26 @@ def cost(scenario: MarketScenario, allotted: Servers) -> Servers:
 
 def accepts(scenario: MarketScenario, allotted: Servers, reward: Servers) -> Bool[np.ndarray, " servers"]:
     """Whether a server takes a contract: `R_m >= C_m(f_m) + U_min`."""
-    return reward >= (1 - _ROUNDING) * (cost(scenario, allotted) + scenario.least_profit)
-
-
-def supply(scenario: MarketScenario, price: Servers) -> Servers:
-    """S_m(r_m) [Gcycle/s], the quantity that earns a server most at a price per Gcycle."""
-    best = (price - scenario.linear_cost) / (2 * scenario.quadratic_cost)
-    return np.clip(best, 0.0, scenario.capacity)
+    return _pays(reward, cost(scenario, allotted), scenario.least_profit)
 
 
 def offer(scenario: MarketScenario, price: Servers) -> Servers:
-    """`supply`, and nothing where even that earns less than U_min."""
-    quantity = supply(scenario, price)
-    return np.where(accepts(scenario, quantity, price * quantity), quantity, 0.0)
+    """What every server sells at a price of its own [Gcycle/s]; see `sold`."""
+    return sold(scenario.linear_cost, scenario.quadratic_cost, scenario.capacity, scenario.least_profit, price)
+
+
+def sold(
+    linear_cost: Facts, quadratic_cost: Facts, capacity: Facts, least_profit: float, price: Facts
+) -> Servers | Float[np.ndarray, ""]:
+    """S_m(r_m) [Gcycle/s], the quantity that earns most at a price per Gcycle; 0 where that earns less than U_min."""
+    quantity = np.clip((price - linear_cost) / (2 * quadratic_cost), 0.0, capacity)
+    spent = linear_cost * quantity + quadratic_cost * quantity**2
+    return np.where(_pays(price * quantity, spent, least_profit), quantity, 0.0)
+
+
+def _pays(reward: Facts, spent: Facts, least_profit: float) -> Any:
+    """Whether a reward leaves at least U_min, up to rounding: the best price leaves exactly that."""
+    return reward >= (1 - _ROUNDING) * (spent + least_profit)
 
 
 def greatest_surplus(scenario: MarketScenario) -> float:

@@ -31,6 +31,7 @@ from sliceoff.market.decentralised.messages import Ask, Masked, Message, Price, 
 from sliceoff.market.decentralised.networks import Answers, fit
 from sliceoff.market.decentralised.platform import merge
 from sliceoff.market.decentralised.posted import Posted
+from sliceoff.market.servers import offer
 
 SMALL = {"past_markets": 4, "past_bargains": 2, "bargains": 2, "rounds": 1, "supply_steps": 60, "sweeps": 6}
 PRIVATE = ("arrivals", "work", "load", "deadline_s", "value", "linear_cost", "quadratic_cost")
@@ -287,8 +288,8 @@ def test_a_known_supply_curve_gives_its_tariff():
     prices = np.linspace(0, 2, 2001)
     supply = np.clip((prices - 0.3) / 0.1, 0, 12)
     posted = Posted()
-    for price, offer in zip(prices[::200], supply[::200], strict=True):
-        posted.add(np.array([0.0, price]), np.array([0.0, offer]))
+    for price, sold in zip(prices[::200], supply[::200], strict=True):
+        posted.add(np.array([0.0, price]), np.array([0.0, sold]))
     told = posted.tariff(1, prices, supply)
     asked = np.array([1.0, 5.0, 11.0])
     np.testing.assert_allclose(np.interp(asked, told.capacity, told.payment), (0.3 + 0.1 * asked) * asked, rtol=0.05)
@@ -367,3 +368,18 @@ def test_the_value_network_loads_and_the_same_market_ends_the_same(saved):
 def test_wrong_options_are_named(options, message):
     with pytest.raises(InputError, match=message):
         options()
+
+
+def test_servers_of_the_protocol_sell_what_the_yardstick_buys_of_them():
+    """At the price that leaves a server exactly U_min, too, which rounding takes to either side of it."""
+    for seed in range(40):
+        scenario = Family().draw(seed)
+        least = np.sqrt(scenario.least_profit / scenario.quadratic_cost)
+        prices = scenario.linear_cost + 2 * scenario.quadratic_cost * least
+        curves = zip(scenario.capacity, scenario.linear_cost, scenario.quadratic_cost, strict=True)
+        answers = [
+            EdgeServer(*curve, scenario.least_profit).answer(Price(price)).capacity
+            for curve, price in zip(curves, prices, strict=True)
+        ]
+        assert answers == offer(scenario, prices).tolist()
+        assert answers == pytest.approx(np.where(least <= scenario.capacity, least, 0))

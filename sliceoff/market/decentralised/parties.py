@@ -1,7 +1,8 @@
 """Those who keep their facts to themselves: applications and edge servers. Each acts on messages alone."""
 
 from collections.abc import Mapping, Sequence
-from math import inf, log
+from functools import partial
+from math import inf
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +21,8 @@ from sliceoff.market.decentralised.messages import (
     Roll,
     Tariff,
 )
+from sliceoff.market.scenario import overhead
+from sliceoff.market.servers import sold
 
 _PARTS = np.linspace(0.0, 1.0, 17)[1:]
 _STEPS = 25
@@ -49,7 +52,7 @@ class Application:
         seed: int | Sequence[int],
     ):
         self._load, self._work, self._deadline_s, self._value = arrivals * work, work, deadline_s, value
-        self._factor = 1.0 if miss_probability is None else log(1 / miss_probability)
+        self._miss_probability = miss_probability
         self._bands, self._noise = tuple(bands), noise
         self._masks = Masks()
         self._generator = np.random.default_rng(seed)
@@ -63,8 +66,7 @@ class Application:
         """Agree on masks with the others; work out h_nm of (B1), inf for servers too far away."""
         self._masks.agree(roll.keys)
         self._parties = len(roll.keys)
-        slack = self._deadline_s - roll.delay_s
-        self._overhead = np.divide(self._factor * self._work, slack, out=np.full(slack.shape, inf), where=slack > 0)
+        self._overhead = overhead(self._work, self._deadline_s - roll.delay_s, self._miss_probability)
         if self._load <= 0:
             self._overhead[:] = inf
 
@@ -182,18 +184,15 @@ class EdgeServer:
     """
 
     def __init__(self, capacity: float, linear_cost: float, quadratic_cost: float, least_profit: float):
-        self._capacity, self._linear, self._quadratic = capacity, linear_cost, quadratic_cost
-        self._least_profit = least_profit
+        self._capacity = capacity
+        self._offer = partial(sold, linear_cost, quadratic_cost, capacity, least_profit)
         self._sold, self._paid = 0.0, 0.0
         self._tariff = Tariff(np.zeros(2), np.zeros(2))
         self._tenants: dict[int, float] = {}
 
     def answer(self, price: Price) -> Offer:
         """S(r), what earns most at this price; nothing where even that earns less than U_min."""
-        best = (price.price - self._linear) / (2 * self._quadratic)
-        sold = min(max(best, 0.0), self._capacity)
-        profit = price.price * sold - self._linear * sold - self._quadratic * sold**2
-        self._sold = sold if profit >= self._least_profit else 0.0
+        self._sold = float(self._offer(price.price))
         self._paid = price.price * self._sold
         return Offer(self._sold)
 

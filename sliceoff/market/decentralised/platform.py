@@ -22,7 +22,7 @@ from sliceoff.market.decentralised.messages import (
     Tariff,
 )
 from sliceoff.market.decentralised.networks import Answers, Experience, SupplyNetworks, ValueNetwork, fit
-from sliceoff.market.decentralised.posted import Posted
+from sliceoff.market.decentralised.posted import Posted, Servers
 
 Outgoing = list[tuple[str, Message]]
 Result = TypeVar("Result")
@@ -30,7 +30,6 @@ Kind = TypeVar("Kind", bound=Message)
 Protocol = Generator[Outgoing, list[Message], Result]
 """Yields what the platform sends and is sent the answers: it holds no reference to whom it talks to."""
 
-Servers = Float[np.ndarray, " servers"]
 
 _GRID = 400
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from sliceoff.market.decentralised.messages import Tariff
 
 Servers = Float[np.ndarray, " servers"]
+
 Probes = Float[np.ndarray, "probes servers"]
 
 
