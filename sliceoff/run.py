@@ -575,7 +575,7 @@ def _missing_extra(error: str) -> str | None:
     found = re.search(r"No module named '(\w+)", error)
     if found is None or (extra := EXTRAS.get(found[1])) is None:
         return None
-    return f"needs {found[1]}, which comes with an extra: pip install 'sliceoff[{extra}]'"
+    return f"needs {found[1]}, which comes with an extra: pip install -e '.[{extra}]'"
 
 
 def _directory(cfg: DictConfig) -> RunDirectory:

@@ -83,7 +83,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path):
         import onnxruntime
         import onnxscript  # noqa: F401  (torch writes ONNX with it)
     except ImportError as error:
-        raise InputError(f"{path}: writing ONNX needs {error.name}; pip install 'sliceoff[export]'") from None
+        raise InputError(f"{path}: writing ONNX needs {error.name}; pip install -e '.[export]'") from None
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(
         logging.ERROR
     )  # no torchvision: no matter
