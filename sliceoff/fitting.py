@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ProgressBar
@@ -19,9 +19,11 @@ from sliceoff import checkpoint
 from sliceoff.checks import count, whole
 from sliceoff.errors import InputError, one_line
 
+Module = TypeVar("Module", bound=pl.LightningModule)
+
 
 def fit(
-    module: pl.LightningModule,
+    module: Module,
     *,
     trainer: Callable[..., pl.Trainer],
     callbacks: Sequence[Any],
@@ -29,7 +31,7 @@ def fit(
     checkpoints: Path,
     datamodule: pl.LightningDataModule | None = None,
     resume: bool = False,
-) -> pl.LightningModule:
+) -> Module:
     """Fit `module` and return it with its best weights, in eval mode.
 
     Args:

@@ -32,11 +32,16 @@ class Ended:
     out: str
     err: str
 
+    @property
+    def run(self) -> Path:
+        """The run directory, which a command prints last."""
+        return Path(self.out.strip().splitlines()[-1])
+
 
 @pytest.fixture
 def cli(monkeypatch, capsys, tmp_path):
     """Run `main.py ARGUMENTS` in this process, in a directory of its own (`tmp_path`)."""
-    from sliceoff.run import main
+    from sliceoff.cli import main
 
     monkeypatch.chdir(tmp_path)
 

@@ -8,30 +8,19 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import polars
 import pytest
 import torch
+from traces import trace_csv
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FAST = ("debug=fast", "data.days=21", "job.periods=3", "job.slots_per_period=4")
 
 
-def trace_csv(path: Path, rows: int = 400, cell=None, scale=1) -> Path:
-    """An hourly two-region trace; `cell=(row, column, text)` replaces one cell."""
-    times = np.datetime64("2024-01-01T00:00:00") + np.arange(rows) * np.timedelta64(3600, "s")
-    daily = scale * (50 + 30 * np.sin(2 * np.pi * np.arange(rows) / 24))
-    lines = [[str(time), f"{value:.3f}", f"{value / 2:.3f}"] for time, value in zip(times, daily, strict=True)]
-    if cell:
-        lines[cell[0]][cell[1]] = cell[2]
-    path.write_text("\n".join(["time,north,south", *(",".join(line) for line in lines)]) + "\n")
-    return path
-
-
 def test_the_default_job_leaves_a_complete_run_directory(cli, tmp_path):
     ended = cli(*FAST)
     assert ended.code == 0, ended.err
-    run = Path(ended.out.strip().splitlines()[-1])
+    run = ended.run
     for name in ("config.yaml", "summary.json", "results.parquet", "results.csv", "report.html"):
         assert (run / name).stat().st_size > 0
     for module in ("predictor", "allocator"):
@@ -50,10 +39,10 @@ def test_the_default_job_leaves_a_complete_run_directory(cli, tmp_path):
 
 
 def test_same_seed_same_summary_and_the_saved_config_repeats_the_run(cli):
-    first = Path(cli(*FAST).out.strip().splitlines()[-1])
+    first = cli(*FAST).run
     again = cli("--config-dir", str(first), "--config-name", "config")
     assert again.code == 0, again.err
-    second = Path(again.out.strip().splitlines()[-1])
+    second = again.run
     assert second != first
     summaries = [json.loads((run / "summary.json").read_text()) for run in (first, second)]
     for summary in summaries:
@@ -83,7 +72,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["windows.horizn=3"], "did you mean 'windows.horizon'"),
         (["data=wide_csv"], "data.path"),
         (["data=wide_csv", "data.path=absent.csv"], "absent.csv"),
-        (["data=wide_csv", "data.path={good}", "data.columns=[nort]"], "did you mean 'north'"),
+        (["data=wide_csv", "data.path={good}", "data.columns=[r00]"], "did you mean 'r0'"),
         (["data=wide_csv", "data.path={text}"], "line 12"),
         (["data=wide_csv", "data.path={gap}", "data.gaps=error"], "line 12"),
         (["data=wide_csv", "data.path={empty}"], "empty"),
@@ -143,7 +132,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
             "rivals.a.slicer.slicer.kappa=2",
         ),
         (["+slicer@rivals.mine.slicer=cheapest"], "rivals.mine.allocator has no value"),
-        (["allocator._target_=sliceoff.region.Greedyy"], "Greedyy is no class"),
+        (["allocator._target_=sliceoff.region.Greedyy"], "Error loading 'sliceoff.region.Greedyy'"),
         (["run_dir=null"], "run_dir=None is no path"),
         (["init.mode=foo"], "not one of scratch, resume"),
         (["trainer=5"], "trainer=5: choose one of default"),
@@ -217,7 +206,7 @@ def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):
         finally:
             raise UnboundLocalError
 
-    monkeypatch.setattr("sliceoff.run._hydra_main", trip)
+    monkeypatch.setattr("sliceoff.cli._hydra_main", trip)
     ended = cli()
     assert (ended.code, ended.err) == (130, "interrupted; nothing was done yet\n")
 
@@ -266,6 +255,7 @@ def test_a_killed_simulation_resumes_where_it_was_and_ends_with_the_same_table(t
     deadline = time.monotonic() + 90
     while not (files := list(tmp_path.glob("runs/*/*/checkpoints/simulation/main.ckpt"))):
         assert time.monotonic() < deadline, "no checkpoint was ever written"
+        assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.02)
     process.kill()
     process.wait()
@@ -290,7 +280,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
 sys.meta_path.insert(0, Missing())
-from sliceoff.run import main
+from sliceoff.cli import main
 main()
 """
 
@@ -299,7 +289,7 @@ main()
     ("arguments", "code", "said"),
     [
         (("predictor=last_value", "allocator=greedy", "rivals=none", "job.bound=false", *FAST), 0, ""),
-        (("job=market", "job.scenarios=1"), 2, "pip install 'sliceoff[market]'"),
+        (("job=market", "job.scenarios=1"), 2, "pip install -e '.[market]'"),
     ],
 )
 def test_the_main_job_needs_no_extra_and_others_name_theirs(tmp_path, arguments, code, said):
@@ -330,7 +320,7 @@ def test_what_was_simulated_with_a_predictor_fitted_less_is_not_kept(cli, tmp_pa
     ]
     ended = cli(*command, "trainer.predictor.max_epochs=1", "predictor.learning_rate=1e-3")
     assert ended.code == 0, ended.err
-    run = Path(ended.out.strip().splitlines()[-1])
+    run = ended.run
     before = json.loads((run / "summary.json").read_text())["forecast/mae_users"]
     (run / "summary.json").unlink()  # as if it had been stopped
     more = cli(*command, "trainer.predictor.max_epochs=4", "predictor.learning_rate=1e-3", "init=resume")
@@ -338,7 +328,7 @@ def test_what_was_simulated_with_a_predictor_fitted_less_is_not_kept(cli, tmp_pa
     after = json.loads((run / "summary.json").read_text())["forecast/mae_users"]
     fresh = cli(*[word for word in command if word != "predictor=mlp"], f"init.predictor={run}")
     assert fresh.code == 0, fresh.err
-    apart = json.loads((Path(fresh.out.strip().splitlines()[-1]) / "summary.json").read_text())["forecast/mae_users"]
+    apart = json.loads((fresh.run / "summary.json").read_text())["forecast/mae_users"]
     assert before != after == apart
 
 

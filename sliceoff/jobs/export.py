@@ -1,17 +1,14 @@
 """`job=export`: a fitted predictor as a file that runs without SliceOff."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars
 
 from sliceoff.checks import one_of
+from sliceoff.parts import Parts
 from sliceoff.predictor import export
 from sliceoff.report import page
 from sliceoff.run_directory import Results, RunDirectory
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 
 @dataclass(frozen=True)
@@ -31,10 +28,9 @@ class Export:
     def __post_init__(self) -> None:
         one_of("format", self.format, ("pt2", "onnx"))
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns the file's size, and the sizes of its inputs."""
         parts.init_serves("checkpoint")
-        parts.checkpoint()  # says what to set when it is not
         forecaster = parts.loaded_forecaster()
         file = export(forecaster, directory.path / f"forecaster.{self.format}")
         sizes = forecaster.spec["arguments"]

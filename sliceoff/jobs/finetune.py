@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import polars
@@ -16,6 +16,7 @@ from callbacks import Unfrozen
 from sliceoff.checks import numbers, one_of, optional, positive, whole
 from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError, OptionError
+from sliceoff.parts import Parts
 from sliceoff.predictor import (
     Forecaster,
     Linear,
@@ -27,9 +28,6 @@ from sliceoff.predictor import (
 )
 from sliceoff.report.transfer import error_by_windows, transfer_page
 from sliceoff.run_directory import Results, RunDirectory
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Finetune:
         for day in optional(numbers, "days", self.days) or ():
             positive("days", day)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns the tuned forecaster's metrics, and everyone's, one row per amount of data and forecaster."""
         parts.init_serves("checkpoint")
         content = parts.checkpoint()
@@ -92,7 +90,7 @@ class Finetune:
         report = transfer_page(table, lines, errors, str(directory.path))
         return Results(_summary(table), table, report, {"Error against training windows": errors})
 
-    def _budgets(self, saved: Mapping[str, Any], parts: "Parts") -> list[TrafficDataModule]:
+    def _budgets(self, saved: Mapping[str, Any], parts: Parts) -> list[TrafficDataModule]:
         """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""
         windows = partial(parts.windows_as_fitted, saved, input_length=self.input_length, horizon=self.horizon)
         whole = windows()
@@ -105,7 +103,7 @@ class Finetune:
         except InputError as error:
             raise InputError(f"job.days={list(self.days)}, of {whole.season_length} steps each: {error}") from error
 
-    def _check(self, saved: Mapping[str, Any], parts: "Parts") -> None:
+    def _check(self, saved: Mapping[str, Any], parts: Parts) -> None:
         reason = unsuited(saved, {"step_s": parts.trace.step_s})
         if self.other_step == "refuse" and reason is not None:
             raise InputError(f"init.checkpoint {reason}, or job.other_step=keep to tune across steps")
@@ -124,7 +122,7 @@ class Finetune:
 
     def _side_by_side(
         self,
-        parts: "Parts",
+        parts: Parts,
         directory: RunDirectory,
         data: TrafficDataModule,
         start: Forecaster,
@@ -136,8 +134,7 @@ class Finetune:
         count = len(data.train_windows)
 
         def fitted(forecaster: Forecaster, folder: str, callbacks: Sequence[pl.Callback] = ()) -> Forecaster:
-            module = parts.fitted(forecaster, "predictor", directory, folder, datamodule=data, callbacks=callbacks)
-            return cast(Forecaster, module)
+            return parts.fitted(forecaster, "predictor", directory, folder, datamodule=data, callbacks=callbacks)
 
         def plain(network: type) -> Forecaster:
             return Forecaster(network, **sizes, **{name: saved[name] for name in ("instance_norm", "nonnegative")})

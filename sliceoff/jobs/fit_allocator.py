@@ -1,16 +1,13 @@
 """`job=fit_allocator`: train the allocator on the trace's training part."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 
 from sliceoff.errors import InputError
 from sliceoff.jobs.training_report import learned
+from sliceoff.parts import Parts
 from sliceoff.run_directory import Results, RunDirectory
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 
 @dataclass(frozen=True)
@@ -19,10 +16,10 @@ class FitAllocator:
 
     name: str
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns the last logged numbers and the whole log."""
         parts.init_serves("allocator")
         if not isinstance(parts.allocator, pl.LightningModule):
             raise InputError(f"job=fit_allocator: {type(parts.allocator).__name__} is a rule; choose allocator=dual")
-        parts.fit("allocator", directory, "")
+        parts.fit_allocator(directory)
         return learned("allocator", directory)

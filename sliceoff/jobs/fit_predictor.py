@@ -1,14 +1,10 @@
 """`job=fit_predictor`: fit the predictor and test it on the trace's held-out end."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 from sliceoff.jobs.training_report import learned
-from sliceoff.predictor import Forecaster
+from sliceoff.parts import Parts
 from sliceoff.run_directory import Results, RunDirectory
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 
 @dataclass(frozen=True)
@@ -17,7 +13,7 @@ class FitPredictor:
 
     name: str
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns the test metrics and the learning log.
 
         Raises:
@@ -25,5 +21,4 @@ class FitPredictor:
         """
         parts.init_serves()
         _ = parts.forecaster  # built before anything is written
-        forecaster = parts.fit("predictor", directory, "")
-        return learned("predictor", directory, parts.test(cast(Forecaster, forecaster)))
+        return learned("predictor", directory, parts.test(parts.fit_predictor(directory)))

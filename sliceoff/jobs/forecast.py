@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars
@@ -11,12 +10,10 @@ from torch import Tensor
 from sliceoff import checks
 from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
+from sliceoff.parts import Parts
 from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, unsuited
 from sliceoff.report import forecast_fan, page
 from sliceoff.run_directory import Results, RunDirectory
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Forecast:
     def __post_init__(self) -> None:
         checks.levels("levels", self.levels)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""
         parts.init_serves("checkpoint" if parts.starts_from_checkpoint else "predictor")
         if parts.starts_from_checkpoint:
@@ -55,7 +52,7 @@ class Forecast:
             data = parts.datamodule
             forecaster = parts.forecaster
             if not parts.has_checkpoint("predictor"):
-                forecaster = cast(Forecaster, parts.fit("predictor", directory, ""))
+                forecaster = parts.fit_predictor(directory)
         table = _table(forecaster, data, self.levels)
         figure = forecast_fan(data.trace, table)
         figure.savefig(directory.path / "forecast.png", dpi=150, metadata={"Software": None})

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars
 
@@ -14,11 +14,9 @@ from sliceoff.jobs.progress import progress_bar
 from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
 from sliceoff.market.checks import role
 from sliceoff.market.family import Markets
+from sliceoff.parts import Parts
 from sliceoff.report.market import margins, market_figures, market_page, means
 from sliceoff.run_directory import Results, RunDirectory
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 _TOLERANCE = 1e-6
 
@@ -126,7 +124,7 @@ class Market(Clearing):
         role("family", self.family, Markets)
         optional(path, "scenario", self.scenario)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns what `clear` does."""
         parts.init_serves()
         if self.scenario is None:

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars
 
@@ -13,10 +12,8 @@ from sliceoff.jobs.market import Clearing
 from sliceoff.loop import simulate
 from sliceoff.market.checks import role
 from sliceoff.market.family import Markets
+from sliceoff.parts import Parts
 from sliceoff.run_directory import Results, RunDirectory
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +46,11 @@ class MarketBridge(Clearing):
                 "does; leave its _target_ and _partial_ as they are",
             ) from error
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns what `clear` does, and leaves the loop's table as `slices.parquet`."""
         parts.init_serves("predictor", "allocator")
-        windows, unit_users, _ = parts.datamodule, parts.users_per_unit, parts.stacks  # all before anything is fitted
+        parts.check_simulation()
+        windows = parts.datamodule
         numbers = range(self.first, self.first + self.scenarios)
         periods = range(windows.heldout_start, windows.heldout_start + numbers.stop)
         if periods.stop > windows.heldout_end:
@@ -67,7 +65,7 @@ class MarketBridge(Clearing):
             parts.stacks[0],
             windows,
             parts.scenario,
-            unit_users=unit_users,
+            unit_users=parts.users_per_unit,
             periods=periods,
             slots_per_period=self.slots_per_period,
             seed=parts.seed,
@@ -75,7 +73,7 @@ class MarketBridge(Clearing):
         table.write_parquet(directory.path / "slices.parquet")
         return self.clear(self._markets(table, parts), numbers, directory)
 
-    def _markets(self, table: polars.DataFrame, parts: "Parts") -> Markets:
+    def _markets(self, table: polars.DataFrame, parts: Parts) -> Markets:
         with under("job.regions"):
             made = self.regions(table=table, scenario=parts.scenario, offers=parts.offers)
         return role("job.regions", made, Markets)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars
@@ -12,11 +12,9 @@ from omegaconf import OmegaConf
 
 from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError, one_line
+from sliceoff.parts import Parts
 from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page
 from sliceoff.run_directory import Results, RunDirectory, config_of, logs_of
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 _KEYS = ("period", "time", "region")
 
@@ -36,7 +34,7 @@ class Report:
         for run in checks.listed("runs", self.runs, "[runs/simulate/A,runs/simulate/B]"):
             checks.path("runs", run)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns a summary of every stack and the joined table."""
         parts.init_serves()
         paths = [checks.path("runs", run) for run in self.runs]

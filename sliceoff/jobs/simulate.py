@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars
 import torch
@@ -17,12 +17,10 @@ from sliceoff.data import Trace
 from sliceoff.errors import InputError
 from sliceoff.jobs.progress import progress_bar
 from sliceoff.loop import Forecasts, Simulation, Stack, simulate
+from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
 from sliceoff.report import learning_curves, simulation_figures, simulation_page
 from sliceoff.run_directory import Results, RunDirectory
-
-if TYPE_CHECKING:
-    from sliceoff.run import Parts
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,18 @@ class Simulate:
         flag("bound", self.bound)
         not_negative("checkpoint_s", self.checkpoint_s)
 
-    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results:
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns the summary and one row per stack, long slot and region."""
         parts.init_serves("predictor", "allocator")
-        windows, unit_users, _ = parts.datamodule, parts.users_per_unit, parts.stacks  # all before anything is fitted
+        parts.check_simulation()
+        windows = parts.datamodule
         if self.bound and (queue := parts.scenario.queue) != "lindley":
             raise InputError(f"job.bound=true is for region.queue=lindley, not {queue}; set job.bound=false")
         seconds = parts.fit_missing(directory)
         start, end = windows.heldout_start, windows.heldout_end
         periods = range(start, end if self.periods is None else min(start + self.periods, end))
         arguments: dict[str, Any] = {
-            "unit_users": unit_users,
+            "unit_users": parts.users_per_unit,
             "periods": periods,
             "slots_per_period": self.slots_per_period,
             "seed": parts.seed,
@@ -95,7 +94,7 @@ class Simulate:
         return self._results(summary, table, bound, seconds, parts, directory)
 
     def _simulate(
-        self, stack: Stack, parts: "Parts", arguments: dict[str, Any], directory: RunDirectory, advance: Callable
+        self, stack: Stack, parts: Parts, arguments: dict[str, Any], directory: RunDirectory, advance: Callable
     ) -> tuple[polars.DataFrame, dict[str, float]]:
         """Run one stack, from its checkpoint where the run is resumed; its table and wall seconds by part."""
         file = directory.checkpoints("simulation") / f"{stack.name}.ckpt"
@@ -134,7 +133,7 @@ class Simulate:
         table: polars.DataFrame,
         bound: polars.DataFrame | None,
         seconds: dict[str, float],
-        parts: "Parts",
+        parts: Parts,
         directory: RunDirectory,
     ) -> Results:
         about = (

@@ -1,0 +1,111 @@
+"""The command line: what is wrong, in one line, and how a run ended, as an exit code."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn, cast
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from callbacks import Diverged
+from sliceoff.errors import InputError, near_miss, one_line
+from sliceoff.parts import CONFIGS, options
+from sliceoff.run import configure, run
+
+INTERRUPTED, WRONG_INPUT, DIVERGED = 130, 2, 1
+
+
+def main() -> None:
+    """The command line: exit code 0 done, 2 wrong input, 1 training diverged (one line on stderr), 130 interrupted."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
+    for word in sys.argv[1:]:
+        group, _, option = word.partition("=")
+        if not group:
+            _fail(f"{word}: what is to be set? write key=value")
+        if re.fullmatch(r"null|true|false|[-+.\d]+", option) and (
+            there := options(group)
+        ):  # to Hydra a bare ValueError
+            _fail(f"{word}: choose one of {', '.join(there)}")
+    try:
+        _hydra_main()
+    except BrokenPipeError:  # `main.py --help | head`: nobody reads on, and Python would say so once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (Exception, KeyboardInterrupt) as error:
+        if (stop := _interruption(error)) is not None:
+            print(f"interrupted; {stop or 'nothing was done yet'}", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            _fail(explain(error, sys.argv[1:]))
+        raise
+
+
+@hydra.main(config_path=str(CONFIGS), config_name="main", version_base="1.3")
+def _hydra_main(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        result = run(cfg)
+    except InputError as error:  # here, because Hydra would print a line of its own
+        _fail(str(error))
+    except Diverged as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        sys.exit(DIVERGED)
+    print(result.directory)
+    return result.summary
+
+
+def _interruption(error: BaseException | None) -> str | None:
+    """What Ctrl-C has to say if it is behind an error, as where Hydra or OmegaConf trip over it; else None."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return None if error is None else str(error)
+
+
+def explain(error: Exception, overrides: list[str]) -> str:
+    """One line for a config that Hydra refuses: what is wrong, and the nearest name that exists."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        hint = near_miss(option, error.options)
+        return f"{group}={option}: no such option{hint} (there are: {', '.join(sorted(error.options))})"
+    text = one_line(error)
+    for word in overrides:
+        key = word.lstrip("+~").partition("=")[0]
+        if f"'{key}'" not in text:
+            continue
+        if "=" not in word and not word.startswith("~"):
+            return f"{word}: what is to be set? write {word}=VALUE"
+        if key not in (known := _known_keys(overrides, key)):
+            hint = near_miss(key, known) or "; `--help` lists the groups, `--cfg job` every key, +KEY=VALUE adds one"
+            return f"{word}: there is no config key '{key}'{hint}"
+        if word.startswith("+"):
+            return f"{word}: {key} is there already; write {word.lstrip('+')}"
+    return text
+
+
+def _known_keys(overrides: list[str], unknown: str) -> list[str]:
+    """Every dotted key of the config that the other group choices compose."""
+    groups = [
+        word
+        for word in overrides
+        if "=" in word and not word.startswith(unknown) and (CONFIGS / word.partition("=")[0]).is_dir()
+    ]
+    try:
+        cfg = configure(*groups)
+    except HydraException:
+        cfg = configure()
+    return list(_keys(cast(Mapping, OmegaConf.to_container(cfg))))
+
+
+def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(WRONG_INPUT)

@@ -1,0 +1,444 @@
+"""The objects that a config names, each built on first use.
+
+With `run` and `cli`, this is all that sees a Hydra config: everything below gets plain arguments.
+"""
+
+import inspect
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from pydoc import locate
+from typing import Any, TypeVar, cast
+
+import lightning.pytorch as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from sliceoff import checkpoint
+from sliceoff.allocator import traffic_levels
+from sliceoff.checks import annotated, optional, path, positive
+from sliceoff.data import Trace, TrafficDataModule
+from sliceoff.errors import InputError, OptionError, one_line, under
+from sliceoff.fitting import fit, test
+from sliceoff.loggers import csv_logger
+from sliceoff.loop import Stack, users_per_unit
+from sliceoff.predictor import Forecaster, unsuited
+from sliceoff.region import Allocator, Scenario
+from sliceoff.run_directory import RunDirectory
+from sliceoff.slicing import Offers, Slicer
+
+# In a wheel the configs lie inside the package, in a checkout beside it.
+_PACKAGE = Path(__file__).resolve().parent
+CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+
+# Packages that only an extra installs.
+EXTRAS = {"gymnasium": "region", "botorch": "market", "gpytorch": "market", "cryptography": "market"}
+
+Module = TypeVar("Module", bound=pl.LightningModule)
+
+
+class Parts:
+    """The objects a config names, each built on first use and then kept.
+
+    Raises:
+        InputError: the config names something that cannot be built; the message has the config key.
+    """
+
+    def __init__(self, cfg: DictConfig):
+        self._cfg = cfg
+
+    @property
+    def seed(self) -> int:
+        """The run's random seed."""
+        return self._cfg.seed
+
+    @cached_property
+    def job(self) -> Callable[..., Any]:
+        """The job, called with these parts and a run directory."""
+        return self._build("job")
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The traffic trace."""
+        return self._built(Trace, "data")
+
+    @cached_property
+    def datamodule(self) -> TrafficDataModule:
+        """Windows over the trace."""
+        return self._build("windows", trace=self.trace)
+
+    def windows(self, **options: Any) -> TrafficDataModule:
+        """Windows over the trace with options of the job's own, such as `first_steps`."""
+        return self._build("windows", trace=self.trace, **options)
+
+    def windows_as_fitted(self, fitted: Mapping[str, Any], **options: Any) -> TrafficDataModule:
+        """Windows over the trace as a predictor was fitted on, but for the options that are not None.
+
+        Args:
+            fitted: the predictor's arguments, as in its `spec`.
+
+        Raises:
+            InputError: the command line has a predictor or windows of its own, which would play no part.
+        """
+        _refuse_beside("init.checkpoint", "predictor", "windows.input_length", "windows.horizon", "windows.calendar")
+        chosen = {name: fitted.get(name) for name in ("input_length", "horizon", "calendar")}
+        chosen |= {name: value for name, value in options.items() if value is not None}
+        return self.windows(**{name: value for name, value in chosen.items() if value is not None})
+
+    @property
+    def starts_from_checkpoint(self) -> bool:
+        """Whether `init.checkpoint` is set."""
+        return self._cfg.init.checkpoint is not None
+
+    def init_serves(self, *used: str) -> None:
+        """Say which of `init`'s checkpoint, predictor and allocator the job begins from.
+
+        Raises:
+            InputError: another one is set, which the job would ignore.
+        """
+        for name in ("checkpoint", "predictor", "allocator"):
+            value = optional(path, f"init.{name}", self._cfg.init[name])
+            if name not in used and value is not None:
+                takes = " and ".join(f"init.{key}" for key in used) or "nothing of init"
+                raise InputError(
+                    f"job={self._cfg.job.name} makes no use of init.{name}; it takes {takes} "
+                    "(job=finetune init.checkpoint=RUN goes on from a fitted predictor)"
+                )
+
+    def loaded_forecaster(self) -> Forecaster:
+        """The forecaster in `init.checkpoint`, as it was fitted.
+
+        Raises:
+            InputError: it is not set, or is no predictor's checkpoint.
+        """
+        return checkpoint.load(self._checkpoint(), expect=Forecaster)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The content of `init.checkpoint`, a predictor's.
+
+        Raises:
+            InputError: it is not set, or is no predictor's checkpoint.
+        """
+        return checkpoint.read(self._checkpoint(), expect=Forecaster)
+
+    def _checkpoint(self) -> str:
+        if (path := self._cfg.init.checkpoint) is None:
+            job = self._cfg.job.name
+            raise InputError(
+                f"job={job} starts from a fitted predictor; set init.checkpoint=RUN_DIRECTORY or FILE.ckpt"
+            )
+        return path
+
+    @cached_property
+    def users_per_unit(self) -> float:
+        """Users per short slot for one unit of the trace."""
+        mean_users, room = positive("mean_users", self._cfg.mean_users), self.scenario.max_users
+        if mean_users > room:
+            raise InputError(
+                f"mean_users={mean_users:g} is above region.max_users={room}; lower the one or raise the other"
+            )
+        train = self.datamodule.train_values
+        if float(self.trace.values.min()) < 0 or float(train.mean()) <= 0:
+            raise InputError(
+                "data: there are negative values, or only zeros in the training part, so this is no users' traffic; "
+                "choose other columns (data.columns) or another trace (data.path)"
+            )
+        return users_per_unit(train, mean_users)
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """The regions' physics and money."""
+        return self._build("region")
+
+    @cached_property
+    def offers(self) -> Offers:
+        """What the infrastructure provider rents out, and the limits on it."""
+        offers: Offers = self._build("offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s)
+        offers.check_fit(self.scenario)
+        return offers
+
+    @cached_property
+    def forecaster(self) -> Forecaster:
+        """The predictor: from `init.predictor`'s checkpoint, or new and not yet fitted."""
+        data = self.datamodule.description
+        if (path := self._cfg.init.predictor) is None:
+            return self._built(Forecaster, "predictor", **data)
+        _refuse_beside("init.predictor", "predictor")
+        loaded = checkpoint.load(path, expect=Forecaster)
+        if (reason := unsuited(loaded.spec["arguments"], data)) is not None:
+            raise InputError(
+                f"init.predictor={path} {reason}; set the data and windows that it was fitted for, or tune it to these "
+                f"(job=finetune)"
+            )
+        return loaded
+
+    @cached_property
+    def allocator(self) -> Allocator:
+        """The allocator as configured: a rule, or an agent, untrained or with the weights that `init.allocator` has.
+
+        Raises:
+            InputError: `init.allocator` brings weights for a rule, or other weights than the agent's.
+        """
+        allocator = self._allocator("allocator")
+        if (path := self._cfg.init.allocator) is None:
+            return allocator
+        if not isinstance(allocator, pl.LightningModule):
+            raise InputError(
+                f"init.allocator={path}: the allocator is a rule and takes no weights; drop init.allocator"
+            )
+        return checkpoint.load_weights(path, allocator)
+
+    def has_checkpoint(self, module: str) -> bool:
+        """Whether `init` names a checkpoint for the module (`predictor` or `allocator`)."""
+        return self._cfg.init[module] is not None
+
+    @property
+    def stacks(self) -> list[Stack]:
+        """The main stack, then the rivals, of the modules as they are now; all share its forecaster.
+
+        Raises:
+            InputError: a rival has the main stack's name, or an allocator that learns.
+        """
+        if "main" in (self._cfg.get("rivals") or {}):
+            raise InputError("rivals.main: the main stack has that name; choose another")
+        main = Stack("main", self.forecaster, self._slicer("slicer"), self.allocator)
+        rivals = [
+            Stack(
+                name,
+                self.forecaster,
+                self._slicer(f"rivals.{name}.slicer"),
+                self._allocator(f"rivals.{name}.allocator"),
+            )
+            for name in self._cfg.get("rivals") or {}
+        ]
+        for rival in rivals:
+            if isinstance(rival.allocator, pl.LightningModule):
+                raise InputError(
+                    f"rivals.{rival.name}.allocator is one that learns, but only the main stack's is trained; "
+                    "run it as allocator=... in a run of its own and compare by job=report"
+                )
+        return [main, *rivals]
+
+    def check_simulation(self) -> None:
+        """Build all that a simulation needs, so that wrong input shows before anything is fitted.
+
+        Raises:
+            InputError: there is some.
+        """
+        _ = self.datamodule, self.users_per_unit, self.stacks
+
+    def fit_missing(self, directory: RunDirectory) -> dict[str, float]:
+        """Fit the predictor, and an allocator that learns, unless `init` brings them.
+
+        Returns:
+            Wall seconds by `fit predictor` and `fit allocator`.
+        """
+        fits: dict[str, Callable] = {"predictor": self.fit_predictor}
+        if isinstance(self.allocator, pl.LightningModule):
+            fits["allocator"] = self.fit_allocator
+        seconds = {}
+        for module, fit_module in fits.items():
+            if not self.has_checkpoint(module):
+                begun = time.perf_counter()
+                fit_module(directory, module)
+                seconds[f"fit {module}"] = time.perf_counter() - begun
+        return seconds
+
+    def fit_predictor(self, directory: RunDirectory, folder: str = "") -> Forecaster:
+        """Fit the forecaster on the trace's training part; from now on `forecaster` is that with its best weights.
+
+        Args:
+            folder: as in `fitted`.
+        """
+        self.forecaster = self.fitted(self.forecaster, "predictor", directory, folder, datamodule=self.datamodule)
+        return self.forecaster
+
+    def fit_allocator(self, directory: RunDirectory, folder: str = "") -> None:
+        """Train the allocator, one that learns; from now on `allocator` is that with its best weights.
+
+        Args:
+            folder: as in `fitted`.
+        """
+        untrained = cast(pl.LightningModule, self.allocator)
+        self.allocator = cast(Allocator, self.fitted(untrained, "allocator", directory, folder))
+
+    def fitted(
+        self,
+        untrained: Module,
+        kind: str,
+        directory: RunDirectory,
+        folder: str,
+        *,
+        datamodule: pl.LightningDataModule | None = None,
+        callbacks: Sequence[pl.Callback] = (),
+    ) -> Module:
+        """Fit any module with the trainer, callbacks and loggers that the config has for its kind.
+
+        Args:
+            kind: `predictor` or `allocator`.
+            folder: where under the run's `checkpoints/` its files go; "" for the run's only module.
+            callbacks: further ones.
+        """
+        configured = [each for each in (self._build(f"callbacks.{kind}") or {}).values() if each is not None]
+        return fit(
+            untrained,
+            datamodule=datamodule,
+            trainer=self._build(f"trainer.{kind}"),
+            callbacks=[*configured, *callbacks],
+            loggers=lambda: self.loggers(folder or kind, directory),
+            checkpoints=directory.checkpoints(folder),
+            resume=directory.resume,
+        )
+
+    def test(self, forecaster: Forecaster, datamodule: TrafficDataModule | None = None) -> dict[str, float]:
+        """The forecaster's metrics on the held-out end."""
+        return test(forecaster, trainer=self._build("trainer.predictor"), datamodule=datamodule or self.datamodule)
+
+    def check_loggers(self) -> None:
+        """Check that loggers can be made, without making any.
+
+        Raises:
+            InputError: the config's options are not those of the function that makes them.
+        """
+        make = self._build("logger", partial=True)
+        try:
+            inspect.signature(make).bind(name="", directory=Path())
+        except (TypeError, ValueError) as error:
+            raise InputError(f"logger: {_worded(error)}") from error
+        annotated("logger", make.func, make.keywords)
+
+    def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
+        """The experiment loggers of one part of the run, CSV among them; each is told the whole config."""
+        configured = self._built(Logger, "logger", name=name, directory=directory.path)
+        reported = [] if isinstance(configured, CSVLogger) else [csv_logger(name, directory.path)]  # reports read it
+        loggers = [*reported, configured]
+        for logger in loggers:
+            logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(self._cfg, resolve=True)))
+        return loggers
+
+    def _slicer(self, key: str) -> Slicer:
+        scenario = self.scenario
+        return self._built(Slicer, key, offers=self.offers, scenario=scenario)
+
+    def _allocator(self, key: str) -> Allocator:
+        target = locate(str(OmegaConf.select(self._cfg, f"{key}._target_")))
+        if not (isinstance(target, type) and issubclass(target, pl.LightningModule)):
+            return self._built(Allocator, key)
+        return self._built(
+            Allocator,
+            key,
+            scenario=self.scenario,
+            mean_users=traffic_levels((self.datamodule.train_values * self.users_per_unit).float()),
+            bandwidth_options_hz=self.offers.bandwidth_hz[0].tolist(),
+            vm_options=self.offers.n_vms[0].tolist(),
+        )
+
+    def _built(self, kind: type, key: str, **added: Any) -> Any:
+        """`_build` what has to be of some kind, or to have its methods."""
+        if OmegaConf.select(self._cfg, key) is None:
+            group = key.rpartition(".")[2]
+            choice = group if group == key else f"+{group}@{key}"
+            raise InputError(f"{key} has no value; choose one with {choice}={'|'.join(options(group))}")
+        made = self._build(key, **added)
+        if not isinstance(made, kind):
+            target = OmegaConf.select(self._cfg, f"{key}._target_")
+            raise InputError(
+                f"{key}: {target} makes a {type(made).__name__}, which is no {kind.__name__} (see its docs)"
+            )
+        return made
+
+    def _build(self, key: str, *, partial: bool = False, **added: Any) -> Any:
+        """Instantiate the config node at `key`, or with `partial` what would; what goes wrong is told with the key.
+
+        `added` bypasses Hydra, which would turn a dataclass into a dict.
+        """
+        node = OmegaConf.select(self._cfg, key, throw_on_missing=True)
+        try:
+            _check_lightning(key, OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
+            made = instantiate(node, _convert_="all", **({"_partial_": True} if partial or added else {}))
+            with under(key):
+                return made(**added) if added else made
+        except InstantiationException as error:
+            cause, key = error.__cause__, _full_key(error) or key
+            if isinstance(cause, OptionError):
+                raise cause.under(key) from None
+            if isinstance(cause, InputError):
+                raise cause from None
+            if missing := missing_extra(str(cause or error)):
+                raise InputError(f"{key}: {missing}") from error
+            if isinstance(
+                cause, TypeError | ValueError | ImportError | AttributeError | MisconfigurationException | None
+            ):
+                raise InputError(f"{key}: {_worded(cause or error)}") from error
+            raise cause from None
+        except MissingMandatoryValue as error:
+            raise InputError(f"{error.full_key} has no value; set {error.full_key}=...") from error
+        except OmegaConfBaseException as error:
+            raise InputError(f"{key}: {_worded(error)}") from error
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # a class of torch's or the user's own, which knows no InputError
+            raise InputError(f"{key}: {_worded(error)}") from error
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group; none where there is no such group."""
+    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) if group else []
+
+
+def _check_lightning(key: str, node: Any) -> None:
+    """Check what a part of the config gives to Lightning's own classes: a fit would fail on it when it is under way.
+
+    Raises:
+        InputError: one is of another type than Lightning annotates.
+    """
+    if isinstance(node, Mapping):
+        target = str(node.get("_target_"))
+        if target.startswith("lightning.") and callable(cls := locate(target)):
+            annotated(key, cls, {name: value for name, value in node.items() if not isinstance(value, Mapping | list)})
+        for name, value in node.items():
+            _check_lightning(f"{key}.{name}", value)
+
+
+def _full_key(error: InstantiationException) -> str | None:
+    """Which part of the config Hydra was making."""
+    found = re.search(r"full_key: (\S+)\s*$", str(error))
+    return found and found[1]
+
+
+def _worded(error: Exception) -> str:
+    """An error of Python's, Hydra's or Lightning's as one line, with what a user probably meant."""
+    text = one_line(error)
+    if text.endswith("object is not callable"):
+        text += "; a part is chosen with a slash, such as predictor/loss=mae or allocator/network=mlp"
+    return text
+
+
+def _refuse_beside(checkpoint: str, *keys: str) -> None:
+    """What a checkpoint brings cannot be configured beside it: without a word, the option would be ignored.
+
+    Raises:
+        InputError: the command line sets one of the keys, or something below one.
+    """
+    for word in HydraConfig.get().overrides.task if HydraConfig.initialized() else []:
+        name = word.lstrip("+~").partition("=")[0]
+        if any(name == key or name.startswith((f"{key}.", f"{key}/")) for key in keys):
+            raise InputError(
+                f"{word} plays no part beside {checkpoint}, which brings its own; leave it out "
+                "(job=finetune has job.learning_rate, job.input_length and job.horizon)"
+            )
+
+
+def missing_extra(error: str) -> str | None:
+    """What to install, where a package of an extra could not be imported."""
+    found = re.search(r"No module named '(\w+)", error)
+    if found is None or (extra := EXTRAS.get(found[1])) is None:
+        return None
+    return f"needs {found[1]}, which comes with an extra: pip install -e '.[{extra}]'"
