@@ -11,7 +11,7 @@ from sliceoff.market.outcome import Outcome, nobody_hired
 from sliceoff.market.program import Contracts, answered, unsolved
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import cost
-from sliceoff.slicing.solver import Solver
+from sliceoff.solver import Solver
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from sliceoff.errors import InputError
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import affordable, greatest_surplus
-from sliceoff.slicing.solver import Solution, Solver, Status, quiet
+from sliceoff.solver import Solution, Solver, Status, quiet
 
 _GAP = 1e-7
 _FIRST_TANGENTS = 5

@@ -21,6 +21,7 @@ from sliceoff.errors import InputError
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import bandwidth_work, execution_work
 from sliceoff.region.state import Allocation, RegionState, Tasks
+from sliceoff.solver import Solver, quiet
 
 # Kept free at every deadline and of every slot's bandwidth: an optimal plan survives rounding when it is served.
 _MARGIN = 1e-5
@@ -67,7 +68,7 @@ class _Pattern(NamedTuple):
 
 
 def optimum(
-    scenario: Scenario, states: Sequence[RegionState], *, max_seconds: float = 60.0, solver: str = mip.HIGHS
+    scenario: Scenario, states: Sequence[RegionState], *, max_seconds: float = 60.0, solver: str = "HIGHS"
 ) -> Optimum:
     """Largest revenue of one region over consecutive slots.
 
@@ -88,8 +89,9 @@ def optimum(
     crowd = max(int(state.tasks.present.sum()) for state in states)
     if crowd > _MAX_USERS:
         raise InputError(f"the optimum is for up to {_MAX_USERS} tasks per slot, not {crowd}; see upper_bound")
-    program = _Program(scenario, states, solver)
-    proven = program.solve(max_seconds)
+    limited = Solver(solver, max_seconds, integer=True, gap=1e-4)
+    program = _Program(scenario, states, limited)
+    proven = program.solve(limited.time_limit_s)
     return Optimum(program.revenue, [program.allocation(slot, state) for slot, state in enumerate(states)], proven)
 
 
@@ -151,10 +153,9 @@ class _Choice(NamedTuple):
 class _Program:
     """Choose patterns and their ends."""
 
-    def __init__(self, scenario: Scenario, states: Sequence[RegionState], solver: str):
+    def __init__(self, scenario: Scenario, states: Sequence[RegionState], solver: Solver):
         self._deadline = scenario.deadline_s * (1 - _MARGIN)
-        self._model = mip.Model(sense=mip.MAXIMIZE, solver_name=solver)
-        self._model.verbose = 0
+        self._model = solver.open()
         self._tasks = [_tasks(scenario, state) for state in states]
         self._patterns: list[list[_Pattern]] = []
         self._choices: list[list[_Choice]] = []
@@ -169,11 +170,13 @@ class _Program:
             self._add_slot(slot)
             now = [(choice.busy_until, 0.0) for choice in self._choices[slot]] + busy[int(state.n_vms) :]
             busy = [(end, age + scenario.short_slot_s) for end, age in now]
-        self._model.objective = mip.xsum(
-            pattern.revenue * on
-            for patterns, choices in zip(self._patterns, self._choices, strict=True)
-            for choice in choices
-            for pattern, on in zip(patterns, choice.on, strict=True)
+        self._model.objective = mip.maximize(
+            mip.xsum(
+                pattern.revenue * on
+                for patterns, choices in zip(self._patterns, self._choices, strict=True)
+                for choice in choices
+                for pattern, on in zip(patterns, choice.on, strict=True)
+            )
         )
 
     @property
@@ -189,7 +192,8 @@ class _Program:
             return True
         stop = time.monotonic() + max_seconds
         while True:
-            status = self._model.optimize(max_seconds=max(stop - time.monotonic(), 1.0))
+            with quiet():
+                status = self._model.optimize(max_seconds=max(stop - time.monotonic(), 1.0))
             if status not in (mip.OptimizationStatus.OPTIMAL, mip.OptimizationStatus.FEASIBLE):
                 raise RuntimeError(f"the solver found no plan: {status.name}")
             overspent = [slot for slot in range(len(self._choices)) if self._share_needed(slot) > 1 - _MARGIN / 2]

@@ -27,4 +27,4 @@ from sliceoff.slicing.slicers import Exact as Exact
 from sliceoff.slicing.slicers import Fixed as Fixed
 from sliceoff.slicing.slicers import LpRounding as LpRounding
 from sliceoff.slicing.slicers import Reactive as Reactive
-from sliceoff.slicing.solver import Status as Status
+from sliceoff.solver import Status as Status

@@ -17,7 +17,7 @@ from sliceoff.slicing.program import ExactProgram
 from sliceoff.slicing.rental import Rental, SlicingRequest, offer_costs, rental
 from sliceoff.slicing.revenue import RevenueTable, measure_revenue
 from sliceoff.slicing.slicers import INCUMBENT, kept
-from sliceoff.slicing.solver import Solver, Status
+from sliceoff.solver import Solver, Status
 
 log = logging.getLogger(__name__)
 

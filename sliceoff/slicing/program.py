@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from sliceoff.slicing.choice import Choice, ChoiceProblem
 from sliceoff.slicing.presolve import presolve, rounded_down, row_steps
 from sliceoff.slicing.problem import RentProblem
-from sliceoff.slicing.solver import Solution, Solver, SolverMissing, Status, crashed
+from sliceoff.solver import Solution, Solver, SolverMissing, Status, crashed
 
 
 class ExactProgram:

@@ -11,7 +11,7 @@ from torch import Tensor
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors, Quantiles
 from sliceoff.slicing.offers import Offers, pick
-from sliceoff.slicing.solver import Status
+from sliceoff.solver import Status
 
 
 @dataclass(frozen=True)

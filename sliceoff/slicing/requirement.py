@@ -15,7 +15,7 @@ from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.problem import MHZ, PairProblem, Problem, RentProblem, dearest
 from sliceoff.slicing.program import CoverProgram, ShareProgram
 from sliceoff.slicing.rental import SlicingRequest, offer_costs
-from sliceoff.slicing.solver import Solution, Solver
+from sliceoff.solver import Solution, Solver
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from sliceoff.slicing.program import ExactProgram
 from sliceoff.slicing.rental import Rental, SlicingRequest, rental
 from sliceoff.slicing.requirement import Requirement, requirement
 from sliceoff.slicing.rounding import best_of, draw, round_up
-from sliceoff.slicing.solver import Solver, Status
+from sliceoff.solver import Solver, Status
 
 log = logging.getLogger(__name__)
 

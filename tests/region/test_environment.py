@@ -22,6 +22,7 @@ from sliceoff.region import (
     utilisation,
 )
 from sliceoff.region.environment import walk
+from sliceoff.run import CONFIGS
 
 RULES = [Equal(), Greedy(), Proportional(), Random(seed=5), LookaheadGreedy()]
 
@@ -40,7 +41,7 @@ def assert_same(left, right, tolerance=0.0):
 
 
 def test_config_and_class_have_the_same_defaults():
-    from_config = dataclasses.asdict(instantiate(OmegaConf.load("configs/region/default.yaml"), _convert_="all"))
+    from_config = dataclasses.asdict(instantiate(OmegaConf.load(CONFIGS / "region" / "default.yaml"), _convert_="all"))
     for name, value in dataclasses.asdict(Scenario()).items():
         assert from_config[name] == (pytest.approx(value) if isinstance(value, float) else value), name
 

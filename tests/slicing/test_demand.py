@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sliceoff.errors import InputError
-from sliceoff.region import RegionEnvironment, Scenario
+from sliceoff.region import Equal, RegionEnvironment, Scenario
 from sliceoff.slicing import FixedKappa, TaskStatistics, bandwidth_demand, vm_demand
 
 
@@ -57,12 +57,11 @@ def test_demand_grows_with_users(users, more, kappa):
 
 def test_the_prior_is_what_the_environment_draws(scenario):
     statistics = TaskStatistics.prior(scenario, 2)
-    environment = RegionEnvironment(scenario, mean_users=40.0, n_copies=200, seed=1)
+    environment = RegionEnvironment(scenario, mean_users=40.0, n_copies=200, seed=1, bandwidth_hz=20e6, n_vms=12)
     seen = TaskStatistics.prior(scenario, 200, n_tasks=0.0, memory=1e9)
     for _ in range(5):
         seen = seen.updated(scenario, environment.state.tasks)
-        environment._step += 1
-        environment._tasks = None
+        environment.step(Equal().allocate(scenario, environment.state))
     assert seen.n_tasks.sum() > 35_000
     for name, tolerance in (("bandwidth_mean", 0.02), ("bandwidth_std", 0.03), ("vm_mean", 0.01), ("vm_std", 0.02)):
         mean = getattr(seen, name).square().mean().sqrt() if "std" in name else getattr(seen, name).mean()

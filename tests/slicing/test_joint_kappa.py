@@ -18,7 +18,7 @@ from sliceoff.slicing import (
     upload_span,
     vm_demand,
 )
-from sliceoff.slicing.solver import Solver
+from sliceoff.solver import Solver
 
 CONSTANTS = {"z": 2.0, "deadline_s": 1.0, "short_slot_s": 0.5}
 USERS = [4.0, 11.0, 23.0, 38.0]

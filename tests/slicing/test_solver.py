@@ -8,7 +8,7 @@ from sliceoff.errors import InputError
 from sliceoff.slicing import FixedKappa
 from sliceoff.slicing.choice import Block, ChoiceProblem
 from sliceoff.slicing.program import CoverProgram, ExactProgram, ShareProgram
-from sliceoff.slicing.solver import Solver, SolverMissing, Status
+from sliceoff.solver import Solver, SolverMissing, Status
 
 
 def model(solver, integer=False):

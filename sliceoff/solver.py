@@ -54,7 +54,7 @@ class Solution:
 
 
 class Solver:
-    """A python-mip model that is built once, on the first solve, and solved again and again.
+    """How models are made and solved, by which library and within which limits.
 
     Args:
         name: `CBC` or `HIGHS`.
