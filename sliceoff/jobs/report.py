@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError, one_line
 from sliceoff.parts import Parts
-from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page
+from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page, summarise
 from sliceoff.run_directory import Results, RunDirectory, config_of, logs_of
 
 _KEYS = ("period", "time", "region")
@@ -62,11 +62,7 @@ class Report:
         )
         figures, curves = simulation_figures(table, bound, seconds), learning_curves(logs)
         page = simulation_page("SliceOff: runs compared", about, table, bound, figures, curves, differences(configs))
-        profit = table.group_by("stack", maintain_order=True).agg(polars.col("profit").sum())
-        summary = {f"{stack}/profit_money": value for stack, value in profit.iter_rows()}
-        if bound is not None:
-            summary["bound/profit_money"] = bound["bound"].sum()
-        return Results(summary, table, page, {**figures, "Learning": curves})
+        return Results(summarise(table, bound), table, page, {**figures, "Learning": curves})
 
 
 def results(path: Path) -> polars.DataFrame:

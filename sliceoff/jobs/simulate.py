@@ -19,7 +19,7 @@ from sliceoff.jobs.progress import progress_bar
 from sliceoff.loop import Forecasts, Simulation, Stack, simulate
 from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
-from sliceoff.report import learning_curves, simulation_figures, simulation_page
+from sliceoff.report import forecast_errors, learning_curves, simulation_figures, simulation_page, summarise
 from sliceoff.run_directory import Results, RunDirectory
 
 
@@ -90,7 +90,8 @@ class Simulate:
                 bound = clairvoyant(windows, parts.scenario, parts.offers, **arguments, on_period=advance)
                 seconds["clairvoyant bound"] = time.perf_counter() - begun
         table = _with_coordinates(polars.concat(tables), parts.trace)
-        summary = summarise(table, bound) | {"users_turned_away_share": _turned_away(table, parts.scenario)}
+        turned_away = {"users_turned_away_share": _turned_away(table, parts.scenario)}
+        summary = summarise(table, bound) | forecast_errors(table) | turned_away
         return self._results(summary, table, bound, seconds, parts, directory)
 
     def _simulate(
@@ -153,32 +154,6 @@ class Simulate:
         page = simulation_page("SliceOff simulation", about, table, bound, figures, curves)
         directory.write_text("timings.json", json.dumps(seconds, indent=2) + "\n")
         return Results(summary, table, page, {**figures, "Learning": curves})
-
-
-_SUMS = ("profit", "revenue", "rent", "tasks", "done", "late", "dropped")
-_MEANS = ("uncovered", "bandwidth_utilisation", "vm_utilisation")
-
-
-def summarise(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> dict[str, Any]:
-    """Flat `name: number` results; names carry the stack and the unit."""
-    summary: dict[str, Any] = {}
-    most = None if bound is None else float(bound["bound"].sum())
-    if most is not None:
-        summary["bound/profit_money"] = most
-    for key, rows in table.group_by("stack", maintain_order=True):
-        sums, means = (moment.row(0, named=True) for moment in (rows.select(_SUMS).sum(), rows.select(_MEANS).mean()))
-        tasks = max(sums["tasks"], 1)
-        results = {f"{name}_money": sums[name] for name in ("profit", "revenue", "rent")}
-        if most is not None and most > 0:
-            results["profit_of_bound_share"] = sums["profit"] / most
-        results |= {f"tasks_{fate}_share": sums[fate] / tasks for fate in ("done", "late", "dropped")}
-        results |= {f"{name}_share": mean for name, mean in means.items()}
-        results["fallback_share"] = (rows["fallback"] != "").mean()
-        summary |= {f"{key[0]}/{name}": value for name, value in results.items()}
-    error = table.filter(polars.col("stack") == table["stack"][0])["forecast_error"]
-    summary["forecast/mae_users"] = error.abs().mean()
-    summary["forecast/bias_users"] = error.mean()
-    return summary
 
 
 def _turned_away(table: polars.DataFrame, scenario: Scenario) -> float:

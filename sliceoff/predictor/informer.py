@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sliceoff.checks import count
 from sliceoff.predictor.attention import Sampling
 from sliceoff.predictor.layers import (
     DecoderLayer,
@@ -11,7 +12,6 @@ from sliceoff.predictor.layers import (
     EncoderDecoder,
     EncoderLayer,
     ProbSparseAttention,
-    check_positive,
 )
 from sliceoff.predictor.sizes import Sizes
 
@@ -46,7 +46,9 @@ class Informer(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        check_positive([("d_ff", d_ff), ("encoder_layers", encoder_layers), ("decoder_layers", decoder_layers)])
+        count("d_ff", d_ff)
+        count("encoder_layers", encoder_layers)
+        count("decoder_layers", decoder_layers)
 
         def sparse(causal: bool = False) -> ProbSparseAttention:
             return ProbSparseAttention(d_model, n_heads, dropout, factor, sampling, causal)

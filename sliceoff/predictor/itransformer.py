@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.predictor.layers import DenseAttention, Dropout, EncoderLayer, check_positive
+from sliceoff.checks import count
+from sliceoff.predictor.layers import DenseAttention, Dropout, EncoderLayer
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -35,7 +36,8 @@ class ITransformer(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
-        check_positive([("d_ff", d_ff), ("n_layers", n_layers)])
+        count("d_ff", d_ff)
+        count("n_layers", n_layers)
         self.n_outputs = sizes.n_outputs
         self.embed = nn.Linear(sizes.input_length, d_model)
         self.dropout = Dropout(dropout)

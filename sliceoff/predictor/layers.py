@@ -5,14 +5,14 @@ self-attention is given the same tensor twice.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.checks import between, count, not_negative, one_of, positive, whole
+from sliceoff.checks import count, not_negative, one_of, positive, whole
 from sliceoff.errors import OptionError
 from sliceoff.predictor.attention import (
     Sampling,
@@ -76,10 +76,16 @@ class Dropout(nn.Dropout):
     """torch's dropout, with masks drawn four at a time on a CPU: one by one they take a quarter of a training step.
 
     The probability is rounded to 1 / 65536.
+
+    Args:
+        option: what its user calls the probability.
+
+    Raises:
+        InputError: it is below 0, or at least 1.
     """
 
-    def __init__(self, p: float):
-        super().__init__(between("dropout", p, 0, 1))
+    def __init__(self, p: float, option: str = "dropout"):
+        super().__init__(check_dropout(option, p))
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Drop in training mode."""
@@ -123,7 +129,8 @@ class Heads(nn.Module):
 
     def __init__(self, d_model: int, n_heads: int):
         super().__init__()
-        check_positive([("d_model", d_model), ("n_heads", n_heads)])
+        count("d_model", d_model)
+        count("n_heads", n_heads)
         if d_model % n_heads:
             raise OptionError("n_heads", f"={n_heads} does not divide d_model={d_model}; choose one that does")
         self.n_heads = n_heads
@@ -249,21 +256,12 @@ class Distil(nn.Module):
         return F.max_pool1d(convolved, kernel_size=3, stride=2, padding=1).transpose(1, 2)
 
 
-def check_positive(options: Iterable[tuple[str, int]]) -> None:
-    """Check that options of a network, given as (name, value), are whole numbers above zero.
-
-    Raises:
-        InputError: one is not.
-    """
-    for name, value in options:
-        count(name, value)
-
-
-def check_dropout(value: float) -> None:
-    """Check a dropout that leaves something of the one hidden layer it is applied to.
+def check_dropout(option: str, value: float) -> float:
+    """`value` as a probability that leaves something.
 
     Raises:
         InputError: it is below 0, or at least 1.
     """
-    if not_negative("dropout", value) >= 1:
-        raise OptionError("dropout", f"={value} must be at least 0 and below 1")
+    if not_negative(option, value) >= 1:
+        raise OptionError(option, f"={value} must be at least 0 and below 1")
+    return float(value)

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.predictor.layers import Dropout, check_dropout, check_positive
+from sliceoff.checks import count
+from sliceoff.predictor.layers import Dropout
 from sliceoff.predictor.linear import Linear
 from sliceoff.predictor.sizes import Sizes
 
@@ -33,8 +34,7 @@ class MLP(nn.Module):
         dropout: float = 0.3,
     ):
         super().__init__()
-        check_positive([("hidden_size", hidden_size)])
-        check_dropout(dropout)
+        count("hidden_size", hidden_size)
         self.shape = (sizes.horizon, sizes.n_channels, sizes.n_outputs)
         self.skip = Linear(sizes)
         self.history = nn.Linear(sizes.input_length * sizes.n_channels, hidden_size)

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.predictor.layers import DenseAttention, Dropout, EncoderLayer, check_positive, sinusoids
+from sliceoff.checks import count
+from sliceoff.predictor.layers import DenseAttention, Dropout, EncoderLayer, sinusoids
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -39,7 +40,10 @@ class PatchTST(nn.Module):
         head_dropout: float = 0.0,
     ):
         super().__init__()
-        check_positive([("patch_length", patch_length), ("stride", stride), ("d_ff", d_ff), ("n_layers", n_layers)])
+        count("patch_length", patch_length)
+        count("stride", stride)
+        count("d_ff", d_ff)
+        count("n_layers", n_layers)
         self.patch_length, self.stride, self.n_outputs = patch_length, stride, sizes.n_outputs
         n_patches = 1 + max(0, -(-(sizes.input_length - patch_length) // stride))
         self.padding = (n_patches - 1) * stride + patch_length - sizes.input_length
@@ -50,7 +54,9 @@ class PatchTST(nn.Module):
             nn.LayerNorm(d_model),
         )
         self.head = nn.Sequential(
-            nn.Flatten(-2), Dropout(head_dropout), nn.Linear(n_patches * d_model, sizes.horizon * sizes.n_outputs)
+            nn.Flatten(-2),
+            Dropout(head_dropout, "head_dropout"),
+            nn.Linear(n_patches * d_model, sizes.horizon * sizes.n_outputs),
         )
 
     def forward(

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.checks import one_of
-from sliceoff.predictor.layers import check_positive
+from sliceoff.checks import count, one_of
+from sliceoff.predictor.layers import check_dropout
 from sliceoff.predictor.sizes import Sizes
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -37,7 +37,9 @@ class Recurrent(nn.Module):
     ):
         super().__init__()
         recurrent = CELLS[one_of("cell", cell, CELLS)]
-        check_positive([("hidden_size", hidden_size), ("n_layers", n_layers)])
+        count("hidden_size", hidden_size)
+        count("n_layers", n_layers)
+        check_dropout("dropout", dropout)
         self.n_outputs = sizes.n_outputs
         self.encoder, self.decoder = (
             recurrent(n_inputs, hidden_size, n_layers, batch_first=True, dropout=dropout)

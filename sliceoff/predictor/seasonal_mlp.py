@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sliceoff.checks import whole
-from sliceoff.predictor.layers import Dropout, check_dropout, check_positive
+from sliceoff.checks import count, whole
+from sliceoff.predictor.layers import Dropout
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -38,9 +38,9 @@ class SeasonalMLP(nn.Module):
         dropout: float = 0.2,
     ):
         super().__init__()
-        check_positive([("recent", recent), ("hidden_size", hidden_size)])
+        count("recent", recent)
+        count("hidden_size", hidden_size)
         whole("neighbours", neighbours)
-        check_dropout(dropout)
         seen = seen_steps(sizes.input_length, sizes.horizon, sizes.season_length, recent, neighbours)
         self.register_buffer("seen", seen, persistent=False)
         n_seen, n_same_time = seen.shape[1], sizes.input_length // sizes.season_length * (2 * neighbours + 1)

@@ -3,7 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.predictor.layers import DecoderLayer, DenseAttention, EncoderDecoder, EncoderLayer, check_positive
+from sliceoff.checks import count
+from sliceoff.predictor.layers import DecoderLayer, DenseAttention, EncoderDecoder, EncoderLayer
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -34,7 +35,9 @@ class Transformer(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        check_positive([("d_ff", d_ff), ("encoder_layers", encoder_layers), ("decoder_layers", decoder_layers)])
+        count("d_ff", d_ff)
+        count("encoder_layers", encoder_layers)
+        count("decoder_layers", decoder_layers)
         self.body = EncoderDecoder(
             sizes,
             label_length=label_length,

@@ -19,3 +19,5 @@ from sliceoff.report.figures import wall_time as wall_time
 from sliceoff.report.page import page as page
 from sliceoff.report.simulation import simulation_figures as simulation_figures
 from sliceoff.report.simulation import simulation_page as simulation_page
+from sliceoff.report.summary import forecast_errors as forecast_errors
+from sliceoff.report.summary import summarise as summarise

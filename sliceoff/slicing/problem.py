@@ -144,6 +144,11 @@ class PairProblem:
     capacity: Float[np.ndarray, "regions bandwidth_offers vm_offers"]
     users: Float[np.ndarray, " regions"]
 
+    @classmethod
+    def most(cls, offers: Offers, profit: Float[np.ndarray, "regions bandwidth_offers vm_offers"]) -> "PairProblem":
+        """The pairs with the highest profit, whomever they serve."""
+        return cls(offers, -profit, np.zeros_like(profit), np.zeros(len(profit)))
+
     def choice_problem(self) -> ChoiceProblem:
         """As `Problem.choice_problem`."""
         regions = len(self.cost)

@@ -76,10 +76,7 @@ class Profit:
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the forecast and its errors."""
         start = time.perf_counter()
-        profit = self.expected_profit(request)
-        pairs = PairProblem(
-            self._offers, -profit.numpy(), torch.zeros_like(profit).numpy(), torch.zeros(len(profit)).double().numpy()
-        )
+        pairs = PairProblem.most(self._offers, self.expected_profit(request).numpy())
         problem = pairs.choice_problem()
         status, choice = self._program.solve(problem)
         fallback = "" if status is Status.OPTIMAL else INCUMBENT
@@ -135,10 +132,7 @@ class Profit:
 
 def most_profit(offers: Offers, profit: Float[torch.Tensor, "regions bandwidth_offers vm_offers"]) -> float:
     """At least the most that any choice of one pair per region earns under the coupling rows: a Lagrangian bound."""
-    nobody = torch.zeros(len(profit), dtype=torch.float64).numpy()
-    return -presolve(
-        PairProblem(offers, -profit.numpy(), torch.zeros_like(profit).numpy(), nobody).choice_problem()
-    ).bound
+    return -presolve(PairProblem.most(offers, profit.numpy()).choice_problem()).bound
 
 
 def _grid(sizes: list[float]) -> list[float]:

@@ -6,14 +6,14 @@ import torch
 from sliceoff.predictor.layers import Dropout
 
 
-@pytest.mark.parametrize("p", [0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("p", [0.0, 0.05, 0.3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_dropout_drops_its_share_and_keeps_the_mean(p, dtype):
     ones = torch.ones(211, 977, dtype=dtype, requires_grad=True)  # no whole number of fours
     dropped = Dropout(p)(ones)
     assert (dropped == 0).float().mean().item() == pytest.approx(p, abs=0.005)
     kept = dropped[dropped != 0].float()
-    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p) if p < 1 else 0), atol=0, rtol=0.005)
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)), atol=0, rtol=0.005)
     dropped.sum().backward()
     assert torch.equal(ones.grad, dropped.detach())  # the gradient is the mask
 

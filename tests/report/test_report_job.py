@@ -23,6 +23,7 @@ def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "re
         | dict.fromkeys(("users", "users_forecast", "users_low", "users_high", "capacity_users"), users)
         | dict.fromkeys(("revenue", "rent", "backlog_s"), 1.0)
         | {"tasks": 10.0, "done": 9.0, "late": 1.0, "dropped": 0.0}
+        | {"uncovered": False, "bandwidth_utilisation": 0.5, "vm_utilisation": 0.5, "fallback": ""}
         for stack in stacks
         for period in periods
         for region in ("north", "south")
@@ -52,12 +53,16 @@ def test_runs_are_compared_over_the_long_slots_they_share(tmp_path):
     summary, table, page = compared(tmp_path, first, second)
     assert table["stack"].unique(maintain_order=True).to_list() == ["first", "second", "reactive_greedy"]
     assert table["period"].unique().sort().to_list() == [2, 3, 4]
-    assert summary == {
+    assert {name: value for name, value in summary.items() if "profit" in name} == {
         "first/profit_money": 24.0,
+        "first/profit_of_bound_share": 1.0,
         "second/profit_money": 18.0,
+        "second/profit_of_bound_share": 0.75,
         "reactive_greedy/profit_money": 6.0,
+        "reactive_greedy/profit_of_bound_share": 0.25,
         "bound/profit_money": 24.0,
     }
+    assert summary["second/tasks_done_share"] == 0.9
     for text in ("predictor.learning_rate", "+33.3 %", "first: predictor: val/loss", "first: main: serve"):
         assert text in page
     details = page.split("<svg")[0].split('class="details"')[1]

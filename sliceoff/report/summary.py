@@ -1,0 +1,33 @@
+"""What a simulation came to, in numbers."""
+
+from typing import Any
+
+import polars
+
+_SUMS = ("profit", "revenue", "rent", "tasks", "done", "late", "dropped")
+_MEANS = ("uncovered", "bandwidth_utilisation", "vm_utilisation")
+
+
+def summarise(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> dict[str, Any]:
+    """Flat `name: number` results; names carry the stack and the unit."""
+    summary: dict[str, Any] = {}
+    most = None if bound is None else float(bound["bound"].sum())
+    if most is not None:
+        summary["bound/profit_money"] = most
+    for key, rows in table.group_by("stack", maintain_order=True):
+        sums, means = (moment.row(0, named=True) for moment in (rows.select(_SUMS).sum(), rows.select(_MEANS).mean()))
+        tasks = max(sums["tasks"], 1)
+        results = {f"{name}_money": sums[name] for name in ("profit", "revenue", "rent")}
+        if most is not None and most > 0:
+            results["profit_of_bound_share"] = sums["profit"] / most
+        results |= {f"tasks_{fate}_share": sums[fate] / tasks for fate in ("done", "late", "dropped")}
+        results |= {f"{name}_share": mean for name, mean in means.items()}
+        results["fallback_share"] = (rows["fallback"] != "").mean()
+        summary |= {f"{key[0]}/{name}": value for name, value in results.items()}
+    return summary
+
+
+def forecast_errors(table: polars.DataFrame) -> dict[str, Any]:
+    """How far the forecast was off that all stacks of a run share."""
+    error = table.filter(polars.col("stack") == table["stack"][0])["forecast_error"]
+    return {"forecast/mae_users": error.abs().mean(), "forecast/bias_users": error.mean()}
