@@ -12,10 +12,10 @@ Each cell (who, slot, seed) is kept under `runs/benchmarks/allocator`; the bench
 after `--minutes`. The table says over how many seeds each row is.
 """
 
-import argparse
 import copy
 import json
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,8 +28,9 @@ from typing import Any, NamedTuple
 import gymnasium
 import lightning.pytorch as pl
 import torch
-from harness import finish, interval, table
+from harness import finish, interval, kept, options, table
 from hydra.utils import instantiate
+from prices import per_user
 from stable_baselines3 import PPO, SAC, TD3
 
 from sliceoff.allocator import Prices
@@ -45,8 +46,6 @@ from sliceoff.region import (
     RegionEnvironment,
     RegionState,
     Scenario,
-    bandwidth_work,
-    execution_work,
     upper_bound,
 )
 from sliceoff.region.gym import decode, flatten
@@ -55,7 +54,7 @@ from sliceoff.run import configure
 
 ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "runs" / "benchmarks" / "allocator"
-TRACE = ROOT.parent / "shared" / "data" / "lte" / "week_users.csv"
+TRACE = Path(os.environ.get("SLICEOFF_DATA", ROOT.parent / "shared" / "data")) / "lte" / "week_users.csv"
 HELD_OUT = 0.2
 # A deadline of 1 s: queues reach ten, four and two slots ahead.
 SLOTS_S = (0.1, 0.25, 0.5)
@@ -156,17 +155,15 @@ class Bench:
 
     def scenario(self, slot_s: float) -> Scenario:
         """The default one with another short slot, and room for every user and VM that is asked for here."""
-        tasks = RegionEnvironment(Scenario(), 0.0, 64, seed=0).state.tasks
-        vms = execution_work(Scenario(), tasks).mean() / slot_s * max(USERS) * max(vms for _, vms in LOADS.values())
+        _, vms = per_user(replace(Scenario(), short_slot_s=slot_s))
+        vms = vms * max(USERS) * max(vms for _, vms in LOADS.values())
         return replace(Scenario(), short_slot_s=slot_s, max_users=MOST_USERS, max_vms=ceil(vms))
 
     def regions(self, slot_s: float, seed: int) -> Regions:
         """Held-out traffic, rentals that fit its mean."""
         scenario = self.scenario(slot_s)
         labels = [(load, n) for load in LOADS for n in USERS for _ in range(COPIES)]
-        tasks = RegionEnvironment(scenario, 0.0, 64, seed=0).state.tasks
-        hertz = bandwidth_work(scenario, tasks).mean() / scenario.deadline_s
-        vms = execution_work(scenario, tasks).mean() / slot_s
+        hertz, vms = per_user(scenario)
         level = torch.tensor([n for _, n in labels])
         bandwidth, count = (torch.tensor([LOADS[load][i] for load, _ in labels]) * level for i in (0, 1))
         held = self.relative[self.split - 1 :]  # what comes before the first is its forecast
@@ -452,28 +449,33 @@ def _share_of_steps(learner: dict, yardstick: dict, agents: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--traffic", default=str(TRACE) if TRACE.is_file() else None)
-    parser.add_argument("--parts", nargs="*", default=["rules", "agents", "sb3", "ablations"])
-    options = parser.parse_args()
+    parts = ["rules", "agents", "sb3", "ablations"]
+    parser = options(__doc__)
+    parser.add_argument("--seeds", type=int, default=5, help="of tasks and training")
+    parser.add_argument("--minutes", type=float, default=15.0, help="begin no cell after so long")
+    parser.add_argument("--epochs", type=int, default=10, help="that ours trains")
+    parser.add_argument(
+        "--traffic", help="a CSV as data=wide_csv reads it; lte/week_users.csv of $SLICEOFF_DATA if not given"
+    )
+    parser.add_argument("--parts", nargs="*", default=parts, choices=parts, help="all if not given")
+    given = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    bench, started = Bench(options.traffic, options.epochs), time.monotonic()
-    for kind, name, slot_s, seed in wanted(options.parts, options.seeds):
+    traffic = given.traffic or (str(TRACE) if TRACE.is_file() else None)
+    if traffic is None:
+        print(f"there is no {TRACE} (set $SLICEOFF_DATA, or --traffic): on the synthetic trace instead")
+    bench, started = Bench(traffic, given.epochs), time.monotonic()
+    for kind, name, slot_s, seed in wanted(given.parts, given.seeds):
         path = bench.cell(kind, name, slot_s, seed)
         if path.is_file():
             continue
-        if time.monotonic() - started > 60 * options.minutes:
+        if time.monotonic() - started > 60 * given.minutes:
             print("out of time; the same command goes on from here")
             break
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(getattr(bench, kind)(name, slot_s, seed)))
+        kept(path, partial(getattr(bench, kind), name, slot_s, seed))
         print(path.stem, f"{time.monotonic() - started:.0f} s", flush=True)
-    finish(report(bench, options.seeds))
+    finish(report(bench, given.seeds))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ With MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ at 4000000000 in the envi
 takes from the published form most of what its large temporaries cost.
 """
 
-import argparse
 import math
 import multiprocessing
 import os
@@ -22,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from harness import finish, table
+from harness import finish, options, table
 from torch import Tensor
 
 from sliceoff.predictor import full_attention, prob_sparse_attention
@@ -101,11 +100,12 @@ def peak_kib() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--lengths", type=int, nargs="+", default=[24, 32, 48, 64, 96, 336, 720, 1440, 2880])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--burst", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser = options(__doc__)
+    lengths = [24, 32, 48, 64, 96, 336, 720, 1440, 2880]
+    parser.add_argument("--lengths", type=int, nargs="+", default=lengths, help="steps; memory is of the longest")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of every form, tenfold up to 500 steps")
+    parser.add_argument("--burst", type=int, default=3, help="steps of a turn")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of torch")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows, results = [], {"threads": float(arguments.threads)}

@@ -7,12 +7,11 @@ on average, a part of the rent that Eq. 17 asks for them, and rules that face th
 instances and over seeds. No bound may lie below an optimum: instances where it does are counted.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 
 import torch
-from harness import finish, interval, table
+from harness import finish, interval, options, table
 
 from sliceoff.region import (
     Allocator,
@@ -90,7 +89,7 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = options(__doc__)
     parser.add_argument("--instances", type=int, default=20, help="small ones, of every kind")
     parser.add_argument("--seeds", type=int, default=5, help="at full size")
     parser.add_argument("--max-seconds", type=float, default=60.0, help="for one optimum")

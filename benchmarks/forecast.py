@@ -24,7 +24,7 @@ from typing import cast
 
 import torch
 from folds import FOLDS
-from harness import finish, interval, table
+from harness import finish, interval, kept, options, table
 
 from sliceoff.checkpoint import load
 from sliceoff.predictor import Forecaster
@@ -120,10 +120,7 @@ class Kept:
 
     def run(self) -> dict[str, float]:
         """What `file` holds; measured and written there first where it is missing."""
-        if not self.file.is_file():
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(json.dumps(self._measured()))
-        return json.loads(self.file.read_text())
+        return kept(self.file, self._measured)
 
 
 @dataclass(frozen=True)
@@ -672,12 +669,14 @@ GROUPS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--groups", nargs="+", default=["ett", "lte"], choices=list(GROUPS))
+    parser = options(__doc__)
+    parser.add_argument(
+        "--groups", nargs="+", default=["ett", "lte"], choices=list(GROUPS), help="ett and lte if not given"
+    )
     parser.add_argument("--tasks", default="", help="only tasks whose name has this in it")
     parser.add_argument("--networks", nargs="+", help="only these")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, default=Path("runs/forecast_study"))
+    parser.add_argument("--seeds", type=int, default=5, help="of trained networks")
+    parser.add_argument("--cache", type=Path, default=Path("runs/forecast_study"), help="where every cell is kept")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further cell after this long")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()

@@ -1,13 +1,40 @@
-"""How every benchmark reports: a table for people, then one last line of JSON for machines."""
+"""What every benchmark shares: its options, what is measured once and kept, and how it reports.
 
+That is a table for people, then one last line of JSON for machines.
+"""
+
+import argparse
 import json
-from collections.abc import Mapping, Sequence
+import resource
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help begins with the benchmark's own docstring."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def kept(path: Path, measure: Callable[[], Any]) -> Any:
+    """What is in the JSON file `path`; measured and written there first where it is missing."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        part.write_text(json.dumps(measure()))
+        part.replace(path)  # whole or not at all
+    return json.loads(path.read_text())
+
+
+def resident_mib() -> float:
+    """Resident memory of this process now (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:

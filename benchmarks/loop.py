@@ -1,21 +1,26 @@
-"""Algorithm 1 at scale: `python benchmarks/loop.py [greedy|dual ...] [--regions 100] [--periods 168] [--slots 60]`.
+"""Algorithm 1 at scale: `python benchmarks/loop.py [greedy dual ...] [--regions 100] [--periods 168] [--slots 60]`.
 
 A hundred regions with about twenty users each over one week of hours, with the default slicer; the forecast repeats the
 last hour, so that nothing has to be fitted (aims on 2 cores: 30 s with the greedy rule, 120 s with the learned policy).
-The policy has the weights it was drawn with: how long it takes to decide does not depend on what it has learned.
+The policy has the weights it was drawn with: how long it takes to decide does not depend on what it has learned. The
+same simulation runs in one process, then in several.
 """
 
 import argparse
+import math
 import time
 
 import torch
-from harness import finish, table
+from harness import finish, options, table
 
 from sliceoff.loop import Simulation
 from sliceoff.run import Parts, configure
 
+SIZE = {"regions": 100, "periods": 168, "slots": 60}
+AIMS = {"greedy": 30.0, "dual": 120.0}  # seconds, at that size
 
-def measured(allocator: str, given: argparse.Namespace) -> dict[str, float]:
+
+def measured(allocator: str, given: argparse.Namespace, workers: int) -> dict[str, float]:
     """Wall seconds of a simulation by part."""
     overrides = ["predictor=last_value", "rivals=none", f"allocator={allocator}", f"data.n_regions={given.regions}"]
     parts = Parts(configure(*overrides))
@@ -33,7 +38,7 @@ def measured(allocator: str, given: argparse.Namespace) -> dict[str, float]:
         start=windows.heldout_start,
         slots_per_period=given.slots,
         seed=0,
-        workers=given.workers,
+        workers=workers,
     )
     for _ in range(given.periods):
         simulation.step()
@@ -42,17 +47,27 @@ def measured(allocator: str, given: argparse.Namespace) -> dict[str, float]:
     return {"users per slot": float(users), **simulation.seconds, "in all": seconds}
 
 
+def compared(allocator: str, given: argparse.Namespace) -> dict[str, float]:
+    """The parts of the time in several processes, and the whole beside one process's and the aim."""
+    alone = measured(allocator, given, 1)["in all"]
+    found = measured(allocator, given, given.workers)
+    aim = AIMS.get(allocator, math.nan) if SIZE.items() <= vars(given).items() else math.nan
+    beside = {"one worker": alone, "one over several": alone / found["in all"]}
+    return found | beside | {"aim": aim, "part of the aim": found["in all"] / aim}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("allocators", nargs="*", default=["greedy", "dual"])
-    parser.add_argument("--regions", type=int, default=100)
-    parser.add_argument("--periods", type=int, default=168)
-    parser.add_argument("--slots", type=int, default=60)
-    parser.add_argument("--workers", type=int, default=2)
+    parser = options(__doc__)
+    parser.add_argument("allocators", nargs="*", default=["greedy", "dual"], help="options of the group `allocator`")
+    parser.add_argument("--regions", type=int, default=SIZE["regions"])
+    parser.add_argument("--periods", type=int, default=SIZE["periods"], help="long slots")
+    parser.add_argument("--slots", type=int, default=SIZE["slots"], help="short slots per long one")
+    parser.add_argument("--workers", type=int, default=2, help="processes, beside one")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [{"allocator": name, **measured(name, given)} for name in given.allocators]
-    table(f"{given.regions} regions x {given.periods} long slots x {given.slots} short slots, seconds", rows)
+    rows = [{"allocator": name, **compared(name, given)} for name in given.allocators]
+    size = f"{given.regions} regions x {given.periods} long slots x {given.slots} short slots"
+    table(f"{size}, {given.workers} workers, seconds", rows)
     finish({f"{row['allocator']}/{part}": value for row in rows for part, value in row.items() if part != "allocator"})
 
 

@@ -11,15 +11,15 @@ Every cell (servers, market, search) is kept under `runs/benchmarks/market`; the
 stops after `--minutes`. Only markets that every search was tried on are reported.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import cma
 import numpy as np
-from harness import finish, interval, table
+from harness import finish, interval, kept, options, table
 
 from sliceoff.market import (
     Bayesian,
@@ -92,12 +92,12 @@ def cell(servers: int, number: int, name: str, evaluations: int) -> Path:
     return CELLS / f"{servers}-{number}-{name}{'' if name == 'bound' else f'-{evaluations}'}.json"
 
 
-def fill(servers: int, number: int, name: str, evaluations: int) -> None:
-    """Run a cell."""
+def measured(servers: int, number: int, name: str, evaluations: int) -> dict[str, object]:
+    """What is kept of a cell."""
     scenario, begun = market(servers, number), time.perf_counter()
     if name == "bound":
         outcome = Optimum(time_limit_s=30).clear(scenario)
-        content = {"revenue": [outcome.revenue], "bound": outcome.notes["bound"]}
+        content: dict[str, object] = {"revenue": [outcome.revenue], "bound": outcome.notes["bound"]}
     else:
         leader, revenue = Leader(scenario, SEARCHES[name]), []
         for _ in range(evaluations):
@@ -105,9 +105,7 @@ def fill(servers: int, number: int, name: str, evaluations: int) -> None:
             leader.tell(asked, *Rational().answer(scenario, asked))
             revenue.append(leader.best.revenue)
         content = {"revenue": revenue}
-    path = cell(servers, number, name, evaluations)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content | {"seconds": time.perf_counter() - begun}))
+    return content | {"seconds": time.perf_counter() - begun}
 
 
 def report(servers: int, scenarios: int, evaluations: int) -> dict[str, float]:
@@ -120,6 +118,7 @@ def report(servers: int, scenarios: int, evaluations: int) -> dict[str, float]:
         if all(path.is_file() for path in of_market.values())
     ]
     if not found:
+        print(f"{servers} servers: nothing yet; no market was cleared by every search")
         return {}
     bound = np.array([each["bound"]["bound"] for each in found])
     shares = {name: 100 * np.array([each[name]["revenue"] for each in found]) / bound[:, None] for name in names}
@@ -146,10 +145,10 @@ def report(servers: int, scenarios: int, evaluations: int) -> dict[str, float]:
 
 def main() -> None:
     """Compare for every number of servers."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenarios", type=int, default=20)
-    parser.add_argument("--servers", type=int, nargs="+", default=[3, 10, 30])
-    parser.add_argument("--evaluations", type=int, default=40)
+    parser = options(__doc__)
+    parser.add_argument("--scenarios", type=int, default=20, help="markets of every size")
+    parser.add_argument("--servers", type=int, nargs="+", default=[3, 10, 30], help="sizes of markets")
+    parser.add_argument("--evaluations", type=int, default=40, help="requests that every search may make")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell after so long")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
@@ -157,15 +156,17 @@ def main() -> None:
     for number in range(0 if given.report else given.scenarios):
         for servers in given.servers:
             for name in ("bound", *SEARCHES):
-                done = cell(servers, number, name, given.evaluations).is_file()
-                if not done and time.perf_counter() - begun < 60 * given.minutes:
-                    fill(servers, number, name, given.evaluations)
+                if time.perf_counter() - begun < 60 * given.minutes:
+                    which = (servers, number, name, given.evaluations)
+                    kept(cell(*which), partial(measured, *which))
     results: dict[str, float] = {}
     for servers in given.servers:
         results |= report(servers, given.scenarios, given.evaluations)
-    begun = time.perf_counter()
-    Centralised().clear(Family().draw(0))
-    finish(results | {"default_scenario_seconds": time.perf_counter() - begun})
+    if not given.report:
+        begun = time.perf_counter()
+        Centralised().clear(Family().draw(0))
+        results["default_scenario_seconds"] = time.perf_counter() - begun
+    finish(results)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,15 @@ Every cell (family and noise, market, who clears it) is kept under `runs/benchma
 goes on where it stopped, and stops after `--minutes`. Only markets that all have cleared are reported.
 """
 
-import argparse
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from harness import finish, interval, table
+from harness import finish, interval, kept, options, table
 
 from sliceoff.market import Family, KnownSupply, MarketScenario, Mechanism, Optimum, violations
 from sliceoff.market.decentralised import Decentralised, Noise
@@ -67,23 +67,20 @@ def learnt(seed: int) -> str:
     return str(path)
 
 
-def fill(setting: Setting, number: int, who: str) -> None:
-    """Run a cell."""
+def measured(setting: Setting, number: int, who: str) -> dict[str, float]:
+    """What is kept of a cell."""
     noise = None if setting.epsilon is None else Noise(setting.epsilon)
     mechanism = RIVALS.get(who) or Decentralised(checkpoint=learnt(int(who)), noise=noise, seed=int(who))
     if isinstance(mechanism, Decentralised):
         _ = mechanism.value  # loaded before the clock starts
     begun = time.perf_counter()
     outcome = mechanism.clear(setting.market(number))
-    content = {
+    return {
         "revenue": outcome.revenue,
         "servers": float(outcome.profits.sum()),
         "violation": max(violations(outcome).values()),
         "seconds": time.perf_counter() - begun,
     }
-    path = setting.cell(number, who)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
 
 
 def row(setting: Setting, markets: int, seeds: int) -> dict[str, float | str] | None:
@@ -123,7 +120,7 @@ def row(setting: Setting, markets: int, seeds: int) -> dict[str, float | str] | 
 
 def main() -> None:
     """Default family, other families, noise."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--markets", type=int, default=20, help="of the default family")
     parser.add_argument("--others", type=int, default=10, help="markets of every other family, and with noise")
     parser.add_argument("--seeds", type=int, default=5, help="value networks")
@@ -136,10 +133,12 @@ def main() -> None:
     for setting, count in counts.items():
         for number in range(0 if given.report else count):
             for who in (*RIVALS, *map(str, range(given.seeds))):
-                if not setting.cell(number, who).is_file() and time.perf_counter() - begun < 60 * given.minutes:
-                    fill(setting, number, who)
+                if time.perf_counter() - begun < 60 * given.minutes:
+                    kept(setting.cell(number, who), partial(measured, setting, number, who))
     rows = [found for setting, count in counts.items() if (found := row(setting, count, given.seeds)) is not None]
-    if rows:
+    if not rows:
+        print("nothing yet; fewer than two markets were cleared by all")
+    else:
         table(f"Of what posted prices earn with known supply curves, {given.seeds} value networks", rows)
     results = {
         f"{str(found['markets']).replace(', ', '_').replace(' ', '_')}_{key}": float(value)

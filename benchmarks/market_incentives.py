@@ -6,14 +6,13 @@ and stands in for it on all markets; `centralised` and `decentralised` clear `--
 seconds: `centralised` with 8 requests, `decentralised` with a value network learnt once before.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Callable
 from math import inf
 
 import numpy as np
 import torch
-from harness import finish, interval, table
+from harness import finish, interval, options, table
 
 from sliceoff.market import Auction, Centralised, Family, Greedy, KnownSupply, MaxTransaction, Mechanism, Optimum
 from sliceoff.market.decentralised import Decentralised
@@ -62,26 +61,28 @@ def kind(lie: Report) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("mechanisms", nargs="*", default=list(MECHANISMS))
-    parser.add_argument("--scenarios", type=int, default=20)
-    parser.add_argument("--few", type=int, default=2)
+    parser = options(__doc__)
+    parser.add_argument("mechanisms", nargs="*", choices=MECHANISMS, metavar="mechanism", help=", ".join(MECHANISMS))
+    parser.add_argument("--scenarios", type=int, default=20, help="markets")
+    parser.add_argument("--few", type=int, default=2, help=f"markets for {' and '.join(SLOW)}")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [measured(name, given.few if name in SLOW else given.scenarios) for name in given.mechanisms]
+    names = given.mechanisms or MECHANISMS
+    rows = [measured(name, given.few if name in SLOW else given.scenarios) for name in names]
     shown = [
         {key: f"{value[0]:.3f} ± {value[1]:.3f}" if isinstance(value, tuple) else value for key, value in row.items()}
         for row in rows
     ]
     table("What one lying server gains, and what the platform loses by it", shown)
-    finish(
-        {
-            f"{row['mechanism']}/{key}": value[0] if isinstance(value, tuple) else value
-            for row in rows
-            for key, value in row.items()
-            if isinstance(value, tuple | float)
-        }
-    )
+    results: dict[str, float] = {}
+    for row in rows:
+        for key, value in row.items():
+            name = f"{row['mechanism']}/{key}"
+            if isinstance(value, tuple):
+                results |= {name: value[0], f"{name}/half_interval": value[1]}
+            elif isinstance(value, float):
+                results[name] = value
+    finish(results)
 
 
 if __name__ == "__main__":

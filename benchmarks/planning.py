@@ -9,13 +9,12 @@ true mean traffic, as `prices` does here. `that knows the tasks` plays the one f
 knowing it, as far as this planner can tell. No training, no trace.
 """
 
-import argparse
 from collections import defaultdict
 from functools import partial
 from math import ceil, log
 
 import torch
-from harness import finish, interval, table
+from harness import finish, interval, options, table
 from prices import Allocate, Regions
 
 from sliceoff.allocator import Prices
@@ -113,17 +112,17 @@ class Planner:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--slot", type=float, default=0.5)
-    parser.add_argument("--users", type=float, default=20.0)
-    parser.add_argument("--futures", type=int, default=16)
-    options = parser.parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--slot", type=float, default=0.5, help="length of the short slot [s]")
+    parser.add_argument("--users", type=float, default=20.0, help="per short slot, on average")
+    parser.add_argument("--futures", type=int, default=16, help="that the planner draws in every slot")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    scenario = Scenario(short_slot_s=options.slot)
-    drawn = Drawn(scenario, options.users, options.futures)
+    scenario = Scenario(short_slot_s=given.slot)
+    drawn = Drawn(scenario, given.users, given.futures)
     above: dict[str, list[torch.Tensor]] = defaultdict(list)
     for seed in range(SEEDS):
-        regions = Regions(scenario, options.users, list(LOADS.values()), COPIES, seed)
+        regions = Regions(scenario, given.users, list(LOADS.values()), COPIES, seed)
         states, greedy = regions.states(partial(Greedy().allocate, scenario))
         sides: dict[str, Allocate] = {
             "prices": partial(DECODER.at_rest, scenario),
@@ -135,7 +134,7 @@ def main() -> None:
         above["bound"].append(100 * (regions.by_kind(upper_bound(scenario, states)) / greedy - 1))
     means = {name: [interval(values) for values in torch.stack(runs).T.tolist()] for name, runs in above.items()}
     table(
-        f"Revenue over greedy's in %, slots of {options.slot} s, {SEEDS} seeds, 95 % intervals",
+        f"Revenue over greedy's in %, slots of {given.slot} s, {SEEDS} seeds, 95 % intervals",
         [
             {"": name} | {load: f"{mean:+.2f} ±{half:.2f}" for load, (mean, half) in zip(LOADS, values, strict=True)}
             for name, values in means.items()

@@ -7,7 +7,6 @@ No training, constant traffic, no trace: nothing here is tuned on what `allocato
 best constant of every kind of region would earn the row `best of these`, a little flattered by hindsight.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ from itertools import product
 from unittest.mock import patch
 
 import torch
-from harness import finish, table
+from harness import finish, options, table
 
 from sliceoff.allocator import Prices
 from sliceoff.region import (
@@ -39,13 +38,18 @@ GAMMAS, AHEAD = (0.9, 0.95, 0.99, 1.0), 20
 Allocate = Callable[[RegionState], Allocation]
 
 
+def per_user(scenario: Scenario) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per user on average: bandwidth that uploads the tasks in one deadline, and VMs that execute them in one slot."""
+    tasks = RegionEnvironment(scenario, 0.0, 64, seed=0).state.tasks
+    hertz = bandwidth_work(scenario, tasks).mean() / scenario.deadline_s
+    return hertz, execution_work(scenario, tasks).mean() / scenario.short_slot_s
+
+
 class Regions:
     """Regions with constant traffic, `copies` of every kind."""
 
     def __init__(self, scenario: Scenario, users: float, kinds: list[tuple[float, float]], copies: int, seed: int = 5):
-        tasks = RegionEnvironment(scenario, 0.0, 64, seed=0).state.tasks
-        hertz = bandwidth_work(scenario, tasks).mean() / scenario.deadline_s * users
-        vms = execution_work(scenario, tasks).mean() / scenario.short_slot_s * users
+        hertz, vms = (mean * users for mean in per_user(scenario))
         rented = torch.tensor(kinds).repeat_interleave(copies, 0)
         self.scenario, self.copies = scenario, copies
         self.environment = RegionEnvironment(
@@ -137,13 +141,13 @@ def signal(scenario: Scenario, users: float, copies: int = 96, slots: int = 120)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--slot", type=float, default=0.1)
-    parser.add_argument("--users", type=float, default=20.0)
-    options = parser.parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--slot", type=float, default=0.1, help="length of the short slot [s]")
+    parser.add_argument("--users", type=float, default=20.0, help="per short slot, on average")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    scenario = replace(Scenario(), short_slot_s=options.slot)
-    finish(headroom(scenario, options.users) | signal(scenario, options.users))
+    scenario = replace(Scenario(), short_slot_s=given.slot)
+    finish(headroom(scenario, given.users) | signal(scenario, given.users))
 
 
 if __name__ == "__main__":

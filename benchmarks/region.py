@@ -13,10 +13,9 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from harness import finish, interval, table
+from harness import finish, interval, options, resident_mib, table
 
 from sliceoff.region import Allocator, Equal, Greedy, LookaheadGreedy, Random, RegionEnvironment, Scenario
 
@@ -89,15 +88,14 @@ def mobile_env_rates(name: str, seconds: float) -> tuple[int, Rates]:
     return users, measured(step, seconds)
 
 
-def resident_mib(steps: int) -> dict[int, float]:
+def resident_over(steps: int) -> dict[int, float]:
     """This process's resident memory after 1000, 10 000, ... and after `steps` slots."""
     environment, rule = region(users=10, copies=1), Random()
     found = {}
     for step in range(1, steps + 1):
         environment.step(rule.allocate(environment.scenario, environment.state))
         if step == steps or step in (10**power for power in range(3, 9)):
-            status = Path("/proc/self/status").read_text()
-            found[step] = int(status.partition("VmRSS:")[2].split()[0]) / 1024
+            found[step] = resident_mib()
     return found
 
 
@@ -165,7 +163,7 @@ def users(arguments: argparse.Namespace) -> dict[str, float]:
 def memory(arguments: argparse.Namespace) -> dict[str, float]:
     """Resident memory over many steps, in a process that has done nothing else."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.apply(resident_mib, (arguments.memory_steps,))
+        found = pool.apply(resident_over, (arguments.memory_steps,))
     table("memory", [{"steps": step, "resident MiB": mib} for step, mib in found.items()])
     growth = found[arguments.memory_steps] - found[min(found)]
     return {"memory_steps": arguments.memory_steps, "memory_growth_mib": growth}
@@ -175,16 +173,14 @@ PARTS = {"speed": speed, "peer": peer, "users": users, "memory": memory}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="part", help=", ".join(PARTS))
+    parser = options(__doc__)
+    parser.add_argument("parts", nargs="*", choices=PARTS, metavar="part", help=", ".join(PARTS))
     parser.add_argument("--seconds", type=float, default=5.0, help="for every rate")
-    parser.add_argument("--memory-steps", type=int, default=1_000_000)
+    parser.add_argument("--memory-steps", type=int, default=1_000_000, help="slots of `memory`")
     arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"no part {', '.join(unknown)}; choose from {', '.join(PARTS)}")
     torch.set_num_threads(1)
     results: dict[str, float] = {"cores": CORES}
-    for part in arguments.parts:
+    for part in arguments.parts or PARTS:
         results |= PARTS[part](arguments)
     finish(results)
 

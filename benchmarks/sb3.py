@@ -6,7 +6,6 @@ Both checkers run first, with their warnings as errors. Then every agent trains 
 seed, and everybody serves slots that no agent was trained on; intervals are 95 %, over seeds of tasks and training.
 """
 
-import argparse
 import time
 import warnings
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from collections.abc import Callable
 import gymnasium
 import torch
 from gymnasium.utils.env_checker import check_env as gymnasium_check
-from harness import finish, interval, table
+from harness import finish, interval, options, table
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
@@ -61,9 +60,9 @@ def check() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = options(__doc__)
+    parser.add_argument("--steps", type=int, default=2000, help="of the environment, per agent")
+    parser.add_argument("--seeds", type=int, default=5, help="of tasks and training")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     check()

@@ -1,4 +1,4 @@
-"""Slicing against the exact optimum: `python benchmarks/slicing.py [draws|quality|profit|risk|speed|memory ...]`.
+"""Slicing against the exact optimum: `python benchmarks/slicing.py [draws quality profit risk speed memory ...]`.
 
 Random coupled instances: 20 regions with their own price levels and forecasts, every one with one of four couplings (an
 aggregate demand row; an inventory with the best kappa per region; an inventory, or the budget, with a price for
@@ -7,15 +7,13 @@ row binds and can hold. With kappa fixed and no price for changes there are no s
 covers is also the smallest.
 """
 
-import argparse
-import resource
 import time
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from harness import finish, table
+from harness import finish, options, resident_mib, table
 from system import TRACES
 
 from sliceoff.region import Greedy, Scenario
@@ -40,7 +38,7 @@ from sliceoff.slicing.program import CoverProgram
 from sliceoff.slicing.rental import offer_costs
 from sliceoff.slicing.requirement import requirement
 from sliceoff.slicing.rounding import best_of, draw, round_up
-from sliceoff.slicing.solver import Solver
+from sliceoff.solver import Solver
 
 REGIONS, OPTIONS = 20, 8
 KAPPA, Z = 0.5, 2.0
@@ -330,12 +328,6 @@ def memory(seed: int, periods: int = 2000, regions: int = 20) -> dict[str, float
     return results
 
 
-def resident_mib() -> float:
-    """Resident memory of this process now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
-
-
 def profits(seed: int) -> dict[str, float]:
     """What covering leaves unearned: rent-minimal and profit slices beside the enumerated optimum, certain forecasts.
 
@@ -394,14 +386,14 @@ def main() -> None:
         "speed": lambda given: speed(given.seed),
         "memory": lambda given: memory(given.seed),
     }
-    parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", default=list(parts), help=f"of {', '.join(parts)}")
-    parser.add_argument("--instances", type=int, default=1000, help="per price shape")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options(__doc__)
+    parser.add_argument("parts", nargs="*", choices=parts, metavar="part", help=", ".join(parts))
+    parser.add_argument("--instances", type=int, default=1000, help="per price shape, of `quality`")
+    parser.add_argument("--seed", type=int, default=0, help="of all instances")
     given = parser.parse_args()
     start = time.perf_counter()
     results: dict[str, float] = {"seed": given.seed, "instances": given.instances}
-    for part in given.parts:
+    for part in given.parts or parts:
         results |= parts[part](given)
     finish(results | {"seconds": time.perf_counter() - start})
 

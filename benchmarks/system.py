@@ -5,7 +5,6 @@ kept under `--cache`; an interrupted study goes on where it was. Stacks of one t
 they are compared pairwise; intervals are Student's, 95 %, over seeds (tasks, training, and the synthetic traffic).
 """
 
-import argparse
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ import lightning.pytorch as pl
 import numpy as np
 import polars
 import torch
-from harness import finish, interval, table
+from harness import finish, interval, options, table
 
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.loop import simulate
@@ -78,7 +77,7 @@ class Setting:
 
     def run(self, cell: Cell) -> polars.DataFrame:
         """The cell's profit, revenue, rent and tasks per long slot."""
-        file = self.folder / f"{'-'.join(cell)}.parquet"
+        file = self.file(cell)
         if not file.is_file():
             parts = self.parts(cell)
             for module, option in (("predictor", cell.predictor), ("allocator", cell.allocator)):
@@ -89,16 +88,18 @@ class Setting:
             rows = simulate(parts.stacks[0], parts.datamodule, parts.scenario, **self.arguments(parts))
             sums = ("profit", "revenue", "rent", "tasks", "done")
             seconds = polars.lit(time.perf_counter() - begun).alias("seconds")
+            file.parent.mkdir(parents=True, exist_ok=True)
             rows.group_by("period", maintain_order=True).agg(polars.col(*sums).sum(), seconds).write_parquet(file)
         return polars.read_parquet(file)
 
     @cached_property
     def bound(self) -> float:
         """The clairvoyant bound."""
-        file = self.folder / "bound.parquet"
+        file = self.bound_file
         if not file.is_file():
             parts = self.parts(Cell(*REFERENCE))
             bound = clairvoyant(parts.datamodule, parts.scenario, parts.offers, **self.arguments(parts))
+            file.parent.mkdir(parents=True, exist_ok=True)
             bound.write_parquet(file)
         return float(polars.read_parquet(file)["bound"].sum())
 
@@ -116,12 +117,19 @@ class Setting:
         """Where a fitted module is kept."""
         return self.folder / f"{module}-{option}" / "checkpoints" / "best.ckpt"
 
-    @cached_property
+    def file(self, cell: Cell) -> Path:
+        """Where a cell's table is kept."""
+        return self.folder / f"{'-'.join(cell)}.parquet"
+
+    @property
+    def bound_file(self) -> Path:
+        """Where the bound is kept."""
+        return self.folder / "bound.parquet"
+
+    @property
     def folder(self) -> Path:
         """Of this setting's files."""
-        path = self.cache / self.trace / f"{self.seed}-{self.periods}"
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        return self.cache / self.trace / f"{self.seed}-{self.periods}"
 
 
 def shown(values: list[float], digits: int = 1) -> str:
@@ -131,11 +139,15 @@ def shown(values: list[float], digits: int = 1) -> str:
 
 
 def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, float]:
-    """Print every cell that all seeds have, beside reactive + greedy and the bound."""
+    """Print every cell that all seeds have, beside reactive + greedy and the bound; without these there is nothing."""
+    needed = [file for setting in settings for file in (setting.file(Cell(*REFERENCE)), setting.bound_file)]
+    if not all(file.is_file() for file in needed):
+        print(f"{trace}: nothing yet; {' + '.join(REFERENCE)} or the bound is missing for a seed")
+        return {}
     profit = {
         cell: [float(setting.run(cell)["profit"].sum()) for setting in settings]
         for cell in cells
-        if all((setting.folder / f"{'-'.join(cell)}.parquet").is_file() for setting in settings)
+        if all(setting.file(cell).is_file() for setting in settings)
     }
     bounds, reference = [setting.bound for setting in settings], profit[Cell(*REFERENCE)]
     rows, results = [], {}
@@ -169,12 +181,12 @@ def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--traces", nargs="+", default=list(TRACES), choices=list(TRACES))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=list(GROUPS))
-    parser.add_argument("--periods", type=int, default=96)
-    parser.add_argument("--cache", type=Path, default=Path("runs/study"))
+    parser = options(__doc__)
+    parser.add_argument("--traces", nargs="+", default=list(TRACES), choices=list(TRACES), help="all if not given")
+    parser.add_argument("--seeds", type=int, default=5, help="of tasks, training and the synthetic traffic")
+    parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=list(GROUPS), help="all if not given")
+    parser.add_argument("--periods", type=int, default=96, help="long slots of the held-out end to simulate")
+    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="where every cell is kept")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further cell after this long")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()

@@ -10,9 +10,7 @@ The `benchmarks` extra brings what the tasks need. Each return is kept under `ru
 the benchmark goes on where it stopped.
 """
 
-import argparse
 import cProfile
-import json
 import logging
 import pstats
 import time
@@ -26,7 +24,7 @@ import gymnasium
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from harness import finish, interval, table
+from harness import finish, interval, kept, options, table
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from plain_td3 import PlainTD3
@@ -191,22 +189,24 @@ def their_return(name: str, seed: int) -> float:
     return mean_return(task, lambda seen: model.predict(seen, deterministic=True)[0])
 
 
-def kept(train: Callable[[str, int], float], side: str, name: str, seed: int) -> float:
+def kept_return(train: Callable[[str, int], float], side: str, name: str, seed: int) -> float:
     """A return, from its file if it was measured before."""
     slug = side.replace(", ", "-")
     path = CELLS / f"{name}-{STEPS[name]}-{slug}-{seed}.json"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(train(name, seed)))
-        print(f"{path.stem}: {path.read_text()}", flush=True)
-    return json.loads(path.read_text())
+
+    def measure() -> float:
+        found = train(name, seed)
+        print(f"{path.stem}: {found}", flush=True)
+        return found
+
+    return kept(path, measure)
 
 
 def compare_returns(name: str, seeds: int) -> dict[str, float]:
     """Train both on every seed."""
     sides = {"ours": our_return, "ours, bf16-mixed": bf16()(our_return), "sb3": their_return}
     intervals = {
-        side: interval([kept(train, side, name, seed) for seed in range(seeds)]) for side, train in sides.items()
+        side: interval([kept_return(train, side, name, seed) for seed in range(seeds)]) for side, train in sides.items()
     }
     sb3, sb3_half = intervals["sb3"]
     rows, results, task = [], {}, name.split("-")[0].lower()
@@ -422,19 +422,19 @@ def repeated(call: Callable[[], object], repeats: int = 300) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tasks", nargs="*", default=list(STEPS))
-    parser.add_argument("--skip-returns", action="store_true")
-    parser.add_argument("--skip-speed", action="store_true")
-    options = parser.parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--seeds", type=int, default=5, help="per task and side")
+    parser.add_argument("--tasks", nargs="*", default=list(STEPS), choices=list(STEPS), help="all if not given")
+    parser.add_argument("--skip-returns", action="store_true", help="measure speed alone")
+    parser.add_argument("--skip-speed", action="store_true", help="measure returns alone")
+    given = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     results: dict[str, float] = {}
-    if not options.skip_speed:
+    if not given.skip_speed:
         results |= compare_speed() | compare_loop() | compare_compiled()
-    for name in [] if options.skip_returns else options.tasks:
-        results |= compare_returns(name, options.seeds)
+    for name in [] if given.skip_returns else given.tasks:
+        results |= compare_returns(name, given.seeds)
     finish(results)
 
 

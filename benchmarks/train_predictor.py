@@ -21,7 +21,7 @@ import time
 import lightning.pytorch as pl
 import torch
 from attention import published
-from harness import finish, table
+from harness import finish, options, table
 from torch.utils.data import DataLoader, Dataset
 from windows import RowByRow
 
@@ -187,11 +187,11 @@ def heldout_mse(forecaster: Forecaster, parts: Parts) -> float:
 
 def main() -> None:
     sides = ["published", "ours", "medium", "bf16", "compiled", "neuralforecast"]
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--sides", nargs="+", default=sides, choices=sides)
-    parser.add_argument("--child", choices=sides)
+    parser = options(__doc__)
+    parser.add_argument("--steps", type=int, default=60, help=f"of training, the first {WARM_UP} of them not counted")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of torch")
+    parser.add_argument("--sides", nargs="+", default=sides, choices=sides, help="all if not given")
+    parser.add_argument("--child", choices=sides, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         print(json.dumps(measure(given.child, given.steps, given.threads)))

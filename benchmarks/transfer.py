@@ -7,11 +7,10 @@ history comes before the days to learn from. Scaled errors are by each number of
 within a number of days.
 """
 
-import argparse
 from pathlib import Path
 
 import polars
-from harness import finish, interval, table
+from harness import finish, interval, options, table
 
 from sliceoff.run import configure, run
 
@@ -39,10 +38,10 @@ def transferred(predictor: str, seed: int, cache: Path) -> polars.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--predictor", default="gru", help="the lowest validation error on PobleSec")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, default=Path("runs/transfer_study"))
+    parser = options(__doc__)
+    parser.add_argument("--predictor", default="gru", help="gru has the lowest validation error on PobleSec")
+    parser.add_argument("--seeds", type=int, default=5, help="of both trainings")
+    parser.add_argument("--cache", type=Path, default=Path("runs/transfer_study"), help="where every seed is kept")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
     cache = given.cache / given.predictor
@@ -55,9 +54,15 @@ def main() -> None:
     for days, count in zip(DAYS, windows, strict=True):
         here = [each.filter(polars.col("training windows") == count) for each in found]
         row: dict[str, object] = {"days": days, "training windows": count}
-        for name in here[0]["forecaster"]:
-            errors = [each.filter(polars.col("forecaster") == name)["test/scaled_mse"][0] for each in here]
-            mean, half = interval(errors)
+        errors: dict[str, list[float]] = {
+            name: [each.filter(polars.col("forecaster") == name)["test/scaled_mse"][0] for each in here]
+            for name in here[0]["forecaster"]
+        }
+        errors["tuned over scratch"] = [
+            tuned / scratch for tuned, scratch in zip(errors["tuned"], errors["from scratch"], strict=True)
+        ]
+        for name, values in errors.items():
+            mean, half = interval(values)
             row[name] = f"{mean:.3f} ± {half:.3f}"
             results |= {f"{days}_days/{name}": mean, f"{days}_days/{name}_half_width": half}
         rows.append(row)

@@ -1,14 +1,13 @@
 """Windows as views of one tensor, a batch in one gather, against a row-by-row data set and copied windows."""
 
-import resource
+import argparse
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from harness import finish, table
+from harness import finish, options, resident_mib, table
 from torch.utils.data import DataLoader, Dataset
 
 from sliceoff.data import Trace, TrafficDataModule
@@ -49,28 +48,27 @@ def windows_per_second(loader, repetitions: int = 3) -> float:
 
 def memory_mib(kind: str) -> float:
     """What a fresh process's memory grows by while it makes all windows ready, as `views` or `copies` (Linux)."""
-    result = subprocess.run([sys.executable, __file__, kind], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, __file__, "--child", kind], capture_output=True, text=True, check=True)
     return float(result.stdout.splitlines()[-1])
 
 
 def _measure(kind: str) -> None:
     made = trace()
-    before = _resident_mib()
+    before = resident_mib()
     if kind == "views":
         windows = TrafficDataModule(made, INPUT_LENGTH, HORIZON).train_windows
     else:
         values = torch.from_numpy(made.values).float()[: int(0.7 * STEPS)]
         windows = values.unfold(0, INPUT_LENGTH + HORIZON, 1).contiguous()
     assert len(windows) > 0
-    print(_resident_mib() - before)
-
-
-def _resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+    print(resident_mib() - before)
 
 
 def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--child", choices=("views", "copies"), help=argparse.SUPPRESS)
+    if (child := parser.parse_args().child) is not None:
+        return _measure(child)
     torch.set_num_threads(1)
     datamodule = TrafficDataModule(trace(), INPUT_LENGTH, HORIZON, batch_size=BATCH)
     rows = RowByRow(datamodule.train_values, torch.zeros(len(datamodule.train_values), 4))
@@ -81,7 +79,7 @@ def main() -> None:
         f"windows of {INPUT_LENGTH} + {HORIZON} steps, {REGIONS} regions, batches of {BATCH}, one thread",
         [
             {"": "windows per second", "ours": gathered, "theirs": collated, "ratio": gathered / collated},
-            {"": "memory for the windows [MiB]", "ours": views, "theirs": copies, "ratio": ""},
+            {"": "memory for the windows [MiB]", "ours": views, "theirs": copies, "ratio": views / copies},
         ],
     )
     finish(
@@ -91,9 +89,10 @@ def main() -> None:
             "ratio": gathered / collated,
             "views_mib": views,
             "copies_mib": copies,
+            "memory_ratio": views / copies,
         }
     )
 
 
 if __name__ == "__main__":
-    _measure(sys.argv[1]) if len(sys.argv) > 1 else main()
+    main()

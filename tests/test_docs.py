@@ -1,16 +1,20 @@
-"""Every example of docs/extending.md does what it says, as printed."""
+"""Every example of docs/extending.md does what it says, as printed; every command of all pages names what there is."""
 
 import re
 import runpy
 import shlex
 import sys
+from itertools import product, takewhile
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sliceoff.predictor import Forecaster
+from sliceoff.run import configure
 
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs" / "extending.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
 FILES = {text.split("\n", 1)[0].removeprefix("# "): text for language, text in BLOCKS if language != "sh"}
 COMMANDS = [
@@ -23,6 +27,41 @@ QUICK = {
 }
 
 
+def command_lines(text):
+    """The arguments of every `main.py ARGUMENTS` in a page's fenced blocks and inline code."""
+    fenced = re.findall(r"^```.*?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = "\n".join(fenced).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    for code in [*lines, *inline]:
+        _, program, arguments = code.partition("main.py ")
+        if program:
+            yield list(takewhile(lambda word: word not in ("&&", "|", ";", ">"), shlex.split(arguments, comments=True)))
+
+
+def composed(arguments):
+    """The overrides of every run that a command line starts."""
+    words = [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
+    parsed = OverridesParser.create().parse_overrides(words)
+    values = [each.sweep_string_iterator() if each.is_sweep_override() else None for each in parsed]
+    return product(
+        *(
+            [word] if choices is None else [f"{word.partition('=')[0]}={value}" for value in choices]
+            for word, choices in zip(words, values, strict=True)
+        )
+    )
+
+
+# Another directory of configs has options of its own; such commands are run below.
+PRINTED = [
+    overrides
+    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
+    for arguments in command_lines(page.read_text())
+    if not any(word.startswith("--config-dir") for word in arguments)
+    for overrides in composed(arguments)
+    if overrides
+]
+
+
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     """The package `mine` in the working directory, which is on Python's path."""
@@ -33,6 +72,15 @@ def mine(tmp_path, monkeypatch):
     yield tmp_path
     for module in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
         del sys.modules[module]
+
+
+def test_the_pages_are_full_of_commands():
+    assert len(PRINTED) >= 8
+
+
+@pytest.mark.parametrize("overrides", PRINTED, ids=" ".join)
+def test_every_printed_command_composes(overrides):
+    assert configure(*overrides)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,8 +9,10 @@ import numpy as np
 import polars
 import pytest
 import torch
+from traces import trace_csv
 
 from sliceoff import checkpoint
+from sliceoff.data import Window
 from sliceoff.predictor import Forecaster
 
 NETWORK = ("predictor.network.d_model=8", "predictor.network.d_ff=8", "predictor.network.n_heads=2")
@@ -19,21 +21,12 @@ BUDGET = ("trainer.predictor.max_epochs=3", "trainer.predictor.limit_train_batch
 SMALL = (*NETWORK, *WINDOWS, *BUDGET)
 
 
-def trace_csv(path: Path, regions: int, step_minutes: int = 60, rows: int = 500) -> Path:
-    """Daily waves of different sizes and phases."""
-    times = np.datetime64("2024-01-01T00:00:00") + np.arange(rows) * np.timedelta64(step_minutes * 60, "s")
-    hours = np.arange(rows) * step_minutes / 60
-    waves = {f"r{i}": 50 * (i + 1) + 30 * np.sin(2 * np.pi * (hours - i) / 24) for i in range(regions)}
-    polars.DataFrame({"time": [str(time) for time in times], **waves}).write_csv(path)
-    return path
-
-
 @pytest.fixture
 def fitted(cli, tmp_path) -> Path:
     trace = trace_csv(tmp_path / "first.csv", regions=2)
     ended = cli("job=fit_predictor", "data=wide_csv", f"data.path={trace}", *SMALL)
     assert ended.code == 0, ended.err
-    return Path(ended.out.strip().splitlines()[-1])
+    return ended.run
 
 
 def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts(cli, fitted, tmp_path):
@@ -42,7 +35,7 @@ def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts
     tuned = cli("job=finetune", f"init.checkpoint={fitted}", *data, *BUDGET, "job.days=[2,4]")
     assert tuned.code == 0, tuned.err
     assert "tensors loaded" in tuned.out
-    run = Path(tuned.out.strip().splitlines()[-1])
+    run = tuned.run
     table = polars.read_csv(run / "results.csv")
     assert table["forecaster"].unique().sort().to_list() == [
         "from scratch", "ridge", "seasonal naive", "tuned", "zero-shot"
@@ -60,11 +53,11 @@ def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts
 
     ahead = cli("job=forecast", f"init.checkpoint={run}", *data)
     assert ahead.code == 0, ahead.err
-    directory = Path(ahead.out.strip().splitlines()[-1])
+    directory = ahead.run
     forecast = polars.read_parquet(directory / "results.parquet")
     again = cli("job=forecast", f"init.predictor={run}", *data, *WINDOWS)
     assert again.code == 0, again.err
-    same = Path(again.out.strip().splitlines()[-1])
+    same = again.run
     assert polars.read_parquet(same / "results.parquet").equals(forecast)  # used as it is, not trained on
     assert forecast.columns == ["time", "region", "mean", "q0.1", "q0.5", "q0.9"]
     assert forecast.height == 12 * 3
@@ -80,7 +73,7 @@ def test_the_backbone_is_frozen_until_the_schedule_says(cli, fitted, tmp_path, u
     ended = cli(*command, f"job.schedule.unfreeze_backbone_at_epoch={unfrozen_at}", "job.learning_rate=1e-2")
     assert ended.code == 0, ended.err
     start = checkpoint.load(fitted, expect=Forecaster)
-    last = torch.load(Path(ended.out.strip().splitlines()[-1]) / "checkpoints/last.ckpt", weights_only=True)
+    last = torch.load(ended.run / "checkpoints/last.ckpt", weights_only=True)
     moved = {id(w) for name, w in start.named_parameters() if not torch.equal(w, last["state_dict"][name])}
     backbone = {id(weight) for weight in start.backbone.parameters()}
     assert bool(moved & backbone) == backbone_moves
@@ -105,7 +98,7 @@ def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained
     command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *BUDGET)
     ended = cli(*command)
     assert ended.code == 0, ended.err
-    run = Path(ended.out.strip().splitlines()[-1])
+    run = ended.run
     table, before = (run / "results.csv").read_text(), {file: file.read_bytes() for file in fitted.rglob("*.ckpt")}
     (run / "summary.json").unlink()  # as if it had been stopped
     elsewhere = cli(*command, "init=resume", f"init.checkpoint={run}")
@@ -113,7 +106,7 @@ def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained
     assert "begun with another init.checkpoint" in elsewhere.err
     resumed = cli(*command, "init=resume")
     assert resumed.code == 0, resumed.err
-    assert Path(resumed.out.strip().splitlines()[-1]) == run
+    assert resumed.run == run
     assert (run / "results.csv").read_text() == table
     assert {file: file.read_bytes() for file in fitted.rglob("*.ckpt")} == before
     other = cli(*command, "init=resume", f"init.run={fitted}")
@@ -130,7 +123,7 @@ def test_a_tuning_stopped_after_the_unfreezing_resumes_as_if_it_had_not_been(
     command += ("job.schedule.unfreeze_backbone_at_epoch=0", "job.learning_rate=1e-2")
     ended = cli(*command)
     assert ended.code == 0, ended.err
-    whole = Path(ended.out.strip().splitlines()[-1])
+    whole = ended.run
 
     def press(module, *_):
         if module.trainer.current_epoch == 1:
@@ -141,7 +134,7 @@ def test_a_tuning_stopped_after_the_unfreezing_resumes_as_if_it_had_not_been(
         assert cli(*command, f"run_dir={tmp_path / 'own'}").code == 130
     resumed = cli(*command, f"run_dir={tmp_path / 'own'}", "init=resume")
     assert resumed.code == 0, resumed.err
-    run = Path(resumed.out.strip().splitlines()[-1])
+    run = resumed.run
     weights, uninterrupted = (
         torch.load(directory / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for directory in (run, whole)
     )
@@ -160,13 +153,13 @@ def test_a_fit_that_stopped_early_is_not_trained_further_by_a_resume(cli, tmp_pa
     command = ("job=fit_predictor", "data=wide_csv", f"data.path={trace}", *SMALL, *EARLY)
     ended = cli(*command, f"run_dir={tmp_path / 'own'}")
     assert ended.code == 0, ended.err
-    run = Path(ended.out.strip().splitlines()[-1])
+    run = ended.run
     before = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert before["epoch"] < 8  # it did stop early
     (run / "summary.json").unlink()  # as if stopped after the fit
     resumed = cli(*command, f"run_dir={tmp_path / 'own'}", "init=resume")
     assert resumed.code == 0, resumed.err
-    assert Path(resumed.out.strip().splitlines()[-1]) == run
+    assert resumed.run == run
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == before["global_step"]
 
 
@@ -212,7 +205,7 @@ def test_the_summary_of_a_fit_is_that_of_the_weights_it_leaves(cli, tmp_path):
     trace = trace_csv(tmp_path / "trace.csv", regions=2)
     ended = cli("job=fit_predictor", "data=wide_csv", f"data.path={trace}", *SMALL, *EARLY)
     assert ended.code == 0, ended.err
-    run = Path(ended.out.strip().splitlines()[-1])
+    run = ended.run
     log = polars.read_csv(next(run.glob("logs/predictor/*/metrics.csv")))["val/loss"].drop_nulls()
     assert log[-1] > log.min()  # it went on after its best
     assert json.loads((run / "summary.json").read_text())["val/loss"] == pytest.approx(log.min())
@@ -238,10 +231,10 @@ def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(
     data = ("data=wide_csv", f"data.path={trace_csv(tmp_path / 'again.csv', regions=2)}")
     ended = cli("job=fit_predictor", *data, *SMALL, "windows.calendar=[week,day]")
     assert ended.code == 0, ended.err
-    start = f"init.checkpoint={Path(ended.out.strip().splitlines()[-1])}"
+    start = f"init.checkpoint={ended.run}"
     tuned = cli("job=finetune", start, *data, "trainer.predictor.max_epochs=1")
     assert tuned.code == 0, tuned.err
-    lines = Path(tuned.out.strip().splitlines()[-1], "transfer.txt").read_text().splitlines()
+    lines = (tuned.run / "transfer.txt").read_text().splitlines()
     assert all(line.startswith("loaded") for line in lines)
     ahead = cli("job=forecast", start, *data)
     assert ahead.code == 0, ahead.err
@@ -297,7 +290,7 @@ def test_a_forecast_without_a_checkpoint_fits_first(cli, tmp_path):
         "windows.input_length=48",
     )
     assert ended.code == 0, ended.err
-    forecast = polars.read_parquet(Path(ended.out.strip().splitlines()[-1]) / "results.parquet")
+    forecast = polars.read_parquet(ended.run / "results.parquet")
     hours = np.arange(500, 512)
     assert forecast["mean"].to_numpy() == pytest.approx(50 + 30 * np.sin(2 * np.pi * hours / 24), abs=0.5)
 
@@ -309,7 +302,12 @@ def test_a_checkpoint_of_other_regions_does_not_forecast(cli, fitted, tmp_path):
     assert "job=finetune" in ended.err
 
 
-def test_export_writes_a_file_that_torch_loads(cli, fitted):
+def test_export_writes_a_file_that_torch_loads_and_that_forecasts_the_same(cli, fitted):
     ended = cli("job=export", f"init.checkpoint={fitted}", "job.format=pt2")
     assert ended.code == 0, ended.err
-    assert (Path(ended.out.strip().splitlines()[-1]) / "forecaster.pt2").is_file()
+    exported = torch.export.load(ended.run / "forecaster.pt2").module()
+    forecaster = checkpoint.load(fitted, expect=Forecaster)
+    calendar = forecaster.spec["arguments"]["n_calendar"]
+    history, past, future = 100 * torch.rand(5, 72, 2), torch.rand(5, 72, calendar), torch.rand(5, 12, calendar)
+    forecast = forecaster.forecast(Window(history, past, torch.zeros(5, 12, 2), future))
+    torch.testing.assert_close(exported(history, past, future), forecast, rtol=1e-4, atol=1e-3)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
+import quiet
 import torch
 
 from sliceoff.allocator import LearningAllocator, Prices, SetNetwork
@@ -37,15 +38,6 @@ def train(directory: Path, epochs: int) -> None:
         validation_slots=2,
     )
     last = directory / "last.ckpt"
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        callbacks=[pl.callbacks.ModelCheckpoint(directory, filename="last", enable_version_counter=False)],
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=directory,
-    )
+    keep = pl.callbacks.ModelCheckpoint(directory, filename="last", enable_version_counter=False)
+    trainer = quiet.trainer(directory, epochs, callbacks=[keep], plugins=[AtomicCheckpointIO()])
     trainer.fit(allocator, ckpt_path=last if last.is_file() else None, weights_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import quiet
 import torch
 
 from callbacks import Compile
@@ -49,16 +50,7 @@ def allocator() -> tuple[pl.LightningModule, None]:
 def fitted(make: Any, *callbacks: pl.Callback) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     module, data = make()
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    trainer.fit(module, datamodule=data)
+    quiet.trainer(callbacks=list(callbacks)).fit(module, datamodule=data)
     return module.state_dict()
 
 

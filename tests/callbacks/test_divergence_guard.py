@@ -2,6 +2,7 @@
 
 import lightning.pytorch as pl
 import pytest
+import quiet
 import torch
 from torch import nn
 
@@ -31,15 +32,8 @@ class Doubling(pl.LightningModule):
 
 
 def fit(module: Doubling, guard: DivergenceGuard, directory) -> pl.Trainer:
-    trainer = pl.Trainer(
-        max_epochs=4,
-        accelerator="cpu",
-        logger=False,
-        callbacks=[guard, pl.callbacks.ModelCheckpoint(directory, filename="last", enable_version_counter=False)],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=directory,
-    )
+    keep = pl.callbacks.ModelCheckpoint(directory, filename="last", enable_version_counter=False)
+    trainer = quiet.trainer(directory, epochs=4, callbacks=[guard, keep])
     trainer.fit(module)
     return trainer
 

@@ -2,6 +2,7 @@
 
 import lightning.pytorch as pl
 from matplotlib import image
+from quiet import trainer
 
 from callbacks import SlotFigure
 from sliceoff.region import Equal, Greedy, Scenario
@@ -16,8 +17,7 @@ class Ruled(pl.LightningModule):
 
 
 def drawn(directory, rule):
-    trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-    SlotFigure(directory).on_validation_end(trainer, Ruled(rule))
+    SlotFigure(directory).on_validation_end(trainer(), Ruled(rule))
     return image.imread(directory / "slots" / "0000.png")
 
 

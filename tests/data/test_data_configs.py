@@ -1,7 +1,6 @@
 """Every option of the data and windows groups says what the code says."""
 
 import inspect
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +8,8 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
+from sliceoff.run import CONFIGS
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 DATA = sorted((CONFIGS / "data").glob("*.yaml"))
 WINDOWS = sorted((CONFIGS / "windows").glob("*.yaml"))
 

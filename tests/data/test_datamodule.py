@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quiet import trainer
 from torch import nn
 
 from sliceoff.data import Trace, TrafficDataModule, Window, Windows, calendar_features
@@ -213,18 +214,6 @@ class Recorder(pl.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def trainer(tmp_path, epochs: int) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=epochs,
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
 
 
 def test_epochs_differ_and_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from sliceoff.market import (
 )
 from sliceoff.market.program import Contracts
 from sliceoff.market.servers import affordable, greatest_surplus
-from sliceoff.slicing.solver import Solution, Solver, Status
+from sliceoff.solver import Solution, Solver, Status
 
 V, A, B, U_MIN = 1.4, 0.3, 0.05, 0.5
 SEARCHES = [Bayesian(start=4), Composite(start=4)]

@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from quiet import trainer
 from torch import nn
 
 from callbacks import RandomState
@@ -29,13 +30,6 @@ DATA = {"n_regions": 4, "n_calendar": 4, "input_length": 30, "horizon": 6, "seas
 @pytest.fixture(scope="module")
 def windows():
     return TrafficDataModule(synthetic_trace(days=21), input_length=30, horizon=6, batch_size=16)
-
-
-def trainer(path, **options):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    return pl.Trainer(
-        accelerator="cpu", default_root_dir=path, **{"max_epochs": 1, "enable_checkpointing": False, **quiet, **options}
-    )
 
 
 @pytest.mark.parametrize("channels", ["independent", "joint"])
@@ -121,7 +115,7 @@ def test_informer_learns(tmp_path, windows):
     engine = trainer(tmp_path)
     forecaster.scaler.fit(windows.train_values)
     before = engine.validate(forecaster, windows, verbose=False)[0]["val/scaled_mse"]
-    engine = trainer(tmp_path, max_epochs=3)
+    engine = trainer(tmp_path, epochs=3)
     engine.fit(forecaster, windows)
     assert engine.callback_metrics["val/scaled_mse"] < 0.6 * before
 
@@ -200,7 +194,7 @@ def test_the_mlp_starts_as_ridge_and_leaves_it_for_a_law_that_is_not_linear(tmp_
     for name, network, rate in (("ridge", Linear, 1e-3), ("start", MLP, 1e-12), ("trained", MLP, 1e-2)):
         torch.manual_seed(0)
         forecaster = Forecaster(network, **sizes, learning_rate=rate, nonnegative=False)
-        engine = trainer(tmp_path, max_epochs=5)
+        engine = trainer(tmp_path, epochs=5)
         engine.fit(forecaster, data)
         losses[name] = float(engine.callback_metrics["val/loss"])
     assert losses["start"] == pytest.approx(losses["ridge"], rel=1e-4)
@@ -224,7 +218,7 @@ def test_resumed_in_the_middle_of_an_epoch_the_weights_are_bit_equal(tmp_path, w
     def fitted(path, **options):
         torch.manual_seed(0)
         forecaster = Forecaster(partial(NETWORKS["informer"], dropout=0.1), **DATA)
-        engine = trainer(path, max_epochs=2, callbacks=[RandomState(), *options.pop("callbacks", [])])
+        engine = trainer(path, epochs=2, callbacks=[RandomState(), *options.pop("callbacks", [])])
         engine.fit(forecaster, windows, **options)
         return engine, forecaster
 

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-import lightning.pytorch as pl
 import pytest
 import torch
+from quiet import trainer
 
 from sliceoff.data import TrafficDataModule, Window, synthetic_trace
 from sliceoff.errors import InputError
@@ -106,15 +106,7 @@ def test_tuning_goes_on_from_the_loaded_closed_form(tmp_path):
     saved["state_dict"]["network.skip.weight"] += 0.01
     forecaster, _ = transferred(saved, **data.description)
     forecaster.scaler.fit(data.train_values)
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        limit_train_batches=1,
-        enable_checkpointing=False,
-        default_root_dir=tmp_path,
-        **quiet,
-    ).fit(forecaster, data)
+    trainer(tmp_path, limit_train_batches=1).fit(forecaster, data)
     assert torch.equal(forecaster.network.skip.weight, saved["state_dict"]["network.skip.weight"])
 
 
