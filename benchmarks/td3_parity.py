@@ -35,7 +35,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch.utils.flop_counter import FlopCounterMode
 
 from callbacks import Compile
-from sliceoff.allocator import Agents, LearningAllocator, MLPNetwork, Ring, Transition, td3
+from sliceoff.allocator import Agents, LearningAllocator, MLPNetwork, ReplayBuffer, Transition, td3
 from sliceoff.region import Observation, Scenario
 from sliceoff.run import configure
 
@@ -76,7 +76,7 @@ class Ours:
             torch.optim.Adam(part.parameters(), lr=LEARNING_RATE, fused=True)
             for part in (network.actor, network.critic)
         ]
-        self.ring = Ring(BUFFER)
+        self.buffer = ReplayBuffer(BUFFER)
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = 0
 
@@ -86,14 +86,14 @@ class Ours:
 
     def explore(self, seen: np.ndarray) -> torch.Tensor:
         """The raw actions to try next, one per row of what is seen."""
-        if self.ring.size < LEARNING_STARTS:
+        if self.buffer.size < LEARNING_STARTS:
             return 2 * torch.rand(1, len(seen), 1, *self.space.shape, generator=self.generator) - 1
         action = self.agents.act(_observation(seen)[0], "current").unsqueeze(0)
         return td3.explore(action, torch.randn(action.shape, generator=self.generator), NOISE)
 
     def learn(self) -> None:
         """One update."""
-        batch = self.ring.sample(self.batch_size, self.generator)
+        batch = self.buffer.sample(self.batch_size, self.generator)
         noise = torch.randn(batch.action.shape, generator=self.generator)
         self.agents.update_critics(batch, noise, self.optimizers[1])
         self.updates += 1
@@ -107,7 +107,7 @@ class Ours:
             action = self.explore(seen)
             results = [task.step(self._scaled(raw)) for task, raw in zip(tasks, action[0, :, 0].numpy(), strict=True)]
             following, rewards, terminated, truncated, _ = zip(*results, strict=True)
-            self.ring.add(
+            self.buffer.add(
                 Transition.of(
                     _observation(seen)[1],
                     action,
@@ -120,7 +120,7 @@ class Ours:
             seen = np.stack(
                 [task.reset()[0] if end else new for task, end, new in zip(tasks, over, following, strict=True)]
             )
-            if self.ring.size >= LEARNING_STARTS:
+            if self.buffer.size >= LEARNING_STARTS:
                 for _ in tasks:
                     self.learn()
 
@@ -271,7 +271,7 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         with FlopCounterMode(display=False) as counted:
             once()
         rate[f"products as fast as a large one{name}"] = 2 * flops_per_s(dtype) / counted.get_total_flops()
-    sampling = rate["ours"] / repeated(lambda: ours.ring.sample(256, ours.generator))
+    sampling = rate["ours"] / repeated(lambda: ours.buffer.sample(256, ours.generator))
     table(
         f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
         [{"": side, "steps/s": rate[side], "times SB3": rate[side] / rate["sb3"]} for side in rate],

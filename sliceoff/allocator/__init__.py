@@ -11,5 +11,5 @@ from sliceoff.allocator.networks import Network as Network
 from sliceoff.allocator.networks import SetNetwork as SetNetwork
 from sliceoff.allocator.perspectives import Perspectives as Perspectives
 from sliceoff.allocator.perspectives import traffic_levels as traffic_levels
-from sliceoff.allocator.replay import Ring as Ring
+from sliceoff.allocator.replay import ReplayBuffer as ReplayBuffer
 from sliceoff.allocator.replay import Transition as Transition

@@ -19,7 +19,7 @@ from sliceoff.allocator.agents import Agents, Policy, acting
 from sliceoff.allocator.decoder import Decoder
 from sliceoff.allocator.networks import Network
 from sliceoff.allocator.perspectives import Perspectives
-from sliceoff.allocator.replay import Ring, Transition
+from sliceoff.allocator.replay import ReplayBuffer, Transition
 from sliceoff.checks import count, not_negative, one_of, positive, precision, whole
 from sliceoff.errors import InputError, OptionError, under
 from sliceoff.region import (
@@ -57,9 +57,9 @@ def _flushed_denormals() -> Iterator[None]:
 class LearningAllocator(pl.LightningModule):
     """One or two agents that learn to allocate, each in regions of its own, and distil from each other.
 
-    One `training_step` is one turn of the replay loop: `env_steps` steps in all regions into the ring, then
+    One `training_step` is one turn of the replay loop: `env_steps` steps in all regions into the buffer, then
     `gradient_steps` updates of all agents. Every `slots_per_rental` slots all regions get a new traffic level and a new
-    rental (`Perspectives`), so that one policy serves whatever is rented. Until every ring holds
+    rental (`Perspectives`), so that one policy serves whatever is rented. Until every buffer holds
     `learning_starts` transitions the agents only act, and at random.
 
     The reward (22) is what the slot earns. With `reward="above_greedy"` it is that less what the rule `Greedy` earns in
@@ -68,7 +68,7 @@ class LearningAllocator(pl.LightningModule):
     the shadow does as the decoder does at action zero, which is closer still where the decoder is a good rule by
     itself. All are counted in tasks of mean priority, times `reward_scale`.
 
-    `trainer.fit(allocator)` needs no data. A checkpoint holds ring, regions and generator besides the weights: on the
+    `trainer.fit(allocator)` needs no data. A checkpoint holds buffer, regions and generator besides the weights: on the
     CPU a resumed run goes on bit for bit. `sliceoff.checkpoint.load` needs the file alone.
 
     Args:
@@ -222,7 +222,7 @@ class LearningAllocator(pl.LightningModule):
         return self.gradient_steps / (self.env_steps * self.n_copies)
 
     def on_train_start(self) -> None:
-        """Make the regions and the ring, or take them from the checkpoint.
+        """Make the regions and the buffer, or take them from the checkpoint.
 
         Raises:
             InputError: as configured, nothing could be learned.
@@ -231,7 +231,7 @@ class LearningAllocator(pl.LightningModule):
         self._experience = Experience(
             environment=self._regions(),
             shadow=self._regions(),
-            ring=Ring(self.buffer_size),
+            buffer=ReplayBuffer(self.buffer_size),
             generator=torch.Generator(self.device).manual_seed(self.seed),
             draws=torch.Generator().manual_seed(self.seed),
         )
@@ -269,7 +269,7 @@ class LearningAllocator(pl.LightningModule):
         assert experience is not None
         with torch.autocast(self.device.type, enabled=False):  # it explores as it is served: see `Agents.act`
             logged = self._act(experience)
-        if experience.ring.size >= self.learning_starts:
+        if experience.buffer.size >= self.learning_starts:
             logged |= self._learn(experience)
         logged["env_steps"] = float(experience.environment.steps * experience.environment.n_copies)
         logged["updates"] = self.agents.updates.float()
@@ -298,7 +298,7 @@ class LearningAllocator(pl.LightningModule):
             # What comes next is seen under the same rental: a rental is worth what it earns while it lasts.
             following, outcome = environment.step(self.decoder(self.scenario, state, action.flatten(0, 1)))
             reward = self._reward(experience.shadow, outcome).unflatten(0, (agents, -1))
-            experience.ring.add(
+            experience.buffer.add(
                 Transition.of(
                     seen, action, reward, torch.zeros_like(reward, dtype=torch.bool), self._observed(following)
                 )
@@ -315,7 +315,7 @@ class LearningAllocator(pl.LightningModule):
         self, action: Float[Tensor, "agents copies rows actions"], experience: "Experience"
     ) -> Float[Tensor, "agents copies rows actions"]:
         """The policies' actions with noise; evenly random ones before learning starts."""
-        if experience.ring.size < self.learning_starts:
+        if experience.buffer.size < self.learning_starts:
             return 2 * torch.rand(action.shape, generator=experience.generator, device=self.device) - 1
         return td3.explore(action, self._noise(action.shape, experience.generator), self.exploration_noise)
 
@@ -325,7 +325,7 @@ class LearningAllocator(pl.LightningModule):
         logged: dict[str, Tensor] = {}
         done = int(self.agents.updates)
         for update in range(done + 1, done + self.gradient_steps + 1):
-            batch = experience.ring.sample(self.batch_size, experience.generator)
+            batch = experience.buffer.sample(self.batch_size, experience.generator)
             noise = self._noise(batch.action.shape, experience.generator)
             logged |= self.agents.update_critics(batch, noise, critic_optimizer)
             if td3.actor_is_due(update, self.agents.policy_delay):
@@ -439,7 +439,7 @@ class Experience:
 
     environment: RegionEnvironment
     shadow: RegionEnvironment
-    ring: Ring
+    buffer: ReplayBuffer
     generator: torch.Generator  # of noise and batches, on the device
     draws: torch.Generator  # of perspectives
 
@@ -448,7 +448,7 @@ class Experience:
         return {
             "environment": self.environment.state_dict(),
             "shadow": self.shadow.state_dict(),
-            "ring": self.ring.state_dict(),
+            "buffer": self.buffer.state_dict(),
             "generator": self.generator.get_state(),
             "draws": self.draws.get_state(),
         }
@@ -461,7 +461,7 @@ class Experience:
         """
         self.environment.load_state_dict(state["environment"])
         self.shadow.load_state_dict(state["shadow"])
-        self.ring.load_state_dict(state["ring"], device)
+        self.buffer.load_state_dict(state["buffer"], device)
         try:
             self.generator.set_state(state["generator"])
         except RuntimeError as error:

@@ -46,7 +46,7 @@ class Transition(NamedTuple):
         return Observation(self.next_region, self.next_users, self.next_present)
 
 
-class Ring:
+class ReplayBuffer:
     """The last `buffer_size` transitions of every agent, in tensors allocated at the first `add`.
 
     Args:
@@ -60,7 +60,7 @@ class Ring:
         self._storage: Transition | None = None
 
     def add(self, rows: Transition) -> None:
-        """Append rows, over the oldest ones once the ring is full. At most `buffer_size` rows at a time."""
+        """Append rows, over the oldest ones once the buffer is full. At most `buffer_size` rows at a time."""
         count = rows.reward.shape[1]
         if self._storage is None:
             self._storage = Transition(
@@ -73,7 +73,7 @@ class Ring:
         self.size = min(self.size + count, self.buffer_size)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Transition:
-        """Draw `batch_size` transitions per agent, with replacement; the generator is on the ring's device."""
+        """Draw `batch_size` transitions per agent, with replacement; the generator is on the buffer's device."""
         assert self._storage is not None, "nothing was added yet"
         agents, device = self._storage.reward.shape[0], self._storage.reward.device
         row = torch.randint(self.size, (agents, batch_size), generator=generator, device=device)
@@ -93,7 +93,7 @@ class Ring:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
-        """Go on from `state_dict`, of a ring with the same `buffer_size`."""
+        """Go on from `state_dict`, of a buffer with the same `buffer_size`."""
         self.size, self._next = state["size"], state["next"]
         if not state["fields"]:
             self._storage = None

@@ -56,7 +56,7 @@ def check_regions(columns: Sequence[str | int] | str) -> list[str]:
     return names
 
 
-def numbers(source: Source, column: polars.Series) -> Float[np.ndarray, " rows"]:
+def parsed_numbers(source: Source, column: polars.Series) -> Float[np.ndarray, " rows"]:
     """A column as float64, NaN where it is empty.
 
     Raises:

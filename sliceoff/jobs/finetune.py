@@ -101,7 +101,8 @@ class Finetune:
             budgets = {len(data.train_windows): data for data in (windows(first_steps=count) for count in steps)}
             return list(budgets.values())  # two that come to as many windows are one
         except InputError as error:
-            raise InputError(f"job.days={list(self.days)}, of {whole.season_length} steps each: {error}") from error
+            steps_a_day = f"a day has {whole.season_length} steps of the trace"
+            raise InputError(f"job.days={list(self.days)}: {steps_a_day}, and {error}") from error
 
     def _check(self, saved: Mapping[str, Any], parts: Parts) -> None:
         reason = unsuited(saved, {"step_s": parts.trace.step_s})

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from sliceoff.allocator import Agents, MLPNetwork, Ring, Transition
+from sliceoff.allocator import Agents, MLPNetwork, ReplayBuffer, Transition
 from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
@@ -21,7 +21,7 @@ def learn_bandit(updates=400, **options):
     """Reward -(a - 0.6 s)^2, every step the last: the best action is 0.6 s."""
     torch.manual_seed(0)
     agents = Agents(NETWORK, tau=0.05, **options)
-    generator, ring = torch.Generator().manual_seed(1), Ring(4096)
+    generator, buffer = torch.Generator().manual_seed(1), ReplayBuffer(4096)
     count = agents.n_agents
     optimizers = [
         torch.optim.Adam(part.parameters(), lr=3e-3) for part in (agents.network.actor, agents.network.critic)
@@ -29,9 +29,9 @@ def learn_bandit(updates=400, **options):
     seen = contexts(count, 2048, generator)
     action = torch.rand(count, 2048, 1, 1, generator=generator) * 2 - 1
     reward = -(action - 0.6 * seen.region.unsqueeze(-1)).square().sum((-1, -2))
-    ring.add(Transition.of(seen, action, reward, torch.ones_like(reward, dtype=torch.bool), seen))
+    buffer.add(Transition.of(seen, action, reward, torch.ones_like(reward, dtype=torch.bool), seen))
     for update in range(1, updates + 1):
-        batch = ring.sample(64, generator)
+        batch = buffer.sample(64, generator)
         agents.update_critics(batch, torch.randn(batch.action.shape, generator=generator), optimizers[1])
         if update % agents.policy_delay == 0:
             agents.update_actors(batch, optimizers[0])

@@ -74,8 +74,8 @@ def test_resumed_run_goes_on_bit_for_bit(tmp_path):
     for key in ("state_dict", "optimizer_states", "experience"):
         assert_close(one[key], other[key], rtol=0, atol=0)
     assert whole.callback_metrics["val/revenue"] == resumed.callback_metrics["val/revenue"]
-    # Ring went round, both agents learned: the comparison was of something.
-    assert one["experience"]["ring"]["size"] == 40
+    # The buffer went round, both agents learned: the comparison was of something.
+    assert one["experience"]["buffer"]["size"] == 40
     assert int(one["state_dict"]["agents.updates"]) > 20
 
 

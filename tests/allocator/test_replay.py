@@ -1,10 +1,10 @@
-"""The ring against a plain list."""
+"""The buffer against a plain list."""
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sliceoff.allocator import Ring, Transition
+from sliceoff.allocator import ReplayBuffer, Transition
 from sliceoff.region import Observation
 
 
@@ -21,13 +21,13 @@ def rows(numbers, agents=2):
 @settings(deadline=None, max_examples=50)
 @given(blocks=st.lists(st.integers(1, 7), min_size=1, max_size=12))
 def test_ring_holds_the_newest(blocks):
-    ring, written = Ring(7), []
+    buffer, written = ReplayBuffer(7), []
     for block in blocks:
         numbers = list(range(len(written), len(written) + block))
-        ring.add(rows(numbers))
+        buffer.add(rows(numbers))
         written += numbers
-    assert ring.size == min(len(written), 7)
-    drawn = ring.sample(400, torch.Generator().manual_seed(0))
+    assert buffer.size == min(len(written), 7)
+    drawn = buffer.sample(400, torch.Generator().manual_seed(0))
     for agent in range(2):
         assert set(drawn.reward[agent].tolist()) == {1000 * agent + number for number in written[-7:]}
     torch.testing.assert_close(drawn.users[..., 0, 0], drawn.reward)
@@ -35,27 +35,27 @@ def test_ring_holds_the_newest(blocks):
 
 
 def test_sampling_is_repeatable_and_uniform():
-    ring = Ring(10)
-    ring.add(rows(list(range(10))))
-    first, second = (ring.sample(20_000, torch.Generator().manual_seed(3)) for _ in range(2))
+    buffer = ReplayBuffer(10)
+    buffer.add(rows(list(range(10))))
+    first, second = (buffer.sample(20_000, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first.reward, second.reward)
     counts = torch.bincount(first.reward[0].long(), minlength=10)
     assert (counts / 2000 - 1).abs().max() < 0.1
 
 
 def test_state_dict_restores_ring_and_position():
-    ring, restored = Ring(5), Ring(5)
+    buffer, restored = ReplayBuffer(5), ReplayBuffer(5)
     for block in ([0, 1, 2], [3, 4, 5]):
-        ring.add(rows(block))
-    restored.load_state_dict(ring.state_dict())
-    for each in (ring, restored):
+        buffer.add(rows(block))
+    restored.load_state_dict(buffer.state_dict())
+    for each in (buffer, restored):
         each.add(rows([6]))
-    drawn = [each.sample(50, torch.Generator().manual_seed(0)).reward for each in (ring, restored)]
+    drawn = [each.sample(50, torch.Generator().manual_seed(0)).reward for each in (buffer, restored)]
     assert torch.equal(*drawn)
     assert set(drawn[0][0].tolist()) == {2.0, 3.0, 4.0, 5.0, 6.0}
 
 
 def test_empty_ring_restores_empty():
-    ring = Ring(5)
-    ring.load_state_dict(Ring(5).state_dict())
-    assert ring.size == 0
+    buffer = ReplayBuffer(5)
+    buffer.load_state_dict(ReplayBuffer(5).state_dict())
+    assert buffer.size == 0

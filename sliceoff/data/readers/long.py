@@ -7,7 +7,7 @@ import numpy as np
 import polars
 from jaxtyping import Float, Int
 
-from sliceoff.data.checks import Source, check_columns, check_order, check_regions, first, numbers
+from sliceoff.data.checks import Source, check_columns, check_order, check_regions, first, parsed_numbers
 from sliceoff.data.grid import Policy, check_cells, to_trace
 from sliceoff.data.readers.table import Table, scan_csv, scan_parquet
 from sliceoff.data.times import parse_times
@@ -105,7 +105,7 @@ def _read(
         source, cells, names = source.pick(chosen.to_numpy()), cells.filter(chosen), names.filter(chosen)
     series = names.replace_strict(regions, list(range(len(regions))), return_dtype=polars.Int64).to_numpy()
     times = parse_times(source, cells[time_column])
-    values = numbers(source, cells[value_column])
+    values = parsed_numbers(source, cells[value_column])
     check_order(source, times, series)
     values = check_cells(source, values[:, None], [value_column], policy)[:, 0]
     return to_trace(*pivot(source, times, series, values, len(regions)), regions, policy)

@@ -8,7 +8,7 @@ import polars
 from jaxtyping import Float, Int
 
 from sliceoff import checks
-from sliceoff.data.checks import Source, check_regions, check_signs, first, numbers
+from sliceoff.data.checks import Source, check_regions, check_signs, first, parsed_numbers
 from sliceoff.data.grid import Policy, to_trace
 from sliceoff.data.readers.long import pivot
 from sliceoff.data.readers.table import existing
@@ -96,7 +96,7 @@ def _sums(file: Path, activity: str, squares: list[int] | None, policy: Policy) 
             f"{source.at(row)}: square {lines['square'][row]}, time {lines['time'][row]} and country "
             f"{lines['country'][row]} are there twice; drop one of the lines"
         )
-    values = check_signs(source, numbers(source, lines[activity])[:, None], [activity], policy.negative)[:, 0]
+    values = check_signs(source, parsed_numbers(source, lines[activity])[:, None], [activity], policy.negative)[:, 0]
     seconds = parse_times(source, lines["time"]).astype(np.int64)
     cells = polars.DataFrame({"square": lines["square"], "seconds": seconds, "value": np.nan_to_num(values)})
     return cells.group_by("square", "seconds").agg(polars.col("value").sum()).sort("square", "seconds")
@@ -129,7 +129,7 @@ def _explain(file: Path, activity: str) -> None:
     table.columns = list(_COLUMNS)
     source = Source(file, np.arange(1, table.height + 1))
     for name in (*_COLUMNS[:3], activity):
-        numbers(source, table[name])
+        parsed_numbers(source, table[name])
 
 
 def _joined(parts: list[tuple[Path, polars.DataFrame]]) -> polars.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars
 
-from sliceoff.data.checks import Source, check_columns, check_order, check_regions, first, numbers
+from sliceoff.data.checks import Source, check_columns, check_order, check_regions, first, parsed_numbers
 from sliceoff.data.grid import Policy, check_cells, to_trace
 from sliceoff.data.readers.table import existing
 from sliceoff.data.times import parse_times
@@ -55,7 +55,9 @@ def read_npz(
     index = [known.index(name) for name in regions]
     source = Source(file, np.arange(1, len(values) + 1), "row")
     times = _times(source, stamps)
-    picked = np.stack([numbers(source, polars.Series(known[place], values[:, place])) for place in index], axis=1)
+    picked = np.stack(
+        [parsed_numbers(source, polars.Series(known[place], values[:, place])) for place in index], axis=1
+    )
     check_order(source, times)
     picked = check_cells(source, picked, regions, policy)
     where = None if coordinates is None else coordinates[index].astype(np.float64)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sliceoff.data.checks import check_columns, check_order, check_regions, numbers
+from sliceoff.data.checks import check_columns, check_order, check_regions, parsed_numbers
 from sliceoff.data.grid import Policy, check_cells, to_trace
 from sliceoff.data.readers.table import Table, scan_csv, scan_parquet
 from sliceoff.data.times import parse_times
@@ -57,6 +57,6 @@ def _read(table: Table, time_column: str | None, columns: Sequence[str | int] | 
         raise InputError(f"{table.path} has no column beside '{time_column}'; a wide table has one per region")
     source, cells = table.read([time_column, *regions])
     times = parse_times(source, cells[time_column])
-    values = np.stack([numbers(source, cells[name]) for name in regions], axis=1)
+    values = np.stack([parsed_numbers(source, cells[name]) for name in regions], axis=1)
     check_order(source, times)
     return to_trace(source, times, check_cells(source, values, regions, policy), regions, policy)

@@ -12,7 +12,7 @@ from sliceoff.checks import count, not_negative, numbers, path, positive, random
 from sliceoff.errors import InputError, OptionError
 from sliceoff.market.checks import role
 from sliceoff.market.decentralised.masking import Noise
-from sliceoff.market.decentralised.networks import Experience, ValueNetwork, concatenate, learn_worth
+from sliceoff.market.decentralised.networks import SettledBargains, ValueNetwork, concatenate, learn_worth
 from sliceoff.market.decentralised.platform import Platform
 from sliceoff.market.decentralised.session import Session
 from sliceoff.market.family import Family, Markets
@@ -87,7 +87,7 @@ class Decentralised:
         learn_worth(network, concatenate(learnt), seed=self.seed)
         return network
 
-    def practise(self, scenario: MarketScenario, network: ValueNetwork) -> Experience:
+    def practise(self, scenario: MarketScenario, network: ValueNetwork) -> SettledBargains:
         """What the platform learns in one past market."""
         return self.session(scenario, self.seed).run(self.platform(scenario, network).practise(self.past_bargains))
 

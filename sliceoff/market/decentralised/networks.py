@@ -55,7 +55,7 @@ class SupplyNetworks(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), self.learning_rate)
 
 
-class Experience(NamedTuple):
+class SettledBargains(NamedTuple):
     """Settled bargains: what was known of the demand, what was bought of every server, and what it came to.
 
     Args:
@@ -99,7 +99,7 @@ class ValueNetwork(pl.LightningModule):
     def forward(
         self, classes: Float[Tensor, "markets classes 4"], capacity: Float[Tensor, "markets servers"]
     ) -> Float[Tensor, " markets"]:
-        """Worth of capacities [money/s]; see `Experience` for the arguments."""
+        """Worth of capacities [money/s]; see `SettledBargains` for the arguments."""
         members, load, overhead, worth = classes.sum(1).unbind(-1)
         need = (load + overhead).clamp_min(1e-9)
         steps = torch.linspace(0.0, 1.0, STEPS + 1, device=capacity.device)[1:]
@@ -111,7 +111,7 @@ class ValueNetwork(pl.LightningModule):
         ramps = ((used[:, None] - (steps - 1 / STEPS)) * STEPS).clamp(0.0, 1.0)
         return worth * (heights.sort(descending=True).values * ramps).sum(-1)
 
-    def training_step(self, batch: Experience, _: int) -> Tensor:
+    def training_step(self, batch: SettledBargains, _: int) -> Tensor:
         """Squared relative error."""
         scale = batch.classes[..., 3].sum(-1).clamp_min(1e-9)
         return ((self(batch.classes, batch.capacity) - batch.worth) / scale).square().mean()
@@ -164,25 +164,25 @@ def fit(module: pl.LightningModule, batches: list) -> None:
 
 
 def learn_worth(
-    network: ValueNetwork, experience: Experience, epochs: int = 60, batch_size: int = 128, seed: int = 0
+    network: ValueNetwork, experience: SettledBargains, epochs: int = 60, batch_size: int = 128, seed: int = 0
 ) -> None:
     """Fit the value network to settled bargains."""
     generator = torch.Generator().manual_seed(seed)
     count = len(experience.worth)
     order = [torch.randperm(count, generator=generator).split(batch_size) for _ in range(epochs)]
-    fit(network, [Experience(*(part[index] for part in experience)) for epoch in order for index in epoch])
+    fit(network, [SettledBargains(*(part[index] for part in experience)) for epoch in order for index in epoch])
 
 
-def concatenate(parts: Sequence[Experience]) -> Experience:
+def concatenate(parts: Sequence[SettledBargains]) -> SettledBargains:
     """Bargains of several markets in one, padded to the most classes and servers."""
     classes = max(part.classes.shape[1] for part in parts)
     servers = max(part.capacity.shape[1] for part in parts)
     padded = [
-        Experience(
+        SettledBargains(
             functional.pad(part.classes, (0, 0, 0, classes - part.classes.shape[1])),
             functional.pad(part.capacity, (0, servers - part.capacity.shape[1])),
             part.worth,
         )
         for part in parts
     ]
-    return Experience(*(torch.cat(items) for items in zip(*padded, strict=True)))
+    return SettledBargains(*(torch.cat(items) for items in zip(*padded, strict=True)))

@@ -21,7 +21,7 @@ from sliceoff.market.decentralised.messages import (
     Roll,
     Tariff,
 )
-from sliceoff.market.decentralised.networks import Answers, Experience, SupplyNetworks, ValueNetwork, fit
+from sliceoff.market.decentralised.networks import Answers, SettledBargains, SupplyNetworks, ValueNetwork, fit
 from sliceoff.market.decentralised.posted import Posted, Servers
 
 Outgoing = list[tuple[str, Message]]
@@ -90,7 +90,7 @@ class Platform:
                     best = (earned, one.name, prices)
         return (yield from self._close(best[1], best[2], best[0]))
 
-    def practise(self, rounds: int) -> Protocol[Experience]:
+    def practise(self, rounds: int) -> Protocol[SettledBargains]:
         """What a past market teaches: bargains at random prices and flat tariffs, settled."""
         yield from self.enrol()
         generator = np.random.default_rng(self.seed)
@@ -101,7 +101,7 @@ class Platform:
             tariffs = [Tariff(np.array([0.0, most]), slope * np.array([0.0, most])) for most in offers]
             settled.append((yield from self._settle(f"bargain {turn}", tariffs)))
         yield self._to_applications(lambda _: Keep(""))
-        return Experience(
+        return SettledBargains(
             torch.as_tensor(self.classes, dtype=torch.float32).repeat(len(settled), 1, 1),
             torch.tensor(np.reshape([one.used for one in settled], (-1, self._n_servers)), dtype=torch.float32),
             torch.tensor([one.worth for one in settled], dtype=torch.float32),
