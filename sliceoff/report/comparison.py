@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import polars
+from jaxtyping import Float
 
 BOUND = "clairvoyant bound"
 _RESAMPLES, _SEED, _FEWEST_DAYS = 2000, 0, 4
@@ -92,7 +93,7 @@ def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None
     return blocks.sort(kind)
 
 
-def interval(blocks: np.ndarray) -> tuple[float, float] | None:
+def interval(blocks: Float[np.ndarray, " blocks"]) -> tuple[float, float] | None:
     """95 % bootstrap interval of the sum; None for a single block."""
     if len(blocks) < 2:
         return None
@@ -100,7 +101,7 @@ def interval(blocks: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def share(profit: np.ndarray, most: np.ndarray) -> str:
+def share(profit: Float[np.ndarray, " blocks"], most: Float[np.ndarray, " blocks"]) -> str:
     """What part of `most` was earned in all, with a paired 95 % interval; "" where there was nothing to earn."""
     if most.sum() <= 0:
         return ""
@@ -111,7 +112,7 @@ def share(profit: np.ndarray, most: np.ndarray) -> str:
     return f"{text} ({low:.1f} to {high:.1f})"
 
 
-def gain(main: np.ndarray, other: np.ndarray) -> str:
+def gain(main: Float[np.ndarray, " blocks"], other: Float[np.ndarray, " blocks"]) -> str:
     """How much more `main` earned in all [%], with a paired 95 % interval; money where a share means nothing."""
     sums = resampled(np.stack([main, other], 1))
     if (sums[:, 1] <= 0).any():
@@ -129,7 +130,7 @@ def _differing(key: str, nodes: Sequence[Any]) -> Iterator[tuple[str, list[str]]
         yield key, [str(node.get("_target_", dict(node)) if isinstance(node, Mapping) else node) for node in nodes]
 
 
-def resampled(blocks: np.ndarray) -> np.ndarray:
-    """Sums over blocks drawn with replacement, the same ones for every column: (resamples, ...)."""
+def resampled(blocks: Float[np.ndarray, "blocks ..."]) -> Float[np.ndarray, "resamples ..."]:
+    """Sums over blocks drawn with replacement, the same ones for every column."""
     chosen = np.random.default_rng(_SEED).integers(len(blocks), size=(_RESAMPLES, len(blocks)))
     return blocks[chosen].sum(1)

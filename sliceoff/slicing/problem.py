@@ -60,12 +60,12 @@ class RentProblem:
     aggregate_margin: Number | None = None
 
     @property
-    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
+    def sizes(self) -> tuple[Float[np.ndarray, "regions bandwidth_offers"], Float[np.ndarray, "regions vm_offers"]]:
         """What the options hold [MHz, VMs]."""
         return self.offers.bandwidth_hz.numpy() / MHZ, self.offers.n_vms.double().numpy()
 
     @property
-    def demands(self) -> tuple[np.ndarray, np.ndarray]:
+    def demands(self) -> tuple[Float[np.ndarray, " regions"], Float[np.ndarray, " regions"]]:
         """The demands that the offers can meet: at most the largest offer."""
         bandwidth, vms = (np.minimum(asked, size[:, -1]) for asked, size in zip(self.asked, self.sizes, strict=True))
         return bandwidth, vms

@@ -93,7 +93,9 @@ class Slicer(Protocol):
         ...
 
 
-def offer_costs(offers: Offers, previous: Rental | None) -> tuple[Tensor, Tensor]:
+def offer_costs(
+    offers: Offers, previous: Rental | None
+) -> tuple[Float[Tensor, "regions bandwidth_offers"], Float[Tensor, "regions vm_offers"]]:
     """What every bandwidth and VM offer costs this period, the price of a change included [money per long slot]."""
     if previous is None or offers.change_price == 0:
         return offers.bandwidth_price, offers.vm_price
