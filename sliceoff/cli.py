@@ -82,7 +82,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
             return f"{word}: there is no config key '{key}'{hint}"
         if word.startswith("+"):
             return f"{word}: {key} is there already; write {word.lstrip('+')}"
-    return text
+    cause = str(error.__cause__ or "").partition("\n")[0]  # Hydra's own line says which override, this one why
+    return f"{text} ({cause})" if cause and cause not in text else text
 
 
 def _known_keys(overrides: list[str], unknown: str) -> list[str]:

@@ -90,6 +90,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["~data", "data.days=3"], "Could not override 'data.days'"),
         (["~slicer"], "slicer has no value; choose one with slicer=cheapest|exact"),
         (["+rivals.mine=1"], "+slicer@rivals.mine.slicer=cheapest|exact"),
+        (["job=market", "job.mechanisms=[]"], "job.mechanisms=[] (Cannot merge DictConfig with ListConfig)"),
         (["slicer._target_=collections.Counter"], "makes a Counter, which is no Slicer"),
         (["allocator=greedy", "allocator._target_=collections.Counter"], "makes a Counter, which is no Allocator"),
         (["data._target_=collections.Counter"], "makes a Counter, which is no Trace"),
