@@ -158,7 +158,7 @@ class Cell(Kept):
         weights = sum(weight.numel() for weight in parts.forecaster.network.parameters())
         begun = time.perf_counter()
         directory = RunDirectory(self.file.with_suffix(""), config="")
-        parts.fit("predictor", directory, "")
+        parts.fit_predictor(directory)
         seconds = time.perf_counter() - begun + sum(member.run()["seconds"] for member in self.members)
         (directory.checkpoints() / "best.ckpt").replace(self.file.with_suffix(".ckpt"))
         directory.discard()

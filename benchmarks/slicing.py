@@ -218,7 +218,7 @@ def risk() -> dict[str, float]:
         windows, users = parts.datamodule, torch.from_numpy(parts.trace.values)
         first, start = len(windows.train_values), windows.heldout_start
         with TemporaryDirectory() as folder:
-            forecaster = parts.fit("predictor", RunDirectory(folder, config=""), "")
+            forecaster = parts.fit_predictor(RunDirectory(folder, config=""))
         ridge = users.clone()
         for period in range(first, len(users)):
             ridge[period] = forecaster.forecast(windows.history_until(period))[0, 0, :, 0]

@@ -80,10 +80,10 @@ class Setting:
         file = self.file(cell)
         if not file.is_file():
             parts = self.parts(cell)
-            for module, option in (("predictor", cell.predictor), ("allocator", cell.allocator)):
-                trained = module == "predictor" or isinstance(parts.allocator, pl.LightningModule)
-                if trained and not parts.has_checkpoint(module):
-                    parts.fit(module, RunDirectory(self.folder / f"{module}-{option}", config=""), "")
+            if not parts.has_checkpoint("predictor"):
+                parts.fit_predictor(RunDirectory(self.folder / f"predictor-{cell.predictor}", config=""))
+            if isinstance(parts.allocator, pl.LightningModule) and not parts.has_checkpoint("allocator"):
+                parts.fit_allocator(RunDirectory(self.folder / f"allocator-{cell.allocator}", config=""))
             begun = time.perf_counter()
             rows = simulate(parts.stacks[0], parts.datamodule, parts.scenario, **self.arguments(parts))
             sums = ("profit", "revenue", "rent", "tasks", "done")

@@ -143,7 +143,10 @@ def load(path: str | Path, expect: type[Module]) -> Module:
         InputError: the file is missing or unreadable, or holds another kind of module than `expect`.
     """
     content = read(path, expect)
-    module = build(content["spec"])
+    try:
+        module = build(content["spec"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     _fill(module, content, f"{path} was written by another version")
     return cast(Module, module)
 

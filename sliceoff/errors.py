@@ -31,11 +31,27 @@ class OptionError(InputError):
 
 @contextmanager
 def under(key: str) -> Iterator[None]:
-    """Where a part is made: wrong options of it are told as options below `key`."""
+    """Where a part is made: wrong options of it are told as options below `key`.
+
+    Raises:
+        OptionError: so they are, or what the part raised is of a class that knows no `InputError`, torch's or a user's.
+    """
     try:
         yield
     except OptionError as error:
         raise error.under(key) from error.__cause__
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise OptionError(key, f": {worded(error)}") from error
+
+
+def worded(error: BaseException) -> str:
+    """An error of Python's, Hydra's or Lightning's as one line, with what a user probably meant."""
+    text = one_line(error)
+    if text.endswith("object is not callable"):
+        text += "; a part is chosen with a slash, such as predictor/loss=mae or allocator/network=mlp"
+    return text
 
 
 def one_line(error: BaseException, most: int | None = None) -> str:

@@ -3,7 +3,7 @@
 import shutil
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ Module = TypeVar("Module", bound=pl.LightningModule)
 
 def fit(
     module: Module,
+    kind: str,
     *,
     trainer: Callable[..., pl.Trainer],
-    callbacks: Sequence[Any],
+    callbacks: Mapping[str, Any],
     loggers: Callable[[], Sequence[Logger]],
     checkpoints: Path,
     datamodule: pl.LightningDataModule | None = None,
@@ -35,8 +36,9 @@ def fit(
     """Fit `module` and return it with its best weights, in eval mode.
 
     Args:
+        kind: `predictor` or `allocator`; below `trainer.` and `callbacks.` that is where the config has its options.
         trainer: called with `callbacks=` and more to make the trainer.
-        callbacks: callbacks, or partials of one that still wants `dirpath=`.
+        callbacks: by name, callbacks, partials of one that still wants `dirpath=`, or None for none.
         loggers: called to make the loggers if there is anything to train; they end with the fit, however it ends.
         checkpoints: directory for `best.ckpt` and `last.ckpt`.
         resume: go on from `last.ckpt` where there is one; a fit that had ended, be it early, is not trained further
@@ -52,8 +54,13 @@ def fit(
     resume = resume and last.is_file()
     if resume and (place := checkpoint.differing(checkpoint.read(last)["spec"], module.spec)) is not None:
         raise InputError(f"{last} was written with another {place}; resume with the config that the run began with")
-    made = [_made(callback, checkpoints) for callback in callbacks]
+    made = [
+        _made(f"callbacks.{kind}.{name}", callback, checkpoints)
+        for name, callback in callbacks.items()
+        if callback is not None
+    ]
     engine = _engine(
+        f"trainer.{kind}",
         trainer,
         callbacks=[RandomState(), *made, Interruption(last)],
         logger=False,
@@ -66,7 +73,7 @@ def fit(
     if not engine.fast_dev_run:  # type: ignore[attr-defined]  # Lightning's
         engine.loggers = list(loggers())
     module.train()  # one that was loaded comes in eval mode
-    with _told(engine):
+    with _told(kind, engine):
         engine.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
     # Lightning writes neither before the first optimiser step, and a closed form takes none.
     if not last.is_file():
@@ -78,21 +85,25 @@ def fit(
 
 
 def test(
-    module: pl.LightningModule, *, trainer: Callable[..., pl.Trainer], datamodule: pl.LightningDataModule
+    module: pl.LightningModule, kind: str, *, trainer: Callable[..., pl.Trainer], datamodule: pl.LightningDataModule
 ) -> dict[str, float]:
     """The module's test metrics on the held-out end.
+
+    Args:
+        kind, trainer: as in `fit`.
 
     Raises:
         InputError: the trainer cannot do what it is told.
         KeyboardInterrupt: interrupted.
     """
-    engine = _engine(trainer, callbacks=[], logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    with _told(engine):
+    silent = {"callbacks": [], "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    engine = _engine(f"trainer.{kind}", trainer, **silent)
+    with _told(kind, engine):
         return dict(engine.test(module, datamodule, verbose=False)[0])
 
 
 @contextmanager
-def _told(engine: pl.Trainer) -> Iterator[None]:
+def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
     """Lightning's ways to stop, told in ours: Ctrl-C is one, and what it refuses only when it runs is wrong input."""
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -105,34 +116,34 @@ def _told(engine: pl.Trainer) -> Iterator[None]:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if not frame.f_globals["__name__"].startswith("lightning."):  # a mistake of the module's, to be seen whole
             raise
-        raise InputError(f"the trainer or a callback of it: {one_line(error)}") from error
+        raise InputError(f"trainer.{kind} or callbacks.{kind}: {one_line(error)}") from error
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
 
-def _made(callback: Any, checkpoints: Path) -> Callback:
+def _made(key: str, callback: Any, checkpoints: Path) -> Callback:
     try:
         callback = callback(dirpath=checkpoints) if isinstance(callback, partial) else callback
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise InputError(f"callbacks: {one_line(error)}") from error
+        raise InputError(f"{key}: {one_line(error)}") from error
     if not isinstance(callback, Callback):
-        raise InputError(f"callbacks: {callback!r} is no Lightning callback; null leaves one out")
+        raise InputError(f"{key}={callback!r} is no Lightning callback; null leaves one out")
     return callback
 
 
-def _engine(trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
+def _engine(key: str, trainer: Callable[..., pl.Trainer], **options: Any) -> pl.Trainer:
     try:
         engine = trainer(**options)
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise InputError(f"trainer: {one_line(error)}") from error
+        raise InputError(f"{key}: {one_line(error)}") from error
     if not isinstance(engine.max_epochs, int | None) or engine.max_epochs == 0 or engine.max_steps == 0:
-        raise InputError(f"trainer: max_epochs={engine.max_epochs!r}, max_steps={engine.max_steps} trains nothing")
-    whole("trainer.log_every_n_steps", engine.log_every_n_steps)  # type: ignore[attr-defined]  # Lightning's
-    count("trainer.accumulate_grad_batches", engine.accumulate_grad_batches)
+        raise InputError(f"{key}: max_epochs={engine.max_epochs!r}, max_steps={engine.max_steps} trains nothing")
+    whole(f"{key}.log_every_n_steps", engine.log_every_n_steps)  # type: ignore[attr-defined]  # Lightning's
+    count(f"{key}.accumulate_grad_batches", engine.accumulate_grad_batches)
     if engine.limit_train_batches == 0:
-        raise InputError("trainer: limit_train_batches=0 trains nothing; set a number of batches, or 1.0 for all")
+        raise InputError(f"{key}.limit_train_batches=0 trains nothing; set a number of batches, or 1.0 for all")
     if engine.world_size > 1:
         raise InputError(
-            f"trainer: a fit takes one device, not {engine.world_size}; set devices=1 and run seeds side by side"
+            f"{key}: a fit takes one device, not {engine.world_size}; set devices=1 and run seeds side by side"
         )
     return engine

@@ -6,10 +6,11 @@ With `run` and `cli`, this is all that sees a Hydra config: everything below get
 import inspect
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from pydoc import locate
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import lightning.pytorch as pl
@@ -25,7 +26,7 @@ from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
 from sliceoff.checks import annotated, optional, path, positive
 from sliceoff.data import Trace, TrafficDataModule
-from sliceoff.errors import InputError, OptionError, one_line, under
+from sliceoff.errors import InputError, OptionError, under, worded
 from sliceoff.fitting import fit, test
 from sliceoff.loggers import csv_logger
 from sliceoff.loop import Stack, users_per_unit
@@ -277,21 +278,21 @@ class Parts:
         folder: str,
         *,
         datamodule: pl.LightningDataModule | None = None,
-        callbacks: Sequence[pl.Callback] = (),
+        callbacks: Mapping[str, pl.Callback] = MappingProxyType({}),
     ) -> Module:
         """Fit any module with the trainer, callbacks and loggers that the config has for its kind.
 
         Args:
             kind: `predictor` or `allocator`.
             folder: where under the run's `checkpoints/` its files go; "" for the run's only module.
-            callbacks: further ones.
+            callbacks: further ones, by name.
         """
-        configured = [each for each in (self._build(f"callbacks.{kind}") or {}).values() if each is not None]
         return fit(
             untrained,
+            kind,
             datamodule=datamodule,
             trainer=self._build(f"trainer.{kind}"),
-            callbacks=[*configured, *callbacks],
+            callbacks={**(self._build(f"callbacks.{kind}") or {}), **callbacks},
             loggers=lambda: self.loggers(folder or kind, directory),
             checkpoints=directory.checkpoints(folder),
             resume=directory.resume,
@@ -299,7 +300,8 @@ class Parts:
 
     def test(self, forecaster: Forecaster, datamodule: TrafficDataModule | None = None) -> dict[str, float]:
         """The forecaster's metrics on the held-out end."""
-        return test(forecaster, trainer=self._build("trainer.predictor"), datamodule=datamodule or self.datamodule)
+        trainer = self._build("trainer.predictor")
+        return test(forecaster, "predictor", trainer=trainer, datamodule=datamodule or self.datamodule)
 
     def check_loggers(self) -> None:
         """Check that loggers can be made, without making any.
@@ -309,16 +311,17 @@ class Parts:
         """
         make = self._build("logger", partial=True)
         try:
-            inspect.signature(make).bind(name="", directory=Path())
+            inspect.signature(make.func).bind(**make.keywords, name="", directory=Path())
         except (TypeError, ValueError) as error:
-            raise InputError(f"logger: {_worded(error)}") from error
+            raise InputError(f"logger: {worded(error)}") from error
         annotated("logger", make.func, make.keywords)
 
     def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
         """The experiment loggers of one part of the run, CSV among them; each is told the whole config."""
         configured = self._built(Logger, "logger", name=name, directory=directory.path)
-        reported = [] if isinstance(configured, CSVLogger) else [csv_logger(name, directory.path)]  # reports read it
-        loggers = [*reported, configured]
+        csv = csv_logger(name, directory.path)  # reports read it
+        is_that = isinstance(configured, CSVLogger) and configured.save_dir == csv.save_dir
+        loggers: list[Logger] = [csv] if is_that else [csv, configured]
         for logger in loggers:
             logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(self._cfg, resolve=True)))
         return loggers
@@ -344,7 +347,9 @@ class Parts:
         """`_build` what has to be of some kind, or to have its methods."""
         if OmegaConf.select(self._cfg, key) is None:
             group = key.rpartition(".")[2]
-            choice = group if group == key else f"+{group}@{key}"
+            choice = group if group == key else f"{group}@{key}"
+            chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+            choice = choice if choice in (group, *chosen) else f"+{choice}"
             raise InputError(f"{key} has no value; choose one with {choice}={'|'.join(options(group))}")
         made = self._build(key, **added)
         if not isinstance(made, kind):
@@ -376,16 +381,16 @@ class Parts:
             if isinstance(
                 cause, TypeError | ValueError | ImportError | AttributeError | MisconfigurationException | None
             ):
-                raise InputError(f"{key}: {_worded(cause or error)}") from error
+                raise InputError(f"{key}: {worded(cause or error)}") from error
             raise cause from None
         except MissingMandatoryValue as error:
             raise InputError(f"{error.full_key} has no value; set {error.full_key}=...") from error
         except OmegaConfBaseException as error:
-            raise InputError(f"{key}: {_worded(error)}") from error
+            raise InputError(f"{key}: {worded(error)}") from error
         except InputError:
             raise
         except (TypeError, ValueError) as error:  # a class of torch's or the user's own, which knows no InputError
-            raise InputError(f"{key}: {_worded(error)}") from error
+            raise InputError(f"{key}: {worded(error)}") from error
 
 
 def options(group: str) -> list[str]:
@@ -411,14 +416,6 @@ def _full_key(error: InstantiationException) -> str | None:
     """Which part of the config Hydra was making."""
     found = re.search(r"full_key: (\S+)\s*$", str(error))
     return found and found[1]
-
-
-def _worded(error: Exception) -> str:
-    """An error of Python's, Hydra's or Lightning's as one line, with what a user probably meant."""
-    text = one_line(error)
-    if text.endswith("object is not callable"):
-        text += "; a part is chosen with a slash, such as predictor/loss=mae or allocator/network=mlp"
-    return text
 
 
 def _refuse_beside(checkpoint: str, *keys: str) -> None:

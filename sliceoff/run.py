@@ -4,6 +4,7 @@ import logging
 import platform
 import time
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -54,13 +55,17 @@ def run(cfg: DictConfig) -> RunResult:
             fitted or cleared before that showed.
         KeyboardInterrupt: interrupted; says what is left. Trained modules have their `last.ckpt`.
     """
-    started = time.perf_counter()
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
-    matmul_precision = one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
-    directory = _directory(cfg)
+    one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
+    with closing(_directory(cfg)) as directory:
+        return _run(cfg, directory)
+
+
+def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
+    started = time.perf_counter()
     torch.set_num_threads(cfg.threads)
-    torch.set_float32_matmul_precision(matmul_precision)
+    torch.set_float32_matmul_precision(cfg.matmul_precision)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning 2.6 with torch 2.13
     warnings.filterwarnings("ignore", ".*exists and is not empty")  # a resumed run's checkpoints are to be there

@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import shutil
-import weakref
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from math import isfinite
@@ -54,7 +53,10 @@ class RunDirectory:
     def __init__(self, path: str | Path, config: str, resume: bool = False):
         self._wanted, self._config, self.resume = Path(path), config, resume
         if resume:
-            self._hold(self._wanted)
+            try:
+                _hold(self._wanted)
+            except OSError as error:
+                raise InputError(f"cannot write to {path} ({error.strerror}); resume a run of your own") from error
 
     @cached_property
     def path(self) -> Path:
@@ -68,16 +70,16 @@ class RunDirectory:
         self._new_parents = [parent for parent in self._wanted.parents if not parent.exists()]
         try:
             path = _create_unused(self._wanted)
+            _hold(path)
         except OSError as error:
             raise InputError(f"cannot write the run to {self._wanted} ({error.strerror}); set run_dir=PATH") from error
-        self._hold(path)
         (path / "config.yaml").write_text(self._config)
         return path
 
-    def _hold(self, path: Path) -> None:
-        if (lock := _lock(path)) is None:
-            raise InputError(f"{path} is being written by another process; wait for it to end, or stop it")
-        weakref.finalize(self, os.close, lock)
+    def close(self) -> None:
+        """Let other processes resume the run."""
+        if self.created:
+            _release(self.path)
 
     @property
     def created(self) -> bool:
@@ -126,6 +128,7 @@ class RunDirectory:
     def discard(self) -> None:
         """Remove a new run's directory, and those made for it: its input was wrong. A resumed run's files are kept."""
         if self.created and not self.resume:
+            self.close()
             shutil.rmtree(self.path, ignore_errors=True)
             with contextlib.suppress(OSError):  # another run has begun in one of them
                 for parent in self._new_parents:
@@ -167,36 +170,57 @@ def newest_unfinished(runs: Path, job: str) -> Path:
         for file in runs.glob("*/config.yaml")
         if not (file.parent / "summary.json").exists() and OmegaConf.select(config_of(file.parent), "job.name") == job
     ]
-    stopped = [run for run in unfinished if _free(run)]
-    if not stopped:
-        going_on = f" ({len(unfinished)} going on in other processes)" if unfinished else ""
-        raise InputError(
-            f"no unfinished run of job={job} under {runs} to resume{going_on}; name one with init.run=RUN_DIRECTORY"
-        )
-    return max(stopped, key=lambda path: path.stat().st_mtime)
+    for run in sorted(unfinished, key=lambda path: path.stat().st_mtime, reverse=True):
+        if _free(run):
+            return run
+    going_on = f" ({len(unfinished)} going on in other processes, or not yours to write)" if unfinished else ""
+    raise InputError(
+        f"no unfinished run of job={job} under {runs} to resume{going_on}; name one with init.run=RUN_DIRECTORY"
+    )
 
 
 def _free(run: Path) -> bool:
-    """Whether no other process writes into a run directory."""
-    if (lock := _lock(run)) is not None:
-        os.close(lock)
-    return lock is not None
+    """Whether this process could write a run directory."""
+    if run.resolve() in _held:
+        return True
+    try:
+        _hold(run)
+    except (InputError, OSError):
+        return False
+    _release(run)
+    return True
 
 
-def _lock(run: Path) -> int | None:
-    """Keep other processes out of a run directory until the file descriptor is closed; None: another keeps this out.
+_held: dict[Path, int] = {}  # run directories that this process writes, and the descriptors of their locks
 
-    A POSIX lock: it ends with its process however that ends, and no worker inherits it.
+
+def _hold(run: Path) -> None:
+    """Keep other processes out of a run directory until `_release`.
+
+    A POSIX lock: it ends with its process however that ends, and no worker inherits it. To close any descriptor of the
+    file would end it as well, so a process opens the file once.
+
+    Raises:
+        InputError: another process writes there.
+        OSError: this one cannot.
     """
+    if run.resolve() in _held:
+        return
     file = os.open(run / LOCK, os.O_CREAT | os.O_WRONLY)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+    except (BlockingIOError, PermissionError) as error:
         os.close(file)
-        return None
+        raise InputError(f"{run} is being written by another process; wait for it to end, or stop it") from error
     except OSError:  # a file system without locks
         pass
-    return file
+    _held[run.resolve()] = file
+
+
+def _release(run: Path) -> None:
+    """Let other processes in again."""
+    if (file := _held.pop(run.resolve(), None)) is not None:
+        os.close(file)
 
 
 def _create_unused(path: Path) -> Path:

@@ -147,7 +147,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["job=finetune", "+job.schedule.initial_denom_lr=0"], "initial_denom_lr=0"),
         (["job=finetune", "+job.schedule.lambda_func=3"], "lambda_func=3 is no Callable"),
         (["job=fit_predictor", "callbacks.predictor.checkpoint.mode=x"], "`mode` can be min, max"),
-        (["job=fit_predictor", "callbacks.predictor.progress=3"], "callbacks: 3 is no Lightning callback"),
+        (["job=fit_predictor", "callbacks.predictor.progress=3"], "=3 is no Lightning callback"),
         (["job=fit_predictor", "logger._target_=os.getcwd"], "logger"),
         (["job=fit_allocator", "allocator.batch_size=1"], "allocator.batch_size"),
         (["job=fit_allocator", "allocator.gradient_steps=0"], "allocator.gradient_steps"),

@@ -261,7 +261,7 @@ FIT = ("job=fit_predictor", "predictor=linear")
         ((*FIT, "trainer.predictor.max_epochs=0"), "trains nothing"),
         ((*FIT, "trainer.predictor.max_epochs=x"), "max_epochs='x'"),
         ((*FIT, "trainer.predictor.limit_train_batches=0"), "trains nothing"),
-        ((*FIT, "trainer.predictor.limit_train_batches=-1"), "trainer: You have passed invalid value -1"),
+        ((*FIT, "trainer.predictor.limit_train_batches=-1"), "trainer.predictor: You have passed invalid value -1"),
         ((*FIT, "trainer.predictor.accelerator=cpu", "trainer.predictor.devices=2"), "one device, not 2"),
         (
             (*FIT, "predictor=mlp", "debug=fast", "callbacks.predictor.checkpoint.monitor=val/los"),

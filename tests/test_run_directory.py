@@ -1,6 +1,7 @@
 """A run never writes into another's directory, appears only when it has something to write, and appears whole."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ import polars
 import pytest
 
 from sliceoff.errors import InputError
-from sliceoff.run_directory import Results, RunDirectory, newest_unfinished
+from sliceoff.run_directory import LOCK, Results, RunDirectory, newest_unfinished
 
+IMPORT = "from sliceoff.run_directory import RunDirectory"
 TABLE = polars.DataFrame({"period": [1, 2], "profit": [0.5, -1.0]})
 
 
@@ -86,7 +88,7 @@ def test_resume_finds_the_newest_unfinished_run(tmp_path):
 
 def test_a_run_that_goes_on_in_another_process_is_not_resumed(tmp_path):
     script = (
-        "import sys; from sliceoff.run_directory import RunDirectory\n"
+        f"import sys; {IMPORT}\n"
         f"run = RunDirectory({str(tmp_path / 'a')!r}, config='job: {{name: simulate}}')\n"
         "print(run.path, flush=True); sys.stdin.read()"
     )
@@ -98,7 +100,40 @@ def test_a_run_that_goes_on_in_another_process_is_not_resumed(tmp_path):
             RunDirectory(run, config="", resume=True)
         other.kill()
     assert newest_unfinished(tmp_path, "simulate") == run
-    assert RunDirectory(run, config="", resume=True).created
+    resumed = RunDirectory(run, config="", resume=True)
+    assert newest_unfinished(tmp_path, "simulate") == run  # to ask does not let go of it
+    ask = [sys.executable, "-c", f"{IMPORT}\nRunDirectory({str(run)!r}, config='', resume=True)"]
+    assert subprocess.run(ask, capture_output=True, check=False).returncode == 1
+    resumed.close()
+    assert subprocess.run(ask, capture_output=True, check=False).returncode == 0
+
+
+def test_the_newest_run_is_the_one_written_last(tmp_path):
+    for name, written in (("a", 500), ("b", 9000), ("c", 700)):
+        run = RunDirectory(tmp_path / name, config="job: {name: simulate}")
+        lock = run.path / LOCK
+        run.close()
+        lock.unlink()  # as in runs of earlier versions
+        os.utime(run.path, (written, written))
+    assert newest_unfinished(tmp_path, "simulate") == tmp_path / "b"
+
+
+def test_a_run_of_somebody_else_is_passed_over(tmp_path, monkeypatch):
+    for name in ("mine", "theirs"):
+        run = RunDirectory(tmp_path / name, config="job: {name: simulate}")
+        assert run.path.is_dir()
+        run.close()
+    opened = os.open
+
+    def refuse(path, *rest):
+        if "theirs" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *rest)
+
+    monkeypatch.setattr("os.open", refuse)
+    assert newest_unfinished(tmp_path, "simulate") == tmp_path / "mine"
+    with pytest.raises(InputError, match="cannot write to"):
+        RunDirectory(tmp_path / "theirs", config="", resume=True)
 
 
 def test_an_unwritable_place_is_told(tmp_path):

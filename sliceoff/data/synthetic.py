@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from sliceoff.checks import between, count
+from sliceoff.checks import between, count, whole
 from sliceoff.data.trace import Trace
 from sliceoff.errors import OptionError
 
@@ -55,7 +55,7 @@ def synthetic_trace(
         raise OptionError("days", f"={days} holds {steps} step(s) of step_s={step_s}; a trace needs at least two")
     hours = np.arange(steps) * (step_s / 3600)
     # One stream of draws per ingredient: turning one off leaves the others as they were.
-    levels, days_draws, burst_draws, drift_draws, noise_draws = np.random.default_rng(seed).spawn(5)
+    levels, days_draws, burst_draws, drift_draws, noise_draws = np.random.default_rng(whole("seed", seed)).spawn(5)
     shape = (steps, n_regions)
 
     users = _cycles(levels, hours, n_regions)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from callbacks import Unfrozen
-from sliceoff.checks import numbers, one_of, optional, positive, whole
+from sliceoff.checks import count, numbers, one_of, optional, positive, whole
 from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError, OptionError
 from sliceoff.parts import Parts
@@ -59,6 +59,8 @@ class Finetune:
         one_of("scaler", self.scaler, ("refit", "keep"))
         one_of("other_step", self.other_step, ("refuse", "keep"))
         positive("learning_rate", self.learning_rate)
+        optional(count, "input_length", self.input_length)
+        optional(count, "horizon", self.horizon)
         if self.schedule is not None and not isinstance(self.schedule, pl.Callback):
             raise OptionError(
                 "schedule", f"={self.schedule!r} is no Lightning callback; null tunes all weights at once"
@@ -102,7 +104,8 @@ class Finetune:
             return list(budgets.values())  # two that come to as many windows are one
         except InputError as error:
             steps_a_day = f"a day has {whole.season_length} steps of the trace"
-            raise InputError(f"job.days={list(self.days)}: {steps_a_day}, and {error}") from error
+            short = str(error).removeprefix("windows.")
+            raise InputError(f"job.days={list(self.days)}: {steps_a_day}, and {short}") from error
 
     def _check(self, saved: Mapping[str, Any], parts: Parts) -> None:
         reason = unsuited(saved, {"step_s": parts.trace.step_s})
@@ -134,17 +137,17 @@ class Finetune:
         sizes, saved = data.description, content["spec"]["arguments"]
         count = len(data.train_windows)
 
-        def fitted(forecaster: Forecaster, folder: str, callbacks: Sequence[pl.Callback] = ()) -> Forecaster:
+        def fitted(forecaster: Forecaster, folder: str, **callbacks: pl.Callback) -> Forecaster:
             return parts.fitted(forecaster, "predictor", directory, folder, datamodule=data, callbacks=callbacks)
 
         def plain(network: type) -> Forecaster:
             return Forecaster(network, **sizes, **{name: saved[name] for name in ("instance_norm", "nonnegative")})
 
         scheduled = self.schedule is not None and len(start.backbone)
-        schedule = [copy.deepcopy(self.schedule), Unfrozen()] if scheduled else []
+        schedule = {"schedule": copy.deepcopy(self.schedule), "unfrozen": Unfrozen()} if scheduled else {}
         zero_shot = parts.test(start, data)
         forecasters = {
-            "tuned": fitted(start, folder, schedule),
+            "tuned": fitted(start, folder, **schedule),
             "from scratch": fitted(untrained(content, **sizes), f"scratch_{count}_windows"),
             "ridge": fitted(plain(Linear), f"ridge_{count}_windows"),
             "seasonal naive": fitted(plain(SeasonalNaive), f"seasonal_naive_{count}_windows"),

@@ -44,7 +44,7 @@ class Clearing:
         for option, least in (("scenarios", 1), ("first", 0), ("simulated_tasks", 0)):
             whole(option, getattr(self, option), least)
         if not isinstance(self.mechanisms, Mapping) or not self._chosen:
-            raise OptionError("mechanisms", " is empty; add one with +market@job.mechanisms.auction=auction")
+            raise OptionError("mechanisms", " is empty; add one with +market@job.mechanisms.mine=auction")
         for name, mechanism in self._chosen.items():
             role(f"mechanisms.{name}", mechanism, Mechanism)
 

@@ -95,10 +95,9 @@ class MarketScenario:
             array = getattr(self, name)
             wrong = ~((array >= least(name)) & (array <= MOST))  # NaN is wrong, too
             for place in map(tuple, np.argwhere(wrong).tolist()):
-                key = f"market scenario: {name}[{', '.join(map(str, place))}]"
-                between(key, float(array[place]), least(name), MOST)
-        between("market scenario: least_profit", self.least_profit, 0, MOST)
-        optional(fraction, "market scenario: miss_probability", self.miss_probability)
+                between(f"{name}[{', '.join(map(str, place))}]", float(array[place]), least(name), MOST)
+        between("least_profit", self.least_profit, 0, MOST)
+        optional(fraction, "miss_probability", self.miss_probability)
 
     @cached_property
     def load(self) -> Float[np.ndarray, " applications"]:

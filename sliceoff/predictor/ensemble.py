@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff import checkpoint
+from sliceoff.checks import listed
 from sliceoff.data import Window
 from sliceoff.errors import OptionError
 from sliceoff.predictor.forecaster import Forecaster, unsuited
@@ -53,10 +54,7 @@ class Ensemble(Forecaster):
         data: dict[str, Any] = {"n_regions": n_regions, "n_calendar": n_calendar, "horizon": horizon}
         data |= {"season_length": season_length, "regions": regions, "calendar": calendar, "step_s": step_s}
         super().__init__(_Members, **data, input_length=input_length, nonnegative=nonnegative)
-        if isinstance(members, str) or not members:
-            raise OptionError(
-                "members", f"={members!r} must be a list of fitted predictors: [RUN_DIRECTORY, FILE.ckpt, ...]"
-            )
+        listed("members", members, "[RUN_DIRECTORY, FILE.ckpt]", "list of fitted predictors")
         forecasters = [_loaded(member) for member in members]
         for place, (member, forecaster) in enumerate(zip(members, forecasters, strict=True)):
             name = f"members[{place}]" + (f"={member}" if isinstance(member, str | Path) else "")

@@ -82,10 +82,11 @@ class FixedKappa:
         optional(not_negative, "aggregate_margin", self.aggregate_margin)
         left, longest = (1 - self.kappa) * self.scenario.deadline_s, self.scenario.max_execution_s
         if left <= longest:
+            most = 1 - longest / self.scenario.deadline_s
             raise OptionError(
                 "kappa",
                 f"={self.kappa} leaves {left:g} s of the deadline, the longest task takes {longest:g} s; "
-                f"lower it below {1 - longest / self.scenario.deadline_s:.3g}",
+                + (f"lower it below {most:.3g}" if most > 0 else "raise region.deadline_s"),
             )
 
     def demand(self, users: Float[Tensor, " regions"], statistics: TaskStatistics) -> tuple[Tensor, Tensor]:

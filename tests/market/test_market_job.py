@@ -106,7 +106,7 @@ WRONG_TYPES = {
     ),
     "job.mechanisms.decentralised.seed=1.5": "job.mechanisms.decentralised.seed=1.5",
     "job.mechanisms.decentralised.bands=3": "job.mechanisms.decentralised.bands=3",
-    "job.mechanisms=null": "job.mechanisms is empty; add one with +market@job.mechanisms.auction=auction",
+    "job.mechanisms=null": "job.mechanisms is empty; add one with +market@job.mechanisms.mine=auction",
     "job.mechanisms.auction=3": "job.mechanisms.auction=3 has no method clear",
     "job.family=3": "job.family=3 has no method draw",
 }
