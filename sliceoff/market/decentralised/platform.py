@@ -30,7 +30,6 @@ Kind = TypeVar("Kind", bound=Message)
 Protocol = Generator[Outgoing, list[Message], Result]
 """Yields what the platform sends and is sent the answers: it holds no reference to whom it talks to."""
 
-
 _GRID = 400
 
 
