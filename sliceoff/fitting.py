@@ -1,8 +1,10 @@
 """One way to fit a LightningModule: checkpointed, interruptible, resumable."""
 
+import logging
 import shutil
 import signal
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +24,25 @@ from sliceoff.errors import InputError, one_line
 Module = TypeVar("Module", bound=pl.LightningModule)
 
 
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's notes on devices and products, and without warnings that concern nobody here."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning 2.6 with torch 2.13
+            warnings.filterwarnings(
+                "ignore", ".*exists and is not empty"
+            )  # a resumed run's checkpoints are to be there
+            warnings.filterwarnings("ignore", ".*does not have many workers")  # batches come from memory
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@quiet_lightning()
 def fit(
     module: Module,
     kind: str,
@@ -84,6 +105,7 @@ def fit(
     return checkpoint.load(best, expect=type(module))
 
 
+@quiet_lightning()
 def test(
     module: pl.LightningModule, kind: str, *, trainer: Callable[..., pl.Trainer], datamodule: pl.LightningDataModule
 ) -> dict[str, float]:

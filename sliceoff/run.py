@@ -1,9 +1,7 @@
 """From a config to one job, to a run directory: what the command line, tests and notebooks call."""
 
-import logging
 import platform
 import time
-import warnings
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -66,9 +64,6 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
     started = time.perf_counter()
     torch.set_num_threads(cfg.threads)
     torch.set_float32_matmul_precision(cfg.matmul_precision)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
-    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning 2.6 with torch 2.13
-    warnings.filterwarnings("ignore", ".*exists and is not empty")  # a resumed run's checkpoints are to be there
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = Parts(cfg)
     try:

@@ -194,10 +194,10 @@ def notes(name, directory):
 
 
 def test_an_own_logger_is_one_function_and_csv_goes_on(cli, tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(NOTES)
+    (tmp_path / "own_notes.py").write_text(NOTES)
     monkeypatch.syspath_prepend(tmp_path)
     small = ("debug=fast", "job=fit_predictor", "predictor=gru", "data.days=21")
-    ended = cli(*small, "logger._target_=mine.notes")
+    ended = cli(*small, "logger._target_=own_notes.notes")
     assert ended.code == 0, ended.err
     (run,) = tmp_path.glob("runs/fit_predictor/*")
     notes = (run / "notes.txt").read_text()

@@ -1,7 +1,5 @@
 """What the platform learns: servers' supply from their answers to prices, worth of capacity from past markets."""
 
-import logging
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -13,6 +11,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from sliceoff import checkpoint
+from sliceoff.fitting import quiet_lightning
 
 STEPS = 24
 
@@ -138,27 +137,19 @@ def fill(
     return (taken * density[:, None]).sum(-1)
 
 
+@quiet_lightning()
 def fit(module: pl.LightningModule, batches: list) -> None:
-    """Fit a platform's network to batches in turn; Lightning trains it quietly and is let go of after."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for harmless in (".*does not have many workers.*", ".*LeafSpec.*is deprecated.*"):
-                warnings.filterwarnings("ignore", harmless)
-            trainer = pl.Trainer(
-                max_epochs=1,
-                accelerator="cpu",
-                devices=1,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            trainer.fit(module.train(), DataLoader(cast(Dataset, batches), batch_size=None))
-    finally:
-        log.setLevel(level)
+    """Fit a platform's network to batches in turn; Lightning is let go of after."""
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module.train(), DataLoader(cast(Dataset, batches), batch_size=None))
     module.trainer = None
     module.eval()
 
