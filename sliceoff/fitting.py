@@ -23,6 +23,12 @@ from sliceoff.errors import InputError, one_line
 
 Module = TypeVar("Module", bound=pl.LightningModule)
 
+_HARMLESS = (
+    ".*LeafSpec.*is deprecated",  # Lightning 2.6 with torch 2.13
+    ".*exists and is not empty",  # a resumed run's checkpoints are to be there
+    ".*does not have many workers",  # batches come from memory
+)
+
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
@@ -32,11 +38,8 @@ def quiet_lightning() -> Iterator[None]:
     log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning 2.6 with torch 2.13
-            warnings.filterwarnings(
-                "ignore", ".*exists and is not empty"
-            )  # a resumed run's checkpoints are to be there
-            warnings.filterwarnings("ignore", ".*does not have many workers")  # batches come from memory
+            for harmless in _HARMLESS:
+                warnings.filterwarnings("ignore", harmless)
             yield
     finally:
         log.setLevel(level)
