@@ -155,9 +155,10 @@ class Bench:
 
     def scenario(self, slot_s: float) -> Scenario:
         """The default one with another short slot, and room for every user and VM that is asked for here."""
-        _, vms = per_user(replace(Scenario(), short_slot_s=slot_s))
-        vms = vms * max(USERS) * max(vms for _, vms in LOADS.values())
-        return replace(Scenario(), short_slot_s=slot_s, max_users=MOST_USERS, max_vms=ceil(vms))
+        scenario = replace(Scenario(), short_slot_s=slot_s)
+        _, vms = per_user(scenario)
+        most = max(relative for _, relative in LOADS.values())
+        return replace(scenario, max_users=MOST_USERS, max_vms=ceil(vms * max(USERS) * most))
 
     def regions(self, slot_s: float, seed: int) -> Regions:
         """Held-out traffic, rentals that fit its mean."""

@@ -320,8 +320,8 @@ class Parts:
         """The experiment loggers of one part of the run, CSV among them; each is told the whole config."""
         configured = self._built(Logger, "logger", name=name, directory=directory.path)
         csv = csv_logger(name, directory.path)  # reports read it
-        is_that = isinstance(configured, CSVLogger) and configured.save_dir == csv.save_dir
-        loggers: list[Logger] = [csv] if is_that else [csv, configured]
+        is_csv = isinstance(configured, CSVLogger) and configured.save_dir == csv.save_dir
+        loggers: list[Logger] = [csv] if is_csv else [csv, configured]
         for logger in loggers:
             logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(self._cfg, resolve=True)))
         return loggers
@@ -368,8 +368,6 @@ class Parts:
         try:
             _check_lightning(key, OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
             made = instantiate(node, _convert_="all", **({"_partial_": True} if partial or added else {}))
-            with under(key):
-                return made(**added) if added else made
         except InstantiationException as error:
             cause, key = error.__cause__, _full_key(error) or key
             if isinstance(cause, OptionError):
@@ -385,12 +383,10 @@ class Parts:
             raise cause from None
         except MissingMandatoryValue as error:
             raise InputError(f"{error.full_key} has no value; set {error.full_key}=...") from error
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, TypeError) as error:  # Hydra's own of a wrong `_recursive_` is a TypeError
             raise InputError(f"{key}: {worded(error)}") from error
-        except InputError:
-            raise
-        except (TypeError, ValueError) as error:  # a class of torch's or the user's own, which knows no InputError
-            raise InputError(f"{key}: {worded(error)}") from error
+        with under(key):
+            return made(**added) if added else made
 
 
 def options(group: str) -> list[str]:

@@ -21,6 +21,8 @@ from sliceoff.errors import InputError, one_line
 LOCK = ".lock"
 """In a run directory; locked by the process that writes there."""
 
+_held: dict[Path, int] = {}  # run directories that this process writes, and the descriptors of their locks
+
 
 class Results(NamedTuple):
     """What a job hands over, to be written and logged.
@@ -189,9 +191,6 @@ def _free(run: Path) -> bool:
         return False
     _release(run)
     return True
-
-
-_held: dict[Path, int] = {}  # run directories that this process writes, and the descriptors of their locks
 
 
 def _hold(run: Path) -> None:

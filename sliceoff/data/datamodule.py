@@ -62,7 +62,7 @@ class TrafficDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         for name, value in (("input_length", input_length), ("horizon", horizon), ("batch_size", batch_size)):
-            count(f"{name}", value)
+            count(name, value)
         whole("seed", seed)
         for cycle in listed("calendar", calendar, "[day, week]"):
             one_of("calendar", cycle, CYCLES)

@@ -95,15 +95,15 @@ class Finetune:
     def _budgets(self, saved: Mapping[str, Any], parts: Parts) -> list[TrafficDataModule]:
         """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""
         windows = partial(parts.windows_as_fitted, saved, input_length=self.input_length, horizon=self.horizon)
-        whole = windows()
+        everything = windows()
         if not self.days:
-            return [whole]
+            return [everything]
         try:
-            steps = [round(day * whole.season_length) for day in sorted(set(self.days), reverse=True)]
-            budgets = {len(data.train_windows): data for data in (windows(first_steps=count) for count in steps)}
+            steps = [round(day * everything.season_length) for day in sorted(set(self.days), reverse=True)]
+            budgets = {len(data.train_windows): data for data in (windows(first_steps=first) for first in steps)}
             return list(budgets.values())  # two that come to as many windows are one
         except InputError as error:
-            steps_a_day = f"a day has {whole.season_length} steps of the trace"
+            steps_a_day = f"a day has {everything.season_length} steps of the trace"
             short = str(error).removeprefix("windows.")
             raise InputError(f"job.days={list(self.days)}: {steps_a_day}, and {short}") from error
 
@@ -135,7 +135,7 @@ class Finetune:
     ) -> list[dict[str, Any]]:
         """Zero-shot, tuned, from scratch, ridge and seasonal naive, all learning from `data` and nothing else."""
         sizes, saved = data.description, content["spec"]["arguments"]
-        count = len(data.train_windows)
+        n_windows = len(data.train_windows)
 
         def fitted(forecaster: Forecaster, folder: str, **callbacks: pl.Callback) -> Forecaster:
             return parts.fitted(forecaster, "predictor", directory, folder, datamodule=data, callbacks=callbacks)
@@ -148,12 +148,12 @@ class Finetune:
         zero_shot = parts.test(start, data)
         forecasters = {
             "tuned": fitted(start, folder, **schedule),
-            "from scratch": fitted(untrained(content, **sizes), f"scratch_{count}_windows"),
-            "ridge": fitted(plain(Linear), f"ridge_{count}_windows"),
-            "seasonal naive": fitted(plain(SeasonalNaive), f"seasonal_naive_{count}_windows"),
+            "from scratch": fitted(untrained(content, **sizes), f"scratch_{n_windows}_windows"),
+            "ridge": fitted(plain(Linear), f"ridge_{n_windows}_windows"),
+            "seasonal naive": fitted(plain(SeasonalNaive), f"seasonal_naive_{n_windows}_windows"),
         }
         measured = {"zero-shot": zero_shot} | {name: parts.test(each, data) for name, each in forecasters.items()}
-        return [{"training windows": count, "forecaster": name, **metrics} for name, metrics in measured.items()]
+        return [{"training windows": n_windows, "forecaster": name, **metrics} for name, metrics in measured.items()]
 
 
 def _summary(table: polars.DataFrame) -> dict[str, float]:
