@@ -18,8 +18,9 @@ import torch
 from harness import finish, interval, options, table
 
 from sliceoff.clairvoyant import clairvoyant
+from sliceoff.config import CONFIGS, configure
 from sliceoff.loop import simulate
-from sliceoff.run import CONFIGS, Parts, configure
+from sliceoff.run import Parts
 from sliceoff.run_directory import RunDirectory
 
 LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"

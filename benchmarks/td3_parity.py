@@ -36,6 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from callbacks import Compile
 from sliceoff.allocator import Agents, LearningAllocator, MLPNetwork, ReplayBuffer, Transition, td3
+from sliceoff.fitting import has_bfloat16
 from sliceoff.region import Observation, Scenario
 from sliceoff.run import configure
 
@@ -204,7 +205,9 @@ def kept_return(train: Callable[[str, int], float], side: str, name: str, seed: 
 
 def compare_returns(name: str, seeds: int) -> dict[str, float]:
     """Train both on every seed."""
-    sides = {"ours": our_return, "ours, bf16-mixed": bf16()(our_return), "sb3": their_return}
+    sides = {"ours": our_return, "sb3": their_return}
+    if has_bfloat16(torch.device("cpu")):
+        sides["ours, bf16-mixed"] = bf16()(our_return)
     intervals = {
         side: interval([kept_return(train, side, name, seed) for seed in range(seeds)]) for side, train in sides.items()
     }
@@ -225,7 +228,25 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     The sides take turns of a fraction of a second, so that other load on the machine hits them alike.
     """
     tasks = [gymnasium.make("Pendulum-v1") for _ in range(AT_ONCE)]
-    ours, halved = (Ours(tasks[0], 0, SPEED_HIDDEN, 256) for _ in range(2))
+    precisions: dict[str, Callable[[Callable], Callable]] = {"": lambda side: side}
+    if has_bfloat16(torch.device("cpu")):
+        precisions[", bf16"] = lambda side: bf16()(side)
+    else:
+        print("bfloat16 is left out: this processor has no products in it and would take many times as long")
+    turns: dict[str, Callable[[int], object]] = {}
+    peers: dict[str, str] = {}  # what of SB3's is in the same precision, with as many environments
+    for precision, within in precisions.items():
+        ours = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
+        turns[f"ours{precision}"] = within(partial(ours.train, tasks[:1], seed=1))
+        peers[f"ours{precision}"] = f"sb3{precision}"
+        for crowd, count in {"": 1, TOGETHER: AT_ONCE}.items():
+            compiled = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
+            compiled.agents.compile(options={"cpp_wrapper": True})
+            sb3 = theirs(make_vec_env("Pendulum-v1", count), 0, SPEED_HIDDEN, 256)
+            sb3.train = within(sb3.train)  # it acts outside, as ours does
+            turns[f"sb3{precision}{crowd}"] = partial(sb3.learn, reset_num_timesteps=False)
+            turns[f"ours{precision}, compiled{crowd}"] = within(partial(compiled.train, tasks[:count], seed=1))
+            peers[f"ours{precision}, compiled{crowd}"] = f"sb3{precision}{crowd}"
     plain = PlainTD3(
         tasks[0],
         0,
@@ -238,19 +259,8 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
         exploration_noise=NOISE,
         buffer_size=BUFFER,
     )
-    turns: dict[str, Callable[[int], object]] = {
-        "ours": partial(ours.train, tasks[:1], seed=1),
-        "ours, bf16": bf16()(partial(halved.train, tasks[:1], seed=1)),
-        "plain": lambda steps: plain.train(tasks[0], steps, 1),
-    }
-    for crowd, count in {"": 1, TOGETHER: AT_ONCE}.items():
-        compiled = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
-        compiled.agents.compile(options={"cpp_wrapper": True})
-        turns[f"ours, bf16, compiled{crowd}"] = bf16()(partial(compiled.train, tasks[:count], seed=1))
-        sb3, sb3_halved = (theirs(make_vec_env("Pendulum-v1", count), 0, SPEED_HIDDEN, 256) for _ in range(2))
-        sb3_halved.train = bf16()(sb3_halved.train)  # it acts outside, as ours does
-        turns[f"sb3{crowd}"] = partial(sb3.learn, reset_num_timesteps=False)
-        turns[f"sb3, bf16{crowd}"] = partial(sb3_halved.learn, reset_num_timesteps=False)
+    turns["plain"] = lambda steps: plain.train(tasks[0], steps, 1)
+    peers["plain"] = "sb3"
     for turn in turns.values():
         turn(LEARNING_STARTS + 20)
     done, spent = dict.fromkeys(turns, 0), dict.fromkeys(turns, 0.0)
@@ -261,34 +271,36 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
             spent[side] += time.perf_counter() - started
             done[side] += TURN
     rate = {side: done[side] / spent[side] for side in turns}
-    rate |= {
-        f"{side}_update_only": repeated(learn)
-        for side, learn in (("ours", ours.learn), ("plain", plain.learn), ("sb3", lambda: sb3.train(1, 256)))
-    }
-    for name, dtype in (("", torch.float32), (", bf16", torch.bfloat16)):
+    for precision in precisions:
+        dtype = torch.bfloat16 if precision else torch.float32
         once = products(tasks[0], SPEED_HIDDEN, 256, dtype)
-        rate[f"matrix products only{name}"] = 2 * repeated(once)
         with FlopCounterMode(display=False) as counted:
             once()
-        rate[f"products as fast as a large one{name}"] = 2 * flops_per_s(dtype) / counted.get_total_flops()
-    sampling = rate["ours"] / repeated(lambda: ours.buffer.sample(256, ours.generator))
+        limits = {"matrix products only": 2 * repeated(once)}
+        limits["products as fast as a large one"] = 2 * flops_per_s(dtype) / counted.get_total_flops()
+        rate |= {f"{limit}{precision}": steps for limit, steps in limits.items()}
+        peers |= {f"{limit}{precision}": f"sb3{precision}" for limit in limits}
     table(
         f"Gradient steps per second, batch 256, networks 400-300, {torch.get_num_threads()} threads",
-        [{"": side, "steps/s": rate[side], "times SB3": rate[side] / rate["sb3"]} for side in rate],
+        [
+            {
+                "": side,
+                "steps/s": rate[side],
+                "times SB3": rate[side] / rate["sb3"],
+                "times SB3 at equal precision": rate[side] / rate[peers.get(side, side)],
+            }
+            for side in rate
+        ],
     )
+    fresh = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
+    fresh.train(tasks[:1], LEARNING_STARTS + 20, seed=1)
     return {
         **{f"gradient_steps_per_s_{side}": value for side, value in rate.items()},
-        "speed_ratio_to_sb3": rate["ours"] / rate["sb3"],
+        **{f"speed_ratio_to_sb3_{side}": rate[side] / rate["sb3"] for side in peers},
+        **{f"speed_ratio_in_equal_precision_{side}": rate[side] / rate[peer] for side, peer in peers.items()},
         "speed_ratio_to_plain": rate["ours"] / rate["plain"],
-        "speed_ratio_to_sb3_bf16": rate["ours, bf16"] / rate["sb3"],
-        "speed_ratio_in_bf16": rate["ours, bf16"] / rate["sb3, bf16"],
-        **{
-            f"speed_ratio_{to}_compiled{crowd}": rate[f"ours, bf16, compiled{crowd}"] / rate[f"{peer}{crowd}"]
-            for crowd in ("", TOGETHER)
-            for to, peer in (("to_sb3_bf16", "sb3"), ("in_bf16", "sb3, bf16"))
-        },
-        "share_of_time_sampling": sampling,
-        "share_of_time_updating": rate["ours"] / rate["ours_update_only"],
+        "share_of_time_sampling": rate["ours"] / repeated(lambda: fresh.buffer.sample(256, fresh.generator)),
+        "share_of_time_updating": rate["ours"] / repeated(fresh.learn),
     }
 
 

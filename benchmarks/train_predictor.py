@@ -1,12 +1,13 @@
 """How fast the Informer trains: ours, a plain loop over the published form, and neuralforecast's, at one size.
 
-    python benchmarks/train_predictor.py [--steps 60] [--threads 1] [--sides published ours bf16 ...]
+    python benchmarks/train_predictor.py [--steps 40] [--turns 3] [--threads 1] [--sides published ours bf16 ...]
 
-ETTh1, 48 -> 24, all columns; d_model 512, 8 heads, 2 + 1 layers, d_ff 2048, dropout 0.05, batch 32. Every side in a
-fresh process; the first ten steps are not counted. `published` is the network with attention gathered per query as in
-benchmarks/attention.py (which drops nothing out of its weights, as published), torch's own dropout, windows copied row
-by row, and a loop of plain torch. Ours attends densely at this length (`DENSE_BELOW`). The error is that of the
-held-out windows after the same number of steps from the same weights.
+ETTh1, 48 -> 24, all columns; d_model 512, 8 heads, 2 + 1 layers, d_ff 2048, dropout 0.05, batch 32. The sides take
+turns, each in a fresh process, whose first ten steps are not counted; figures are medians of the turns. `published` is
+the network with attention gathered per query as in benchmarks/attention.py (which drops nothing out of its weights, as
+published), torch's own dropout, every step decoded, windows copied row by row, and a loop of plain torch. Ours attends
+densely at this length (`DENSE_BELOW`). The error is that of the held-out windows after the same number of steps from
+the same weights.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import importlib.util
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -26,9 +28,11 @@ from torch.utils.data import DataLoader, Dataset
 from windows import RowByRow
 
 from sliceoff.data.calendar import calendar_features
+from sliceoff.fitting import has_bfloat16
 from sliceoff.predictor import Forecaster, layers
 from sliceoff.run import Parts, configure
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 INPUT, HORIZON, BATCH, WARM_UP = 48, 24, 32, 10
 RIVALS = ("published", "neuralforecast")
 SIZE = [
@@ -98,8 +102,9 @@ def plain_published(parts: Parts, steps: int) -> float:
     """The published form: gathered keys, windows row by row, a loop."""
     layers.prob_sparse_attention = lambda query, key, value, causal, **_: published(query, key, value, causal)
     layers.Dropout.forward = torch.nn.Dropout.forward
-    device, data = "cuda" if torch.cuda.is_available() else "cpu", parts.datamodule
-    forecaster = parts.forecaster.to(device)
+    decode = layers.DecoderLayer.forward
+    layers.DecoderLayer.forward = lambda self, state, memory, n_last=0: decode(self, state, memory)[:, -n_last:]
+    data, forecaster = parts.datamodule, parts.forecaster.to(DEVICE)
     forecaster.scaler.fit(data.train_values)
     values = data.train_values
     calendar = torch.from_numpy(calendar_features(data.trace.times[: len(values)]))
@@ -109,10 +114,10 @@ def plain_published(parts: Parts, steps: int) -> float:
     forecaster.train()
     for step, (history, history_calendar, future, future_calendar) in enumerate(loader, 1):
         window = data.train_windows[0]._replace(
-            history=history.to(device),
-            history_calendar=history_calendar.to(device),
-            future=future.to(device),
-            future_calendar=future_calendar.to(device),
+            history=history.to(DEVICE),
+            history_calendar=history_calendar.to(DEVICE),
+            future=future.to(DEVICE),
+            future_calendar=future_calendar.to(DEVICE),
         )
         loss = torch.nn.functional.mse_loss(forecaster(window)[..., 0], forecaster.scaler.transform(window.future))
         optimiser.zero_grad()
@@ -185,10 +190,22 @@ def heldout_mse(forecaster: Forecaster, parts: Parts) -> float:
     return total / count
 
 
+def able(side: str) -> bool:
+    """Whether this machine can run a side; says so if not."""
+    if side == "neuralforecast" and importlib.util.find_spec("neuralforecast") is None:
+        print("neuralforecast is left out: pip install neuralforecast")
+        return False
+    if side == "bf16" and not has_bfloat16(DEVICE):
+        print("bf16 is left out: this processor has no bfloat16 products and would take many times as long")
+        return False
+    return True
+
+
 def main() -> None:
     sides = ["published", "ours", "medium", "bf16", "compiled", "neuralforecast"]
     parser = options(__doc__)
-    parser.add_argument("--steps", type=int, default=60, help=f"of training, the first {WARM_UP} of them not counted")
+    parser.add_argument("--steps", type=int, default=40, help=f"of training, the first {WARM_UP} of them not counted")
+    parser.add_argument("--turns", type=int, default=3, help="processes of every side")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of torch")
     parser.add_argument("--sides", nargs="+", default=sides, choices=sides, help="all if not given")
     parser.add_argument("--child", choices=sides, help=argparse.SUPPRESS)
@@ -196,16 +213,17 @@ def main() -> None:
     if given.child:
         print(json.dumps(measure(given.child, given.steps, given.threads)))
         return
-    found = {}
-    for side in given.sides:
-        if side == "neuralforecast" and importlib.util.find_spec("neuralforecast") is None:
-            print("neuralforecast is not installed: pip install neuralforecast")
-            continue
+    turns: dict[str, list[dict[str, float]]] = {side: [] for side in given.sides if able(side)}
+    for side in [side for _ in range(given.turns) for side in turns]:
         command = [sys.executable, __file__, "--child", side, f"--steps={given.steps}", f"--threads={given.threads}"]
         child = subprocess.run(command, capture_output=True, text=True, check=False)
         if child.returncode:
             sys.exit(f"{side} failed:\n{child.stderr[-2000:]}")
-        found[side] = json.loads(child.stdout.splitlines()[-1])
+        turns[side].append(json.loads(child.stdout.splitlines()[-1]))
+    found = {
+        side: {name: statistics.median(turn[name] for turn in of_side) for name in of_side[0]}
+        for side, of_side in turns.items()
+    }
     times = {
         side: {rival: figures["samples_per_s"] / found[rival]["samples_per_s"] for rival in RIVALS if rival in found}
         for side, figures in found.items()

@@ -1,6 +1,6 @@
-"""Fine-tuning on real traces: pretrain on PobleSec, tune on the first days of LesCorts, five seeds.
+"""Fine-tuning on real traces: pretrain on one, tune on the first days of another, five seeds.
 
-    python benchmarks/transfer.py [--predictor gru] [--seeds 5] [--cache runs/transfer_study] [--report]
+    python benchmarks/transfer.py [--source PobleSec] [--target LesCorts] [--predictor gru] [--seeds 5] [--report]
 
 `main.py job=fit_predictor ...` then `main.py job=finetune ...`; a seed is run once and kept under the cache. A day of
 history comes before the days to learn from. Scaled errors are by each number of days' own statistics, so compare them
@@ -19,18 +19,19 @@ TRACE = ["data=wide_csv", "data.columns=[rnti_count]", "data.resample_s=600"]
 WINDOWS = ["windows.input_length=144", "windows.horizon=24"]
 QUIET = ["callbacks.predictor.progress=null"]
 PRETRAIN = ["job=fit_predictor", "predictor.instance_norm=true"]
+CELLS = ("PobleSec", "LesCorts")
 DAYS = (1, 2, 4)
 
 
-def transferred(predictor: str, seed: int, cache: Path) -> polars.DataFrame:
+def transferred(predictor: str, source: str, target: str, seed: int, cache: Path) -> polars.DataFrame:
     """Everybody's errors for every number of days, with one seed."""
     file = cache / f"{seed}.parquet"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         first, second = cache / f"pretrained_{seed}", cache / f"tuned_{seed}"
         common = [*TRACE, *WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
-        before = configure(*PRETRAIN, *common, f"data.path={LTE}/PobleSec.csv", f"run_dir={first}")
-        where = [f"data.path={LTE}/LesCorts.csv", f"run_dir={second}", f"job.days={list(DAYS)}"]
+        before = configure(*PRETRAIN, *common, f"data.path={LTE}/{source}.csv", f"run_dir={first}")
+        where = [f"data.path={LTE}/{target}.csv", f"run_dir={second}", f"job.days={list(DAYS)}"]
         pretrained = run(before).directory
         after = configure("job=finetune", *common, *where, f"init.checkpoint={pretrained}")
         run(after).table.write_parquet(file)
@@ -39,16 +40,18 @@ def transferred(predictor: str, seed: int, cache: Path) -> polars.DataFrame:
 
 def main() -> None:
     parser = options(__doc__)
+    parser.add_argument("--source", default="PobleSec", choices=CELLS, help="the trace to pretrain on")
+    parser.add_argument("--target", default="LesCorts", choices=CELLS, help="the trace to tune on")
     parser.add_argument("--predictor", default="gru", help="gru has the lowest validation error on PobleSec")
     parser.add_argument("--seeds", type=int, default=5, help="of both trainings")
     parser.add_argument("--cache", type=Path, default=Path("runs/transfer_study"), help="where every seed is kept")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
-    cache = given.cache / given.predictor
+    cache = given.cache / f"{given.predictor}-{given.source}-{given.target}"
     seeds = [s for s in range(given.seeds) if not given.report or (cache / f"{s}.parquet").is_file()]
     if not seeds:
         parser.error(f"--report: nothing was run yet under {cache}; leave it out to run")
-    found = [transferred(given.predictor, seed, cache) for seed in seeds]
+    found = [transferred(given.predictor, given.source, given.target, seed, cache) for seed in seeds]
     windows = found[0]["training windows"].unique().sort()
     rows, results = [], {}
     for days, count in zip(DAYS, windows, strict=True):
@@ -58,16 +61,17 @@ def main() -> None:
             name: [each.filter(polars.col("forecaster") == name)["test/scaled_mse"][0] for each in here]
             for name in here[0]["forecaster"]
         }
-        errors["tuned over scratch"] = [
-            tuned / scratch for tuned, scratch in zip(errors["tuned"], errors["from scratch"], strict=True)
-        ]
+        for rival in ("from scratch", "zero-shot"):
+            errors[f"tuned over {rival}"] = [
+                tuned / other for tuned, other in zip(errors["tuned"], errors[rival], strict=True)
+            ]
         for name, values in errors.items():
             mean, half = interval(values)
             row[name] = f"{mean:.3f} ± {half:.3f}"
             results |= {f"{days}_days/{name}": mean, f"{days}_days/{name}_half_width": half}
         rows.append(row)
     table(
-        f"{given.predictor}, PobleSec to LesCorts, four hours ahead: scaled MSE, {len(seeds)} seeds, 95 % intervals",
+        f"{given.predictor}, {given.source} to {given.target}, four hours ahead: scaled MSE, {len(seeds)} seeds, 95 %",
         rows,
     )
     finish(results)

@@ -1,7 +1,6 @@
 """Lightning callbacks that SliceOff adds to Lightning's own."""
 
 from callbacks.compile import Compile as Compile
-from callbacks.divergence_guard import Diverged as Diverged
 from callbacks.divergence_guard import DivergenceGuard as DivergenceGuard
 from callbacks.interruption import Interruption as Interruption
 from callbacks.random_state import RandomState as RandomState

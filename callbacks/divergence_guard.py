@@ -7,10 +7,7 @@ from math import inf, isfinite
 import lightning.pytorch as pl
 
 from sliceoff.checkpoint import broken
-
-
-class Diverged(RuntimeError):
-    """Training diverged: the reason, and the last good checkpoint."""
+from sliceoff.errors import Diverged
 
 
 class DivergenceGuard(pl.Callback):

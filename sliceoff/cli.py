@@ -11,10 +11,8 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from callbacks import Diverged
-from sliceoff.errors import InputError, near_miss, one_line
-from sliceoff.parts import CONFIGS, options
-from sliceoff.run import configure, run
+from sliceoff.config import CONFIGS, configure, options
+from sliceoff.errors import Diverged, InputError, near_miss, one_line
 
 INTERRUPTED, WRONG_INPUT, DIVERGED = 130, 2, 1
 
@@ -46,6 +44,8 @@ def main() -> None:
 
 @hydra.main(config_path=str(CONFIGS), config_name="main", version_base="1.3")
 def _hydra_main(cfg: DictConfig) -> dict[str, Any]:
+    from sliceoff.run import run  # here, because torch takes seconds that help, completion and typos can do without
+
     try:
         result = run(cfg)
     except InputError as error:  # here, because Hydra would print a line of its own

@@ -9,6 +9,10 @@ class InputError(ValueError):
     """Wrong input (configuration, data file, checkpoint); `main.py` prints its one line and exits with code 2."""
 
 
+class Diverged(RuntimeError):
+    """Training diverged: the reason, and the last good checkpoint; `main.py` prints it and exits with code 1."""
+
+
 class OptionError(InputError):
     """A wrong option. Whoever refuses it knows its name, whoever made that object knows where it is in the config.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -91,6 +92,9 @@ def fit(
         default_root_dir=checkpoints.parent,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in made),  # else Lightning adds one
     )
+    if engine.precision == "bf16-mixed" and not has_bfloat16(engine.strategy.root_device):
+        slow = f"trainer.{kind}.precision=bf16-mixed is slow: this processor has no bfloat16; 32-true is faster"
+        warnings.warn(slow, stacklevel=1)
     ended, budget = checkpoints / "ended", f"epochs {engine.max_epochs}, steps {engine.max_steps}\n"
     if resume and ended.is_file() and ended.read_text() == budget:
         return checkpoint.load(best, expect=type(module))
@@ -125,6 +129,12 @@ def test(
     engine = _engine(f"trainer.{kind}", trainer, **silent)
     with _told(kind, engine):
         return dict(engine.test(module, datamodule, verbose=False)[0])
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 itself; a processor that emulates it takes up to 50 times as long."""
+    able = torch.cpu.get_capabilities()
+    return device.type != "cpu" or any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 @contextmanager

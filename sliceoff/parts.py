@@ -25,6 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
 from sliceoff.checks import annotated, optional, path, positive
+from sliceoff.config import options
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, OptionError, under, worded
 from sliceoff.fitting import fit, test
@@ -34,10 +35,6 @@ from sliceoff.predictor import Forecaster, unsuited
 from sliceoff.region import Allocator, Scenario
 from sliceoff.run_directory import RunDirectory
 from sliceoff.slicing import Offers, Slicer
-
-# In a wheel the configs lie inside the package, in a checkout beside it.
-_PACKAGE = Path(__file__).resolve().parent
-CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 # Packages that only an extra installs.
 EXTRAS = {"gymnasium": "region", "botorch": "market", "gpytorch": "market", "cryptography": "market"}
@@ -387,11 +384,6 @@ class Parts:
             raise InputError(f"{key}: {worded(error)}") from error
         with under(key):
             return made(**added) if added else made
-
-
-def options(group: str) -> list[str]:
-    """The options of a config group; none where there is no such group."""
-    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) if group else []
 
 
 def _check_lightning(key: str, node: Any) -> None:

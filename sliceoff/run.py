@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import lightning.pytorch as pl
 import polars
 import torch
@@ -17,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from sliceoff import checkpoint
 from sliceoff.checks import one_of, path, random_seed, whole
+from sliceoff.config import configure as configure
 from sliceoff.errors import InputError
 from sliceoff.loggers import log_results
-from sliceoff.parts import CONFIGS as CONFIGS
 from sliceoff.parts import Parts as Parts
 from sliceoff.parts import missing_extra
 from sliceoff.run_directory import Results, RunDirectory, config_of, newest_unfinished
@@ -33,16 +32,6 @@ class RunResult:
     table: polars.DataFrame
     directory: Path
     parts: Parts
-
-
-def configure(*overrides: str) -> DictConfig:
-    """The config that `main.py OVERRIDES...` would run, for notebooks and tests.
-
-    Raises:
-        HydraException: an override names nothing that exists.
-    """
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return hydra.compose("main", overrides=list(overrides))
 
 
 def run(cfg: DictConfig) -> RunResult:

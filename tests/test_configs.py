@@ -9,7 +9,8 @@ import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from sliceoff.run import CONFIGS, Parts, configure
+from sliceoff.config import CONFIGS, configure
+from sliceoff.run import Parts
 
 OPTIONS = [
     (group, file.stem)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from sliceoff.config import CONFIGS, configure
 from sliceoff.errors import InputError
-from sliceoff.run import CONFIGS, configure
 from sliceoff.sweep import combinations, run_sweep
 
 PROGRAM = """

@@ -33,7 +33,7 @@ class EncoderDecoder(nn.Module):
         sizes: of the data.
         label_length: steps of history that the decoder starts from; a shorter history gives all it has.
         encoder: maps the embedded history to the memory, one module after the other.
-        decoder: layers that take (state, memory).
+        decoder: layers that take (state, memory), the last of them how many steps to end with too.
     """
 
     def __init__(
@@ -67,9 +67,10 @@ class EncoderDecoder(nn.Module):
         label = slice(history.shape[1] - self.label_length, None)
         start = F.pad(history[:, label], (0, 0, 0, self.horizon))
         state = self.embed_decoder(start, torch.cat([history_calendar[:, label], future_calendar], dim=1))
-        for layer in self.decoder:
+        *layers, last = self.decoder
+        for layer in layers:
             state = layer(state, memory)
-        return self.head(self.norm(state[:, -self.horizon :])).unflatten(-1, (-1, self.n_outputs))
+        return self.head(self.norm(last(state, memory, self.horizon))).unflatten(-1, (-1, self.n_outputs))
 
 
 class Dropout(nn.Dropout):
@@ -93,7 +94,8 @@ class Dropout(nn.Dropout):
             return super().forward(input)
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         drawn = words.view(torch.int16)[: input.numel()].view(input.shape)  # evenly from -2^15 to 2^15 - 1
-        return torch.where(drawn >= round(self.p * 2**16) - 2**15, input, 0) / (1 - self.p)
+        kept = (drawn >= round(self.p * 2**16) - 2**15).to(input.dtype)
+        return input * kept.mul_(1 / (1 - self.p))
 
 
 class Embedding(nn.Module):
@@ -230,11 +232,14 @@ class DecoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, state: Float[Tensor, "batch length d_model"], memory: Float[Tensor, "batch keys d_model"]
-    ) -> Float[Tensor, "batch length d_model"]:
-        """Decode."""
+        self,
+        state: Float[Tensor, "batch length d_model"],
+        memory: Float[Tensor, "batch keys d_model"],
+        n_last: int = 0,
+    ) -> Float[Tensor, "batch decoded d_model"]:
+        """Decode the last `n_last` steps, all for 0; to the others is only attended."""
         normed = self.norms[0](state)
-        state = state + self.dropout(self.attention(normed, normed))
+        state = (state + self.dropout(self.attention(normed, normed)))[:, -n_last:]
         state = state + self.dropout(self.cross(self.norms[1](state), memory))
         return state + self.dropout(self.feed_forward(self.norms[2](state)))
 

@@ -6,8 +6,9 @@ import quiet
 import torch
 from torch import nn
 
-from callbacks import Diverged, DivergenceGuard
+from callbacks import DivergenceGuard
 from callbacks.divergence_guard import broken, diverged
+from sliceoff.errors import Diverged
 
 
 class Doubling(pl.LightningModule):

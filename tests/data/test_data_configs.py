@@ -7,8 +7,8 @@ import pytest
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
+from sliceoff.config import CONFIGS
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
-from sliceoff.run import CONFIGS
 
 DATA = sorted((CONFIGS / "data").glob("*.yaml"))
 WINDOWS = sorted((CONFIGS / "windows").glob("*.yaml"))

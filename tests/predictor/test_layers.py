@@ -1,9 +1,9 @@
-"""Dropout keeps what torch's keeps: the share, the mean, nothing in evaluation."""
+"""Dropout keeps what torch's keeps; a decoder that decodes few steps decodes them as if it decoded all."""
 
 import pytest
 import torch
 
-from sliceoff.predictor.layers import Dropout
+from sliceoff.predictor.layers import DecoderLayer, DenseAttention, Dropout, ProbSparseAttention
 
 
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.3])
@@ -27,3 +27,17 @@ def test_dropout_is_drawn_anew_for_every_element_and_repeats_under_a_seed():
     for other in (second, first.roll(1, 1), first.roll(2, 1), first.roll(1, 0)):
         assert ((first == 0) == (other == 0)).float().mean().item() == pytest.approx(0.5, abs=0.01)
     assert torch.equal(layer.eval()(ones), ones)
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [DenseAttention(8, 2, 0.0, causal=True), ProbSparseAttention(8, 2, 0.0, 1.0, "shared", causal=True)],
+    ids=["dense", "sparse"],
+)
+def test_the_last_steps_are_decoded_as_among_all(attention):
+    torch.manual_seed(0)
+    layer = DecoderLayer(attention, DenseAttention(8, 2, 0.0), 8, 16, 0.0).eval()
+    state, memory = torch.randn(2, 80, 8), torch.randn(2, 7, 8)
+    everything = layer(state, memory)
+    assert everything.shape == state.shape
+    torch.testing.assert_close(layer(state, memory, 5), everything[:, -5:])

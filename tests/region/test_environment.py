@@ -5,6 +5,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from sliceoff.config import CONFIGS
 from sliceoff.errors import InputError
 from sliceoff.region import (
     Allocation,
@@ -22,7 +23,6 @@ from sliceoff.region import (
     utilisation,
 )
 from sliceoff.region.environment import walk
-from sliceoff.run import CONFIGS
 
 RULES = [Equal(), Greedy(), Proportional(), Random(seed=5), LookaheadGreedy()]
 

@@ -10,9 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sliceoff.config import CONFIGS, configure
 from sliceoff.errors import InputError
 from sliceoff.region import Scenario
-from sliceoff.run import CONFIGS, Parts, configure
+from sliceoff.run import Parts
 from sliceoff.slicing import (
     Cheapest,
     Exact,

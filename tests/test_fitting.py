@@ -1,0 +1,39 @@
+"""What a fit says of the machine it runs on."""
+
+import warnings
+
+import pytest
+import torch
+
+from sliceoff.config import configure
+from sliceoff.run import run
+
+SMALL = ("windows.input_length=24", "predictor.network.d_model=8", "predictor.network.d_ff=8")
+ONE_STEP = ("trainer.predictor.max_epochs=1", "trainer.predictor.limit_train_batches=1")
+
+
+@pytest.mark.parametrize(
+    ("able", "precision", "slow"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, "bf16-mixed", True),
+        ({"avx512_bf16": True}, "bf16-mixed", False),
+        ({"amx_bf16": True}, "bf16-mixed", False),
+        ({"bf16": True}, "bf16-mixed", False),  # ARM
+        ({"avx2": True}, "32-true", False),
+    ],
+)
+def test_bfloat16_where_the_processor_has_none_is_warned_of(monkeypatch, tmp_path, able, precision, slow):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    cfg = configure(
+        "job=fit_predictor",
+        *SMALL,
+        *ONE_STEP,
+        "trainer.predictor.accelerator=cpu",
+        f"trainer.predictor.precision={precision}",
+        "callbacks.predictor.progress=null",
+        f"run_dir={tmp_path}/run",
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(cfg)
+    assert any("trainer.predictor.precision=bf16-mixed is slow" in str(each.message) for each in caught) == slow
