@@ -1,6 +1,7 @@
 """Shape checks for every test, and the command line as a fixture."""
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import install_import_hook
 
 os.environ["WANDB_MODE"] = "offline"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts behind without it
 torch.set_num_threads(1)  # as `main.py` does: the tensors are small, and idle threads wait busily
 install_import_hook(["sliceoff", "callbacks"], "typecheck.checked")
 

@@ -39,7 +39,7 @@ def test_the_default_job_leaves_a_complete_run_directory(cli, tmp_path):
 
 
 def test_same_seed_same_summary_and_the_saved_config_repeats_the_run(cli):
-    first = cli(*FAST).run
+    first = cli(*FAST, "rivals=none", "job.bound=false").run
     again = cli("--config-dir", str(first), "--config-name", "config")
     assert again.code == 0, again.err
     second = again.run
@@ -212,63 +212,52 @@ def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):
     assert (ended.code, ended.err) == (130, "interrupted; nothing was done yet\n")
 
 
-@pytest.mark.parametrize("job", ["fit_predictor", "fit_allocator"])
-def test_ctrl_c_exits_130_with_last_ckpt_and_resume_goes_on(tmp_path, job):
-    command = [
-        sys.executable,
-        str(REPOSITORY / "main.py"),
-        f"job={job}",
-        "data.days=21",
-        "trainer.predictor.max_epochs=500",
-    ]
-    command += ["trainer.allocator.max_epochs=500", "callbacks.predictor.early_stopping.patience=1000"]
+def begun(tmp_path, arguments, written):
+    """A process of its own that runs `main.py ARGUMENTS`, when it has written a file."""
+    command = [sys.executable, str(REPOSITORY / "main.py"), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 90
-    while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")):
-        assert time.monotonic() < deadline, "no checkpoint was ever written"
+    while not (files := list(tmp_path.glob(f"runs/*/*/checkpoints/{written}"))):
+        assert time.monotonic() < deadline, f"{written} was never written"
         assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
+        time.sleep(0.02)
+    return process, files[0]
+
+
+@pytest.mark.parametrize("job", ["fit_predictor", "fit_allocator"])
+def test_ctrl_c_exits_130_with_last_ckpt_and_resume_goes_on(cli, tmp_path, job):
+    arguments = [f"job={job}", "data.days=21", "callbacks.predictor.early_stopping.patience=1000"]
+    endless = ["trainer.predictor.max_epochs=500", "trainer.allocator.max_epochs=500"]
+    process, last = begun(tmp_path, [*arguments, *endless], "last.ckpt")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    (last,) = tmp_path.glob("runs/*/*/checkpoints/last.ckpt")
-    stopped = torch.load(last, weights_only=True)["global_step"]
-    epochs = torch.load(last, weights_only=True)["epoch"] + 2
-    ended = subprocess.run(
-        [*command, "init=resume", f"trainer.predictor.max_epochs={epochs}", f"trainer.allocator.max_epochs={epochs}"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
+    stopped = torch.load(last, weights_only=True)
+    epochs = stopped["epoch"] + 2
+    ended = cli(
+        *arguments, "init=resume", f"trainer.predictor.max_epochs={epochs}", f"trainer.allocator.max_epochs={epochs}"
     )
-    assert ended.returncode == 0, ended.stderr
-    assert Path(tmp_path, ended.stdout.strip().splitlines()[-1]) == last.parents[1]
-    assert torch.load(last, weights_only=True)["global_step"] > stopped
+    assert ended.code == 0, ended.err
+    assert tmp_path / ended.run == last.parents[1]
+    assert torch.load(last, weights_only=True)["global_step"] > stopped["global_step"]
 
 
-def test_a_killed_simulation_resumes_where_it_was_and_ends_with_the_same_table(tmp_path):
-    command = [sys.executable, str(REPOSITORY / "main.py"), "data.days=28", "predictor=last_value", "allocator=greedy"]
-    command += ["job.periods=60", "job.slots_per_period=12", "job.checkpoint_s=0", "job.bound=false", "rivals=none"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
-    while not (files := list(tmp_path.glob("runs/*/*/checkpoints/simulation/main.ckpt"))):
-        assert time.monotonic() < deadline, "no checkpoint was ever written"
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.02)
+def test_a_killed_simulation_resumes_where_it_was_and_ends_with_the_same_table(cli, tmp_path):
+    arguments = ["data.days=28", "predictor=last_value", "allocator=greedy"]
+    arguments += ["job.periods=30", "job.slots_per_period=12", "job.checkpoint_s=0", "job.bound=false", "rivals=none"]
+    process, written = begun(tmp_path, arguments, "simulation/main.ckpt")
     process.kill()
-    process.wait()
-    assert torch.load(files[0], weights_only=True)["rows"]
+    process.communicate()
+    assert torch.load(written, weights_only=True)["rows"]
     tables = []
     for mode in ("resume", "scratch"):
-        ended = subprocess.run(
-            [*command, f"init={mode}"], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert ended.returncode == 0, ended.stderr
-        tables.append(polars.read_parquet(tmp_path / ended.stdout.strip().splitlines()[-1] / "results.parquet"))
-    assert (files[0].parents[2] / "results.parquet").is_file()
+        ended = cli(*arguments, f"init={mode}")
+        assert ended.code == 0, ended.err
+        tables.append(polars.read_parquet(ended.run / "results.parquet"))
+    assert (written.parents[2] / "results.parquet").is_file()
     assert tables[0].equals(tables[1])
 
 

@@ -1,13 +1,11 @@
 """A trace in time order: windows to train, validate and test on, and the held-out end for the loop."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -178,8 +176,7 @@ class TrafficDataModule(pl.LightningDataModule):
 
 
 def _in_memory(windows: Windows | list[Window], **options: Any) -> DataLoader[Window]:
-    # A batch is one gather from memory; worker processes, which Lightning would advise, could only slow it down.
-    warnings.filterwarnings("ignore", ".*does not have many workers", PossibleUserWarning)
+    # A batch is one gather from memory; worker processes, which Lightning advises, could only slow it down.
     # Loaders draw a number that workers would need; from the global generator, a resumed run would draw once more.
     return ResumableLoader(windows, collate_fn=as_gathered, generator=torch.Generator(), **options)  # type: ignore[arg-type]
 
