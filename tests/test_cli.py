@@ -230,6 +230,8 @@ def begun(tmp_path, arguments, written):
 @pytest.mark.parametrize("job", ["fit_predictor", "fit_allocator"])
 def test_ctrl_c_exits_130_with_last_ckpt_and_resume_goes_on(cli, tmp_path, job):
     arguments = [f"job={job}", "data.days=21", "callbacks.predictor.early_stopping.patience=1000"]
+    arguments += ["allocator.n_copies=2", "allocator.gradient_steps=2", "allocator.validation_copies=2"]
+    arguments += ["allocator.learning_starts=64", "allocator.batch_size=32"]
     endless = ["trainer.predictor.max_epochs=500", "trainer.allocator.max_epochs=500"]
     process, last = begun(tmp_path, [*arguments, *endless], "last.ckpt")
     process.send_signal(signal.SIGINT)
