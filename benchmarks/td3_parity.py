@@ -49,6 +49,9 @@ LEARNING_RATE, BATCH, LEARNING_STARTS, NOISE, GAMMA, TAU, BUFFER = 1e-3, 128, 50
 # Environments stepped at once, beside one at a time, and environment steps that each side makes in its turn.
 AT_ONCE, TURN = 8, 64
 TOGETHER = f", {AT_ONCE} environments"
+# How the names of sides end, by what they multiply in; where a processor emulates bfloat16 it is left out.
+BF16 = ", bf16"
+PRECISIONS = {"": torch.float32} | ({BF16: torch.bfloat16} if has_bfloat16(torch.device("cpu")) else {})
 EVALUATIONS, EVALUATION_SEED = 10, 10_000
 Act = Callable[[np.ndarray], np.ndarray]
 
@@ -178,9 +181,9 @@ def our_return(name: str, seed: int) -> float:
     return mean_return(task, ours.act)
 
 
-def bf16() -> torch.autocast:
-    """What `trainer.allocator.precision=bf16-mixed` trains in."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
+def within(precision: str, side: Callable) -> Callable:
+    """A side in one of `PRECISIONS`: as it comes, or in what `trainer.allocator.precision=bf16-mixed` trains in."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)(side) if precision == BF16 else side
 
 
 def their_return(name: str, seed: int) -> float:
@@ -206,8 +209,8 @@ def kept_return(train: Callable[[str, int], float], side: str, name: str, seed: 
 def compare_returns(name: str, seeds: int) -> dict[str, float]:
     """Train both on every seed."""
     sides = {"ours": our_return, "sb3": their_return}
-    if has_bfloat16(torch.device("cpu")):
-        sides["ours, bf16-mixed"] = bf16()(our_return)
+    if BF16 in PRECISIONS:
+        sides["ours, bf16-mixed"] = within(BF16, our_return)
     intervals = {
         side: interval([kept_return(train, side, name, seed) for seed in range(seeds)]) for side, train in sides.items()
     }
@@ -228,24 +231,20 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     The sides take turns of a fraction of a second, so that other load on the machine hits them alike.
     """
     tasks = [gymnasium.make("Pendulum-v1") for _ in range(AT_ONCE)]
-    precisions: dict[str, Callable[[Callable], Callable]] = {"": lambda side: side}
-    if has_bfloat16(torch.device("cpu")):
-        precisions[", bf16"] = lambda side: bf16()(side)
-    else:
-        print("bfloat16 is left out: this processor has no products in it and would take many times as long")
     turns: dict[str, Callable[[int], object]] = {}
     peers: dict[str, str] = {}  # what of SB3's is in the same precision, with as many environments
-    for precision, within in precisions.items():
+    for precision in PRECISIONS:
         ours = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
-        turns[f"ours{precision}"] = within(partial(ours.train, tasks[:1], seed=1))
+        turns[f"ours{precision}"] = within(precision, partial(ours.train, tasks[:1], seed=1))
         peers[f"ours{precision}"] = f"sb3{precision}"
         for crowd, count in {"": 1, TOGETHER: AT_ONCE}.items():
             compiled = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
             compiled.agents.compile(options={"cpp_wrapper": True})
             sb3 = theirs(make_vec_env("Pendulum-v1", count), 0, SPEED_HIDDEN, 256)
-            sb3.train = within(sb3.train)  # it acts outside, as ours does
+            sb3.train = within(precision, sb3.train)  # it acts outside, as ours does
             turns[f"sb3{precision}{crowd}"] = partial(sb3.learn, reset_num_timesteps=False)
-            turns[f"ours{precision}, compiled{crowd}"] = within(partial(compiled.train, tasks[:count], seed=1))
+            train = partial(compiled.train, tasks[:count], seed=1)
+            turns[f"ours{precision}, compiled{crowd}"] = within(precision, train)
             peers[f"ours{precision}, compiled{crowd}"] = f"sb3{precision}{crowd}"
     plain = PlainTD3(
         tasks[0],
@@ -271,8 +270,7 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
             spent[side] += time.perf_counter() - started
             done[side] += TURN
     rate = {side: done[side] / spent[side] for side in turns}
-    for precision in precisions:
-        dtype = torch.bfloat16 if precision else torch.float32
+    for precision, dtype in PRECISIONS.items():
         once = products(tasks[0], SPEED_HIDDEN, 256, dtype)
         with FlopCounterMode(display=False) as counted:
             once()
@@ -442,6 +440,8 @@ def main() -> None:
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    if BF16 not in PRECISIONS:
+        print("bfloat16 is left out: this processor has no products in it and would take many times as long")
     results: dict[str, float] = {}
     if not given.skip_speed:
         results |= compare_speed() | compare_loop() | compare_compiled()

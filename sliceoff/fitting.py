@@ -93,12 +93,12 @@ def fit(
         default_root_dir=checkpoints.parent,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in made),  # else Lightning adds one
     )
-    if engine.precision == "bf16-mixed" and not has_bfloat16(engine.strategy.root_device):
-        slow = f"trainer.{kind}.precision=bf16-mixed is slow: this processor has no bfloat16; 32-true is faster"
-        warnings.warn(slow, stacklevel=1)
     ended, budget = checkpoints / "ended", f"epochs {engine.max_epochs}, steps {engine.max_steps}\n"
     if resume and ended.is_file() and ended.read_text() == budget:
         return checkpoint.load(best, expect=type(module))
+    if engine.precision == "bf16-mixed" and not has_bfloat16(engine.strategy.root_device):
+        slow = f"trainer.{kind}.precision=bf16-mixed is slow: this processor has no bfloat16; 32-true is faster"
+        warnings.warn(slow, stacklevel=1)
     if not engine.fast_dev_run:  # type: ignore[attr-defined]  # Lightning's
         engine.loggers = list(loggers())
     module.train()  # one that was loaded comes in eval mode

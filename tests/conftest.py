@@ -11,7 +11,7 @@ import torch
 from jaxtyping import install_import_hook
 
 os.environ["WANDB_MODE"] = "offline"
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts behind without it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for a job in its background
 torch.set_num_threads(1)  # as `main.py` does: the tensors are small, and idle threads wait busily
 install_import_hook(["sliceoff", "callbacks"], "typecheck.checked")
 

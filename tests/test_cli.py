@@ -39,7 +39,7 @@ def test_the_default_job_leaves_a_complete_run_directory(cli, tmp_path):
 
 
 def test_same_seed_same_summary_and_the_saved_config_repeats_the_run(cli):
-    first = cli(*FAST, "rivals=none", "job.bound=false").run
+    first = cli(*FAST).run
     again = cli("--config-dir", str(first), "--config-name", "config")
     assert again.code == 0, again.err
     second = again.run

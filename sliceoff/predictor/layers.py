@@ -237,7 +237,7 @@ class DecoderLayer(nn.Module):
         memory: Float[Tensor, "batch keys d_model"],
         n_last: int = 0,
     ) -> Float[Tensor, "batch decoded d_model"]:
-        """Decode the last `n_last` steps, all for 0; to the others is only attended."""
+        """Decode the last `n_last` steps (0: all); the others are only attended to."""
         normed = self.norms[0](state)
         state = (state + self.dropout(self.attention(normed, normed)))[:, -n_last:]
         state = state + self.dropout(self.cross(self.norms[1](state), memory))
