@@ -1,11 +1,12 @@
 """ProbSparse attention, forward and backward: ours beside the published gathering and beside dense attention.
 
-    python benchmarks/attention.py [--lengths 96 336 720 1440 2880] [--repeats 5] [--burst 3] [--threads 2]
+    python benchmarks/attention.py [--lengths 96 336 720 1440 2880] [--repeats 5] [--burst 3] [--threads 2] [--split]
 
 Time: the least of the repeats, which other programs on the machine disturb least; the forms take turns of a few steps,
 the first of which finds the caches and the heap as another form left them (`--burst 1`: no others). Memory: what the
 process's peak grows by, each form in fresh processes: the median and the most, because what the heap gives back varies.
-The short lengths show where dense attention is the faster (`DENSE_BELOW`).
+The short lengths show where dense attention is the faster (`DENSE_BELOW`). In memory, heads come before the steps; with
+`--split` after them, as a layer's projections leave them, which costs all but dense attention copies.
 
 With MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ at 4000000000 in the environment, glibc keeps freed memory: that
 takes from the published form most of what its large temporaries cost.
@@ -63,9 +64,14 @@ FORMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def inputs(length: int) -> list[Tensor]:
+def inputs(length: int, split: bool = False) -> list[Tensor]:
+    """Queries, keys and values (batch, heads, length, size), in memory (batch, length, heads, size) if `split`."""
     torch.manual_seed(0)
-    return [torch.randn(BATCH, HEADS, length, SIZE, requires_grad=True) for _ in range(3)]
+    if split:
+        tensors = [torch.randn(BATCH, length, HEADS, SIZE).transpose(1, 2) for _ in range(3)]
+    else:
+        tensors = [torch.randn(BATCH, HEADS, length, SIZE) for _ in range(3)]
+    return [tensor.requires_grad_() for tensor in tensors]
 
 
 def step(form: str, tensors: list[Tensor]) -> None:
@@ -74,9 +80,9 @@ def step(form: str, tensors: list[Tensor]) -> None:
         tensor.grad = None
 
 
-def milliseconds(length: int, repeats: int, burst: int) -> dict[str, float]:
+def milliseconds(length: int, repeats: int, burst: int, split: bool) -> dict[str, float]:
     """The least time of each form, their turns of `burst` steps interleaved."""
-    tensors, best = inputs(length), dict.fromkeys(FORMS, math.inf)
+    tensors, best = inputs(length, split), dict.fromkeys(FORMS, math.inf)
     for _ in range(repeats + 1):
         for form in [form for form in FORMS for _ in range(burst)]:
             start = time.perf_counter()
@@ -85,9 +91,9 @@ def milliseconds(length: int, repeats: int, burst: int) -> dict[str, float]:
     return best
 
 
-def peak_mib(form: str, length: int) -> float:
+def peak_mib(form: str, length: int, split: bool) -> float:
     """What the peak memory of this process grows by in one step (Linux)."""
-    tensors = inputs(length)
+    tensors = inputs(length, split)
     step(form, inputs(96))  # what torch itself takes, its code among it
     before = peak_kib()
     step(form, tensors)
@@ -106,11 +112,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns of every form, tenfold up to 500 steps")
     parser.add_argument("--burst", type=int, default=3, help="steps of a turn")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of torch")
+    parser.add_argument(
+        "--split", action="store_true", help="heads after the steps in memory, as projections leave them"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows, results = [], {"threads": float(arguments.threads)}
     for length in arguments.lengths:
-        took = milliseconds(length, arguments.repeats * (1 if length > 500 else 10), arguments.burst)
+        took = milliseconds(length, arguments.repeats * (1 if length > 500 else 10), arguments.burst, arguments.split)
         over = {f"{form}/ours": took[form] / took["ours"] for form in ("published", "dense")}
         rows.append({"length": length, **{f"{form} [ms]": took[form] for form in FORMS}, **over})
         results |= {f"{form}_ms_{length}": took[form] for form in FORMS}
@@ -119,7 +128,9 @@ def main() -> None:
 
     longest = max(arguments.lengths)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        measured = {form: pool.starmap(peak_mib, [(form, longest)] * PROCESSES, chunksize=1) for form in FORMS}
+        measured = {
+            form: pool.starmap(peak_mib, [(form, longest, arguments.split)] * PROCESSES, chunksize=1) for form in FORMS
+        }
     peaks = {form: statistics.median(mib) for form, mib in measured.items()}
     table(
         f"peak memory of one step at length {longest}, {PROCESSES} processes",

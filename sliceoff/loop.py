@@ -6,7 +6,9 @@ that revenue, rent and profit are all money per long slot.
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +34,7 @@ from sliceoff.slicing import (
     Slicer,
     SlicingRequest,
     TaskStatistics,
+    check_rental,
 )
 
 _BAND = torch.tensor((0.1, 0.9), dtype=torch.float64)
@@ -175,6 +178,7 @@ class Simulation:
         )
         predicted = time.perf_counter()
         self._rental = rental = self.stack.slicer.rent(request)
+        check_rental(rental, self._windows.n_regions)
         sliced = time.perf_counter()
         served = self._map(partial(self._serve, users, forecast, rental), self._batches)
         batches, tallies, tasks = zip(*served, strict=True)
@@ -343,6 +347,15 @@ def _adopt(allocator: Allocator) -> None:
     _adopted = allocator
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then wants no more
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "not a worker"
+    parent.join()
+    os._exit(1)
 
 
 def _serve(

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -58,3 +59,9 @@ def cli(monkeypatch, capsys, tmp_path):
         return Ended(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def as_at_run_time(monkeypatch):
+    """Annotations are checked in tests alone: without them, wrong types reach the checks that users meet."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -329,3 +329,30 @@ def test_products_are_as_precise_as_the_run_says(cli):
         ended = cli("job=fit_predictor", "predictor=last_value", f"matmul_precision={precision}")
         assert ended.code == 0, ended.err
         assert torch.get_float32_matmul_precision() == precision
+
+
+@pytest.mark.usefixtures("as_at_run_time")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["slicer=cheapest", "slicer._target_=silent.Slicer"], "stack main: rent returned NoneType"),
+        (["allocator=greedy", "allocator._target_=silent.Rule"], "stack main: allocate returned NoneType"),
+        (["job=market", "+job.mechanisms.mine={_target_: silent.Mechanism}"], "job.mechanisms.mine: its clear()"),
+    ],
+)
+def test_own_modules_that_return_nothing_are_named(cli, tmp_path, monkeypatch, arguments, message):
+    (tmp_path / "silent.py").write_text(
+        "class Slicer:\n"
+        "    def __init__(self, **options): ...\n"
+        "    def rent(self, request): ...\n"
+        "class Rule:\n"
+        "    def allocate(self, scenario, state): ...\n"
+        "class Mechanism:\n"
+        "    def clear(self, scenario): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    few = ["job.mechanisms.centralised=null", "job.mechanisms.decentralised=null", "job.scenarios=1"]
+    quick = few if "job=market" in arguments else ["predictor=last_value", "rivals=none", "job.periods=1"]
+    ended = cli(*arguments, *quick)
+    assert ended.code == 2
+    assert message in ended.err

@@ -1,6 +1,11 @@
 """Algorithm 1: the money adds up, stacks face the same tasks, and only the oracle sees the future."""
 
+import multiprocessing
+import os
+import signal
+import time
 from functools import partial
+from pathlib import Path
 
 import mip
 import numpy as np
@@ -165,6 +170,35 @@ def test_results_are_identical_whatever_the_batch_of_regions(windows, slicer):
     whole = run(windows, made, Greedy())
     for parts in ({"regions_per_batch": 1}, {"regions_per_batch": 3}, {"workers": 2}):
         assert whole.equals(run(windows, made, Greedy(), **parts))
+
+
+def test_workers_end_with_a_parent_that_is_killed(windows):
+    ours, theirs = multiprocessing.Pipe()
+
+    def killed():
+        def tell(simulation):
+            theirs.send([child.pid for child in multiprocessing.active_children()])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        run(windows, Cheapest(**RULE), Greedy(), workers=2, on_period=tell)
+
+    parent = multiprocessing.get_context("fork").Process(target=killed)
+    parent.start()
+    workers = ours.recv()
+    parent.join()
+    assert parent.exitcode == -signal.SIGKILL
+    assert len(workers) == 2
+    ends = time.monotonic() + 20
+    while any(map(alive, workers)) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not any(map(alive, workers))
+
+
+def alive(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(("stop", "parts"), [(1, {}), (3, {"regions_per_batch": 2}), (2, {"workers": 2})])

@@ -90,6 +90,8 @@ class Clearing:
         begun = time.perf_counter()
         outcome = mechanism.clear(scenario)
         seconds = time.perf_counter() - begun
+        if not isinstance(outcome, Outcome):
+            raise InputError(f"its clear() returned {type(outcome).__name__}; return an Outcome")
         rule, worst = max(violations(outcome).items(), key=lambda item: item[1])
         if worst > _TOLERANCE:
             raise InputError(f"its outcome breaks the rule of {rule} by {worst:.3g}; mend its clear()")

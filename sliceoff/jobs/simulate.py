@@ -116,16 +116,19 @@ class Simulate:
 
         if saved:
             advance(saved["period"] - arguments["periods"].start)
-        table = simulate(
-            stack,
-            parts.datamodule,
-            parts.scenario,
-            **arguments,
-            regions_per_batch=self.regions_per_batch,
-            workers=self.workers,
-            on_period=on_period,
-            resume_from=saved,
-        )
+        try:
+            table = simulate(
+                stack,
+                parts.datamodule,
+                parts.scenario,
+                **arguments,
+                regions_per_batch=self.regions_per_batch,
+                workers=self.workers,
+                on_period=on_period,
+                resume_from=saved,
+            )
+        except InputError as error:
+            raise InputError(f"stack {stack.name}: {error}") from error
         return table, spent
 
     def _results(

@@ -68,17 +68,20 @@ def prob_sparse_attention(
         return full_attention(query, key, value, causal=causal, dropout=dropout)
     if sample is None:
         sample = sample_keys(sparse_count(factor, n_keys), n_queries, n_keys, sampling, generator)
-    sample = sample.to(query.device)
+    # Every head a batch of its own: heads split from one projection are copied here once, not by every product.
+    queries, keys, values = (tensor.flatten(0, 1) for tensor in (query, key, value))
     with torch.no_grad():  # the measure chooses queries; no gradient flows through a choice
-        active = sparsity(query, key, sample, causal).topk(top, dim=-1, sorted=False).indices
-    return _Sparse.apply(query, key, value, active, causal, dropout)
+        measure = sparsity(queries, keys, sample.to(query.device), causal)
+        active = measure.topk(top, dim=-1, sorted=False).indices
+    return _Sparse.apply(queries, keys, values, active, causal, dropout).unflatten(0, query.shape[:2])
 
 
 class _Sparse(torch.autograd.Function):
     """Dense attention of the `active` queries; the other rows get the mean of the values, or their running sum.
 
-    The gradient is written out because autograd's copies more and keeps more (`benchmarks/attention.py`). In that of
-    the softmax, `attended` replaces a sum over keys, as in FlashAttention (Dao et al., NeurIPS 2022).
+    Queries, keys and values are (batch, length, size), `active` (batch, top). The gradient is written out because
+    autograd's copies more and keeps more (`benchmarks/attention.py`). In that of the softmax, `attended` replaces a sum
+    over keys, as in FlashAttention (Dao et al., NeurIPS 2022).
     """
 
     @staticmethod
@@ -110,27 +113,25 @@ class _Sparse(torch.autograd.Function):
             along = received @ value.transpose(-1, -2)
             if kept is not None:
                 along, kept = along * kept, weights * kept
-            to_value = (weights if kept is None else kept).transpose(-1, -2) @ received
             if ctx.causal:
-                to_value += gradient.index_put(rows, gradient.new_zeros(())).flip(-2).cumsum(-2).flip(-2)
+                lazy = gradient.index_put(rows, gradient.new_zeros(())).flip(-2).cumsum(-2).flip(-2)
             else:
-                to_value += (gradient.sum(-2, keepdim=True) - received.sum(-2, keepdim=True)) / len(value[0, 0])
+                lazy = (gradient.sum(-2, keepdim=True) - received.sum(-2, keepdim=True)) / value.shape[-2]
+            to_value = torch.baddbmm(lazy, (weights if kept is None else kept).transpose(-1, -2), received)
             to_scores = along.sub_((received * attended).sum(-1, keepdim=True)).mul_(weights)
             if not torch.compiler.is_compiling():  # a compiler plans memory itself
                 ctx.maybe_clear_saved_tensors()  # unless the graph is retained
             del weights, kept
             to_chosen = (to_scores @ key).div_(math.sqrt(key.shape[-1]))
             to_key = to_scores.transpose(-1, -2) @ chosen
-            del along, to_scores
+            del along, to_scores, received, chosen, attended  # small ones between large ones would keep the heap apart
             to_query = to_chosen.new_zeros(gradient.shape).index_put_(rows, to_chosen)
         return to_query, to_key, to_value, None, None, None
 
 
-def _rows(active: Int[Tensor, "batch heads top"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of whole rows of (batch, heads, queries, size): about twice as fast as gather and scatter."""
-    batch, heads, _ = active.shape
-    device = active.device
-    return torch.arange(batch, device=device)[:, None, None], torch.arange(heads, device=device)[:, None], active
+def _rows(active: Int[Tensor, "batch top"]) -> tuple[Tensor, Tensor]:
+    """Indices of whole rows of (batch, length, size): about twice as fast as gather and scatter."""
+    return torch.arange(len(active), device=active.device).unsqueeze(-1), active
 
 
 def sparse_count(factor: float, length: int) -> int:
@@ -152,20 +153,20 @@ def spread_keys(count: int, n_keys: int) -> Int[Tensor, "1 sampled"]:
 
 
 def sparsity(
-    query: Float[Tensor, "batch heads queries size"],
-    key: Float[Tensor, "batch heads keys size"],
+    query: Float[Tensor, "*batch queries size"],
+    key: Float[Tensor, "*batch keys size"],
     sample: Int[Tensor, "rows sampled"],
     causal: bool,
-) -> Float[Tensor, "batch heads queries"]:
+) -> Float[Tensor, "*batch queries"]:
     """The measure M of (16): max minus mean of a query's scaled scores on its sampled keys.
 
     A causal query without any sampled key up to its own place measures minus infinity.
     """
-    # (batch, heads, sampled, queries): reducing over an outer dimension is several times as fast as over the last.
+    # (batch, sampled, queries): reducing over an outer dimension is several times as fast as over the last.
     if len(sample) == 1:
         scores = key.index_select(-2, sample[0]) @ query.transpose(-1, -2)
     else:
-        scores = torch.einsum("bhqd,bhqsd->bhsq", query, key[..., sample, :])
+        scores = torch.einsum("...qd,...qsd->...sq", query, key[..., sample, :])
     scale = math.sqrt(query.shape[-1])
     if not causal:
         return (scores.amax(-2) - scores.mean(-2)) / scale

@@ -33,9 +33,11 @@ def check_allocation(state: RegionState, allocation: Allocation) -> None:
     """Check C4 and C5.
 
     Raises:
-        InputError: wrong shape or type, a share that is not finite or negative, shares that sum to more than one, or
-            a VM that does not exist; names the argument and the first row at fault.
+        InputError: no allocation, a wrong shape or type, a share that is not finite or negative, shares that sum to
+            more than one, or a VM that does not exist; names the argument and the first row at fault.
     """
+    if not isinstance(allocation, Allocation):
+        raise InputError(f"allocate returned {type(allocation).__name__}; return an Allocation of shares and VMs")
     share, vm = allocation
     expected = tuple(state.tasks.present.shape)
     for name, value in (("share", share), ("vm", vm)):

@@ -15,6 +15,7 @@ from sliceoff.slicing.profit import most_profit as most_profit
 from sliceoff.slicing.rental import Rental as Rental
 from sliceoff.slicing.rental import Slicer as Slicer
 from sliceoff.slicing.rental import SlicingRequest as SlicingRequest
+from sliceoff.slicing.rental import check_rental as check_rental
 from sliceoff.slicing.requirement import FixedKappa as FixedKappa
 from sliceoff.slicing.requirement import JointKappa as JointKappa
 from sliceoff.slicing.revenue import RevenueTable as RevenueTable

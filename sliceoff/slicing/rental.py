@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sliceoff.errors import InputError
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors, Quantiles
 from sliceoff.slicing.offers import Offers, pick
@@ -91,6 +92,21 @@ class Slicer(Protocol):
     def rent(self, request: SlicingRequest) -> Rental:
         """Choose one bandwidth offer and one VM offer per region (C1-C3), within the coupling rows; never raises."""
         ...
+
+
+def check_rental(rental: Rental, n_regions: int) -> None:
+    """Check that a slicer's answer is one, with a number for every region.
+
+    Raises:
+        InputError: it is not; says in what.
+    """
+    if not isinstance(rental, Rental):
+        raise InputError(
+            f"rent returned {type(rental).__name__}; return a Rental (sliceoff.slicing.rental makes one of offers)"
+        )
+    for name, value in vars(rental).items():
+        if isinstance(value, Tensor) and tuple(value.shape) != (n_regions,):
+            raise InputError(f"rental.{name} has shape {tuple(value.shape)}; give one value per region, ({n_regions},)")
 
 
 def offer_costs(

@@ -1,8 +1,4 @@
-"""Conformance checks for modules of your own, to call from your tests.
-
->>> from sliceoff.testing import check_predictor
->>> check_predictor(MyNetwork)
-"""
+"""Whether a network of one's own can forecast."""
 
 import io
 from collections.abc import Callable

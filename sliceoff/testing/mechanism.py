@@ -1,0 +1,44 @@
+"""Whether a market mechanism of one's own can clear a market."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sliceoff.market import Family, MarketScenario, Mechanism, Outcome, violations
+from sliceoff.market.scenario import ARRAYS
+
+_TOLERANCE = 1e-6
+
+
+def check_mechanism(mechanism: Callable[..., Mechanism], **options: Any) -> None:
+    """Check that a mechanism can clear markets: that no outcome breaks a rule (`violations`), and it repeats itself.
+
+    Args:
+        mechanism: the class, or a `functools.partial` of it.
+        options: of its own.
+
+    Raises:
+        AssertionError: it does not conform; the message says in what.
+    """
+    for where, scenario in _markets():
+        kept = {name: getattr(scenario, name).copy() for name in ARRAYS}
+        outcome = mechanism(**options).clear(scenario)
+        assert isinstance(outcome, Outcome), f"clear returns {type(outcome).__name__}, not an Outcome ({where})"
+        changed = [name for name, value in kept.items() if not np.array_equal(value, getattr(scenario, name))]
+        assert not changed, f"clear changes the scenario's {', '.join(changed)} ({where})"
+        broken = {name: size for name, size in violations(outcome).items() if size > _TOLERANCE}
+        assert not broken, f"the outcome breaks {broken}: see sliceoff.market.violations ({where})"
+        again = mechanism(**options).clear(scenario)
+        same = [np.allclose(getattr(again, name), getattr(outcome, name)) for name in ("dispatch", "payments")]
+        assert all(same), f"the same market is cleared in two ways ({where})"
+
+
+def _markets() -> Iterator[tuple[str, MarketScenario]]:
+    for seed, (applications, servers) in enumerate(((5, 3), (1, 1), (2, 4))):
+        drawn = Family(n_applications=applications, n_servers=servers).draw(seed)
+        yield f"applications={applications}, servers={servers}", drawn
+    yield "nothing to offload", replace(drawn, arrivals=np.zeros_like(drawn.arrivals))
+    yield "no work is worth its cost", replace(drawn, value=np.zeros_like(drawn.value))
+    yield "no server has capacity", replace(drawn, capacity=np.zeros_like(drawn.capacity))

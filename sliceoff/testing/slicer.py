@@ -1,0 +1,125 @@
+"""Whether a slicer of one's own can rent."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sliceoff.errors import InputError
+from sliceoff.region import Scenario
+from sliceoff.slicing import (
+    ForecastErrors,
+    Offers,
+    Rental,
+    Slicer,
+    SlicingRequest,
+    TaskStatistics,
+    check_rental,
+)
+from sliceoff.slicing.offers import pick
+from sliceoff.slicing.rental import offer_costs
+
+_REGIONS = 4
+_OFFERS = partial(
+    Offers.discount,
+    bandwidth_options_mhz=[5, 10, 20, 40, 80],
+    bandwidth_price_per_mhz=2.2,
+    bandwidth_price_exponent=0.85,
+    vm_options=[2, 4, 8, 16, 32],
+    vm_price=5.7,
+    vm_price_exponent=0.85,
+    n_regions=_REGIONS,
+    long_slot_s=3600.0,
+)
+_MARKETS: tuple[dict[str, Any], ...] = (
+    {},
+    {"change_price": 20.0},
+    {"bandwidth_inventory_mhz_per_region": 24, "vm_inventory_per_region": 13, "budget_per_region": 80},
+)
+# Users per region, one long slot after the other: some, none, more than the largest offers serve, and some again.
+_USERS = ((20.0, 5.0, 31.0, 12.0), (0.0,) * _REGIONS, (400.0, 1.0, 0.0, 90.0), (18.0, 7.0, 28.0, 15.0))
+
+
+def check_slicer(slicer: Callable[..., Slicer], **options: Any) -> None:
+    """Check that a slicer can take part in Algorithm 1: that it rents what is on offer, and repeats itself.
+
+    Args:
+        slicer: the class, or a `functools.partial` of it, called with `offers` and `scenario` beside the options.
+        options: of its own.
+
+    Raises:
+        AssertionError: it does not conform; the message says in what.
+    """
+    scenario = Scenario()
+    for limits in _MARKETS:
+        offers = _OFFERS(**limits)
+        made = slicer(offers=offers, scenario=scenario, **options)
+        for number, request, answer in _rented(made, scenario):
+            where = ", ".join((f"long slot {number}", *(f"{name}={limit}" for name, limit in limits.items())))
+            try:
+                check_rental(answer, _REGIONS)
+            except InputError as error:
+                raise AssertionError(f"{error} ({where})") from None
+            _check_offers(offers, request, answer, where)
+            again = slicer(offers=offers, scenario=scenario, **options).rent(request)
+            assert _same(again, answer), (
+                f"made anew, as where a run is resumed, it rents something else: what it learns belongs in "
+                f"Rental.errors, and chance on a seed and Rental.period ({where})"
+            )
+            unseen = replace(request, truth=request.truth.flip(0) + 9)
+            again = slicer(offers=offers, scenario=scenario, **options).rent(unseen)
+            assert _same(again, answer), f"what it rents depends on request.truth, the users still to come ({where})"
+
+
+def _rented(slicer: Slicer, scenario: Scenario) -> Iterator[tuple[int, SlicingRequest, Rental]]:
+    """Some long slots in a row: which, what was asked and what was answered."""
+    last, previous = torch.tensor(_USERS[-1]), None
+    errors = ForecastErrors.none_yet(_REGIONS)
+    for number, users in enumerate(_USERS):
+        forecast, truth = torch.tensor(users), torch.tensor(users) * 1.25
+        request = SlicingRequest(
+            forecast, last, truth, TaskStatistics.prior(scenario, _REGIONS), previous, errors=errors
+        )
+        kept = _numbers(request)
+        answer = slicer.rent(request)
+        changed = [name for name, value in _numbers(request).items() if not torch.equal(value, kept[name])]
+        assert not changed, f"rent changes request.{', '.join(changed)} (long slot {number})"
+        yield number, request, answer
+        last, previous = truth, answer
+        errors = errors.forecasting(forecast).observed(truth, asked_miss=0.5, rate=0.0)
+
+
+def _numbers(request: SlicingRequest) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in vars(request).items() if isinstance(value, Tensor)}
+
+
+def _check_offers(offers: Offers, request: SlicingRequest, answer: Rental, where: str) -> None:
+    """C1-C3, the coupling rows, and that every number is that of the offers named."""
+    costs = offer_costs(offers, request.previous)
+    indices = {"bandwidth_index": answer.bandwidth_index, "vm_index": answer.vm_index}
+    for (name, index), cost in zip(indices.items(), costs, strict=True):
+        assert bool(((index >= 0) & (index < cost.shape[1])).all()), f"{name}={index.tolist()}: no such offer ({where})"
+    for name, table, index in (
+        ("bandwidth_hz", offers.bandwidth_hz, answer.bandwidth_index),
+        ("n_vms", offers.n_vms, answer.vm_index),
+    ):
+        held = pick(table, index).double()
+        assert torch.allclose(getattr(answer, name).double(), held), (
+            f"{name}={getattr(answer, name).tolist()}, but the offers named hold {held.tolist()} ({where})"
+        )
+    price = sum(pick(cost, index) for cost, index in zip(costs, indices.values(), strict=True))
+    assert torch.allclose(answer.rent.double(), torch.as_tensor(price).double()), (
+        f"rent={answer.rent.tolist()}, but the offers named cost {torch.as_tensor(price).tolist()}; "
+        f"sliceoff.slicing.rental adds it up ({where})"
+    )
+    for row in offers.rows:
+        used = float(row.use(answer.bandwidth_index, answer.vm_index).sum())
+        assert used <= row.limit * (1 + 1e-6), f"{row.name} is {row.limit:g}, but the offers take {used:g} ({where})"
+
+
+def _same(one: Rental, other: Rental) -> bool:
+    names = [field.name for field in fields(Rental) if isinstance(getattr(one, field.name), Tensor)]
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
