@@ -131,7 +131,8 @@ class _Sparse(torch.autograd.Function):
 
 def _rows(active: Int[Tensor, "batch top"]) -> tuple[Tensor, Tensor]:
     """Indices of whole rows of (batch, length, size): about twice as fast as gather and scatter."""
-    return torch.arange(len(active), device=active.device).unsqueeze(-1), active
+    batch, _ = active.shape  # no `len`, which an export takes for a constant
+    return torch.arange(batch, device=active.device).unsqueeze(-1), active
 
 
 def sparse_count(factor: float, length: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from sliceoff.errors import InputError
 from sliceoff.region import Allocation, Allocator, RegionEnvironment, RegionState, Scenario, check_allocation, map_state
 
-_COPIES, _SLOTS = 5, 3
+_COPIES, _SLOTS = 3, 2
 
 
 def check_allocator(allocator: Callable[..., Allocator], **options: Any) -> None:

@@ -40,7 +40,7 @@ class Broken:
                 busiest = state.tasks.present.sum(-1).max()
                 return allocation._replace(share=state.tasks.present / busiest.clamp_min(1))
             case "memory":
-                return allocation._replace(share=allocation.share * (0.5 if self.asked > 60 else 1.0))
+                return allocation._replace(share=allocation.share * (0.5 if self.asked > 32 else 1.0))
             case "input":
                 state.backlog_s.add_(1)
         return allocation
