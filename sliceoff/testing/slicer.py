@@ -64,15 +64,14 @@ def check_slicer(slicer: Callable[..., Slicer], **options: Any) -> None:
             except InputError as error:
                 raise AssertionError(f"{error} ({where})") from None
             _check_offers(offers, request, answer, where)
-            anew = slicer(offers=offers, scenario=scenario, **options)
-            assert _same(anew.rent(request), answer), (
+            again = slicer(offers=offers, scenario=scenario, **options).rent(request)
+            assert _same(again, answer), (
                 f"made anew, as where a run is resumed, it rents something else: what it learns belongs in "
                 f"Rental.errors, and chance on a seed and Rental.period ({where})"
             )
             unseen = replace(request, truth=request.truth.flip(0) + 9)
-            assert _same(anew.rent(unseen), answer), (
-                f"what it rents depends on request.truth, the users still to come ({where})"
-            )
+            again = slicer(offers=offers, scenario=scenario, **options).rent(unseen)
+            assert _same(again, answer), f"what it rents depends on request.truth, the users still to come ({where})"
 
 
 def _rented(slicer: Slicer, scenario: Scenario) -> Iterator[tuple[int, SlicingRequest, Rental]]:

@@ -24,7 +24,7 @@ PLAN = {"kappa": 0.5, "z": 2.0}
         partial(Exact, aggregate_margin=0.2, solver="CBC", **PLAN),
         partial(LpRounding, n_draws=8, **PLAN),
         partial(Newsvendor, slicer=partial(Cheapest, **PLAN)),
-        partial(Profit, copies=2, slots=4),
+        partial(Profit, copies=1, slots=2, users_step=10),
     ],
     ids=lambda slicer: slicer.func.__name__,
 )
