@@ -335,7 +335,10 @@ def test_products_are_as_precise_as_the_run_says(cli):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["slicer=cheapest", "slicer._target_=silent.Slicer"], "stack main: rent returned NoneType"),
+        (
+            ["allocator=greedy", "slicer=cheapest", "slicer._target_=silent.Slicer"],
+            "stack main: rent returned NoneType",
+        ),
         (["allocator=greedy", "allocator._target_=silent.Rule"], "stack main: allocate returned NoneType"),
         (["job=market", "+job.mechanisms.mine={_target_: silent.Mechanism}"], "job.mechanisms.mine: its clear()"),
     ],
