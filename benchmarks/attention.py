@@ -67,10 +67,9 @@ FORMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 def inputs(length: int, split: bool = False) -> list[Tensor]:
     """Queries, keys and values (batch, heads, length, size), in memory (batch, length, heads, size) if `split`."""
     torch.manual_seed(0)
+    tensors = [torch.randn(BATCH, HEADS, length, SIZE) for _ in range(3)]
     if split:
-        tensors = [torch.randn(BATCH, length, HEADS, SIZE).transpose(1, 2) for _ in range(3)]
-    else:
-        tensors = [torch.randn(BATCH, HEADS, length, SIZE) for _ in range(3)]
+        tensors = [tensor.transpose(1, 2).contiguous().transpose(1, 2) for tensor in tensors]
     return [tensor.requires_grad_() for tensor in tensors]
 
 

@@ -11,14 +11,12 @@ import polars
 from sliceoff.checks import optional, path, whole
 from sliceoff.errors import InputError, OptionError
 from sliceoff.jobs.progress import progress_bar
-from sliceoff.market import MarketScenario, Mechanism, Outcome, simulate, violations
+from sliceoff.market import MarketScenario, Mechanism, Outcome, check_outcome, simulate
 from sliceoff.market.checks import role
 from sliceoff.market.family import Markets
 from sliceoff.parts import Parts
 from sliceoff.report.market import margins, market_figures, market_page, means
 from sliceoff.run_directory import Results, RunDirectory
-
-_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +88,7 @@ class Clearing:
         begun = time.perf_counter()
         outcome = mechanism.clear(scenario)
         seconds = time.perf_counter() - begun
-        if not isinstance(outcome, Outcome):
-            raise InputError(f"its clear() returned {type(outcome).__name__}; return an Outcome")
-        rule, worst = max(violations(outcome).items(), key=lambda item: item[1])
-        if worst > _TOLERANCE:
-            raise InputError(f"its outcome breaks the rule of {rule} by {worst:.3g}; mend its clear()")
+        check_outcome(outcome)
         return {**outcome.figures(), **self._confirmed(outcome, seed), "seconds": seconds}
 
     def _confirmed(self, outcome: Outcome, seed: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from sliceoff.market.optimum import KnownSupply as KnownSupply
 from sliceoff.market.optimum import Optimum as Optimum
 from sliceoff.market.outcome import Mechanism as Mechanism
 from sliceoff.market.outcome import Outcome as Outcome
+from sliceoff.market.outcome import check_outcome as check_outcome
 from sliceoff.market.outcome import nobody_hired as nobody_hired
 from sliceoff.market.outcome import violations as violations
 from sliceoff.market.scenario import MarketScenario as MarketScenario

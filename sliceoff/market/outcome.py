@@ -7,8 +7,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sliceoff.errors import InputError
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import cost
+
+# Relative to the largest flow of work, or of money: what rounding may break a rule by.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,3 +133,16 @@ def violations(outcome: Outcome) -> dict[str, float]:
         "participation": float(shortfall.max() / money),
         "unhired": float((outcome.payments * ~outcome.hired).max() / money),
     }
+
+
+def check_outcome(outcome: Outcome) -> None:
+    """Check that a mechanism's answer is an outcome that breaks no rule.
+
+    Raises:
+        InputError: it is none, or the rule that it breaks and by how much (`violations`).
+    """
+    if not isinstance(outcome, Outcome):
+        raise InputError(f"its clear() returned {type(outcome).__name__}; return an Outcome")
+    rule, worst = max(violations(outcome).items(), key=lambda item: item[1])
+    if worst > _TOLERANCE:
+        raise InputError(f"its outcome breaks the rule of {rule} by {worst:.3g}; mend its clear()")

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from sliceoff.errors import InputError
 from sliceoff.region import Allocation, Allocator, RegionEnvironment, RegionState, Scenario, check_allocation, map_state
+from sliceoff.testing.located import located
 
 _COPIES, _SLOTS = 3, 2
 
@@ -30,10 +30,8 @@ def check_allocator(allocator: Callable[..., Allocator], **options: Any) -> None
         kept = map_state(torch.clone, state)
         decided = made.allocate(scenario, state)
         assert _equal(kept, state), f"allocate changes the state ({where})"
-        try:
+        with located(where):
             check_allocation(state, decided)
-        except InputError as error:
-            raise AssertionError(f"{error} ({where})") from None
         seen.append((where, state, decided))
         alone = [made.allocate(scenario, map_state(itemgetter(slice(row, row + 1)), state)) for row in range(_COPIES)]
         assert _close(state, Allocation(*map(torch.cat, zip(*alone, strict=True))), decided), (

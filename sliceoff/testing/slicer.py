@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sliceoff.errors import InputError
 from sliceoff.region import Scenario
 from sliceoff.slicing import (
     ForecastErrors,
@@ -16,11 +15,12 @@ from sliceoff.slicing import (
     Rental,
     Slicer,
     SlicingRequest,
+    Status,
     TaskStatistics,
     check_rental,
 )
-from sliceoff.slicing.offers import pick
-from sliceoff.slicing.rental import offer_costs
+from sliceoff.slicing.rental import rental
+from sliceoff.testing.located import located
 
 _REGIONS = 4
 _OFFERS = partial(
@@ -59,10 +59,8 @@ def check_slicer(slicer: Callable[..., Slicer], **options: Any) -> None:
         made = slicer(offers=offers, scenario=scenario, **options)
         for number, request, answer in _rented(made, scenario):
             where = ", ".join((f"long slot {number}", *(f"{name}={limit}" for name, limit in limits.items())))
-            try:
+            with located(where):
                 check_rental(answer, _REGIONS)
-            except InputError as error:
-                raise AssertionError(f"{error} ({where})") from None
             _check_offers(offers, request, answer, where)
             again = slicer(offers=offers, scenario=scenario, **options).rent(request)
             assert _same(again, answer), (
@@ -98,23 +96,25 @@ def _numbers(request: SlicingRequest) -> dict[str, Tensor]:
 
 def _check_offers(offers: Offers, request: SlicingRequest, answer: Rental, where: str) -> None:
     """C1-C3, the coupling rows, and that every number is that of the offers named."""
-    costs = offer_costs(offers, request.previous)
-    indices = {"bandwidth_index": answer.bandwidth_index, "vm_index": answer.vm_index}
-    for (name, index), cost in zip(indices.items(), costs, strict=True):
-        assert bool(((index >= 0) & (index < cost.shape[1])).all()), f"{name}={index.tolist()}: no such offer ({where})"
-    for name, table, index in (
-        ("bandwidth_hz", offers.bandwidth_hz, answer.bandwidth_index),
-        ("n_vms", offers.n_vms, answer.vm_index),
-    ):
-        held = pick(table, index).double()
-        assert torch.allclose(getattr(answer, name).double(), held), (
-            f"{name}={getattr(answer, name).tolist()}, but the offers named hold {held.tolist()} ({where})"
+    for name, table in (("bandwidth_index", offers.bandwidth_hz), ("vm_index", offers.n_vms)):
+        index = getattr(answer, name)
+        assert bool(((index >= 0) & (index < table.shape[1])).all()), (
+            f"{name}={index.tolist()}: no such offer ({where})"
         )
-    price = sum(pick(cost, index) for cost, index in zip(costs, indices.values(), strict=True))
-    assert torch.allclose(answer.rent.double(), torch.as_tensor(price).double()), (
-        f"rent={answer.rent.tolist()}, but the offers named cost {torch.as_tensor(price).tolist()}; "
-        f"sliceoff.slicing.rental adds it up ({where})"
+    summed = rental(
+        offers,
+        answer.bandwidth_index,
+        answer.vm_index,
+        previous=request.previous,
+        uncovered=answer.uncovered,
+        status=Status.RULE,
     )
+    for name, verb in (("bandwidth_hz", "hold"), ("n_vms", "hold"), ("rent", "cost")):
+        given, real = getattr(answer, name).double(), getattr(summed, name).double()
+        assert torch.allclose(given, real), (
+            f"{name}={given.tolist()}, but the offers named {verb} {real.tolist()}; sliceoff.slicing.rental adds it up "
+            f"({where})"
+        )
     for row in offers.rows:
         used = float(row.use(answer.bandwidth_index, answer.vm_index).sum())
         assert used <= row.limit * (1 + 1e-6), f"{row.name} is {row.limit:g}, but the offers take {used:g} ({where})"
