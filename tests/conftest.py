@@ -3,8 +3,11 @@
 import os
 import signal
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import jaxtyping
 import pytest
@@ -41,22 +44,39 @@ class Ended:
         return Path(self.out.strip().splitlines()[-1])
 
 
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run `main.py ARGUMENTS` in this process, in a directory of its own (`tmp_path`)."""
+def main_py(*arguments: str) -> Ended:
+    """Run `main.py ARGUMENTS` in this process and working directory."""
     from sliceoff.cli import main
 
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["main.py", *arguments])
-        capsys.readouterr()
+    with (
+        patch.object(sys, "argv", ["main.py", *arguments]),
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as err,
+    ):
         try:
             main()
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
-        return Ended(code, *capsys.readouterr())
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path):
+    """`main_py`, in a directory of its own (`tmp_path`)."""
+    monkeypatch.chdir(tmp_path)
+    return main_py
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """`main_py`, once for all tests of a file, in a directory of theirs; the run directory, absolute."""
+
+    def run(*arguments: str) -> Path:
+        with chdir(tmp_path_factory.mktemp("once")):
+            ended = main_py(*arguments)
+            assert ended.code == 0, ended.err
+            return ended.run.absolute()
 
     return run
 

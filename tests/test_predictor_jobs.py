@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -21,12 +22,15 @@ BUDGET = ("trainer.predictor.max_epochs=3", "trainer.predictor.limit_train_batch
 SMALL = (*NETWORK, *WINDOWS, *BUDGET)
 
 
+@pytest.fixture(scope="module")
+def fitted_once(once, tmp_path_factory) -> Path:
+    trace = trace_csv(tmp_path_factory.mktemp("traces") / "first.csv", regions=2)
+    return once("job=fit_predictor", "data=wide_csv", f"data.path={trace}", *SMALL)
+
+
 @pytest.fixture
-def fitted(cli, tmp_path) -> Path:
-    trace = trace_csv(tmp_path / "first.csv", regions=2)
-    ended = cli("job=fit_predictor", "data=wide_csv", f"data.path={trace}", *SMALL)
-    assert ended.code == 0, ended.err
-    return ended.run
+def fitted(fitted_once, tmp_path) -> Path:
+    return shutil.copytree(fitted_once, tmp_path / "runs" / "fit_predictor" / "fitted")
 
 
 def test_tuning_to_other_regions_compares_and_leaves_a_checkpoint_that_forecasts(cli, fitted, tmp_path):
@@ -222,7 +226,7 @@ def test_the_summary_of_a_fit_is_that_of_the_weights_it_leaves(cli, tmp_path):
 )
 def test_options_that_a_checkpoint_would_overrule_are_refused(cli, fitted, tmp_path, command, option):
     command = [word.format(run=fitted) for word in command]
-    ended = cli(*command, option, "data=wide_csv", f"data.path={tmp_path / 'first.csv'}")
+    ended = cli(*command, option, "data=wide_csv", f"data.path={trace_csv(tmp_path / 'first.csv', regions=2)}")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert f"{option} plays no part beside init." in ended.err
 
