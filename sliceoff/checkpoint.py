@@ -209,9 +209,10 @@ def broken(module: nn.Module) -> str | None:
     weights = {name: weight.detach() for name, weight in module.named_parameters()}
     # Infinity and NaN survive a norm: one pass over all weights.
     norms = torch._foreach_norm(list(weights.values())) if weights else ()
-    return next(
-        (f"weight {name} is not finite" for name, norm in zip(weights, norms, strict=True) if not norm.isfinite()), None
-    )
+    if not norms or torch.stack(norms).isfinite().all():  # one look, for which a GPU is waited for once
+        return None
+    name = next(name for name, norm in zip(weights, norms, strict=True) if not norm.isfinite())
+    return f"weight {name} is not finite"
 
 
 def differing(saved: Any, current: Any, name: str = "") -> str | None:

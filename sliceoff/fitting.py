@@ -28,6 +28,7 @@ _HARMLESS = (
     ".*LeafSpec.*is deprecated",  # Lightning 2.6 with torch 2.13
     ".*exists and is not empty",  # a resumed run's checkpoints are to be there
     ".*does not have many workers",  # batches come from memory
+    ".*GPU available but not used",  # whoever says so in the config knows
     ".*your dataloader is not resumable",  # a replay loop has none, and its place is in the checkpoint
 )
 
@@ -172,6 +173,9 @@ def _engine(key: str, trainer: Callable[..., pl.Trainer], **options: Any) -> pl.
         engine = trainer(**options)
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise InputError(f"{key}: {one_line(error)}") from error
+    if engine.strategy.root_device.type == "mps":
+        warnings.warn(f"{key}: Apple's GPU has no double precision, which is needed; using the processor", stacklevel=1)
+        return _engine(key, partial(trainer, accelerator="cpu"), **options)
     if not isinstance(engine.max_epochs, int | None) or engine.max_epochs == 0 or engine.max_steps == 0:
         raise InputError(f"{key}: max_epochs={engine.max_epochs!r}, max_steps={engine.max_steps} trains nothing")
     whole(f"{key}.log_every_n_steps", engine.log_every_n_steps)  # type: ignore[attr-defined]  # Lightning's

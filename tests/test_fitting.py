@@ -1,12 +1,15 @@
-"""What a fit says of the machine it runs on."""
+"""What a fit makes of the machine it runs on."""
 
 import warnings
 
 import pytest
 import torch
+from lightning.fabric.accelerators.mps import MPSAccelerator
 
 from sliceoff.config import configure
+from sliceoff.parts import Parts
 from sliceoff.run import run
+from sliceoff.run_directory import RunDirectory
 
 SMALL = ("windows.input_length=24", "predictor.network.d_model=8", "predictor.network.d_ff=8")
 ONE_STEP = ("trainer.predictor.max_epochs=1", "trainer.predictor.limit_train_batches=1")
@@ -37,3 +40,11 @@ def test_bfloat16_where_the_processor_has_none_is_warned_of(monkeypatch, tmp_pat
         warnings.simplefilter("always")
         run(cfg)
     assert any("trainer.predictor.precision=bf16-mixed is slow" in str(each.message) for each in caught) == slow
+
+
+def test_the_processor_stands_in_for_a_gpu_without_double_precision(monkeypatch, tmp_path):
+    monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: True))
+    parts = Parts(configure("job=fit_predictor", *SMALL, *ONE_STEP, "callbacks.predictor.progress=null"))
+    with pytest.warns(UserWarning, match="Apple's GPU has no double precision"):
+        fitted = parts.fit_predictor(RunDirectory(tmp_path / "run", ""))
+    assert fitted.device.type == "cpu"

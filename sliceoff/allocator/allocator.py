@@ -99,8 +99,9 @@ class LearningAllocator(pl.LightningModule):
     """
 
     automatic_optimization = False
-    # Options without which trained weights mean something else; see `checkpoint.load_weights`.
-    weights_need = ("n_agents", "n_critics", "observation", "network", "decoder.class")
+    # Options without which trained weights mean something else; see `checkpoint.load_weights`. The last one scales what
+    # agents see.
+    weights_need = ("n_agents", "n_critics", "observation", "network", "decoder.class", "scenario.max_bandwidth_hz")
 
     def __init__(
         self,

@@ -127,7 +127,7 @@ def check_order(source: Source, times: np.ndarray, series: Int[np.ndarray, " row
     if len(again):
         raise InputError(
             f"{source.at(row)}: the time {times[row]} was there already on {source.unit} {source.lines[again[0]]}; "
-            f"drop one of them (local times repeat when clocks go back: write UTC)"
+            f"drop one of them (times are read to the second; local ones repeat when clocks go back: write UTC)"
         )
     raise InputError(f"{source.at(row)}: the time {times[row]} comes after {times[earlier[-1]]}; sort the file by time")
 

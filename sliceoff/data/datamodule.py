@@ -78,8 +78,8 @@ class TrafficDataModule(pl.LightningDataModule):
                 cure = (
                     f"set windows.split=[{length - 2 * horizon},{horizon},{horizon}]"
                     if length >= least
-                    else f"that takes a trace of {least}: lower windows.input_length={input_length} or windows.horizon="
-                    f"{horizon}, or give a longer trace"
+                    else f"that takes a trace of {least}: give a longer one, or lower windows.input_length="
+                    f"{input_length} or windows.horizon={horizon} (tuning a checkpoint: job.input_length, job.horizon)"
                 )
                 raise InputError(
                     f"the {part} part has {steps} of the trace's {length} steps, but a window needs {needed} of it "

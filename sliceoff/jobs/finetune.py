@@ -82,6 +82,7 @@ class Finetune:
         rows, lines = [], list[Transferred]()
         for data in budgets:
             start, lines = transferred(content, **data.description, learning_rate=self.learning_rate)
+            start.check_sign(data.train_values)
             self._scale(start, content, data)
             folder = "" if data is budgets[0] else f"tuned_{len(data.train_windows)}_windows"
             rows += self._side_by_side(parts, directory, data, start, content, folder)

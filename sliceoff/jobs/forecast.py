@@ -53,6 +53,7 @@ class Forecast:
             forecaster = parts.forecaster
             if not parts.has_checkpoint("predictor"):
                 forecaster = parts.fit_predictor(directory)
+        forecaster.check_sign(data.train_values)
         table = _table(forecaster, data, self.levels)
         figure = forecast_fan(data.trace, table)
         figure.savefig(directory.path / "forecast.png", dpi=150, metadata={"Software": None})

@@ -1,12 +1,15 @@
 """The LightningModule around a network: scaling, losses, metrics, forecasts in real units."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 from torch.utils.data import DataLoader
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 from torchmetrics.regression import WeightedMeanAbsolutePercentageError
@@ -14,9 +17,12 @@ from torchmetrics.regression import WeightedMeanAbsolutePercentageError
 from sliceoff import checkpoint
 from sliceoff.checks import flag, not_negative, one_of, positive, precision
 from sliceoff.data import Scaler, Window
-from sliceoff.errors import OptionError, under
+from sliceoff.errors import InputError, OptionError, under
 from sliceoff.predictor.losses import QuantileLoss
 from sliceoff.predictor.sizes import Sizes
+
+ADAMW, CONSTANT = partial(AdamW, fused=True), partial(ConstantLR, factor=1.0)
+_UNSAVED = ("self", "__class__", "optimizer", "scheduler")  # no part of a checkpoint's spec
 
 
 class Forecaster(pl.LightningModule):
@@ -32,7 +38,10 @@ class Forecaster(pl.LightningModule):
         channels: `independent`, one network shared by every region, which a checkpoint can take to any number of
             regions; or `joint`, all regions in one vector.
         loss: makes the loss; a `QuantileLoss` gives one output per level, sorted so that quantiles never cross.
-        learning_rate, weight_decay: of AdamW.
+        optimizer: called with the weights, `lr=` and `weight_decay=`, makes the optimizer.
+        scheduler: called with the optimizer, makes the schedule of its learning rate, which is stepped every epoch.
+            Neither is part of a checkpoint's `spec`: what is tuned from one begins with the defaults.
+        learning_rate, weight_decay: of the optimizer.
         gradient_clip: largest norm of the gradient.
         instance_norm: also standardise every window by its own history, and undo it in the forecast.
         nonnegative: no forecast below zero (traffic never is).
@@ -53,6 +62,8 @@ class Forecaster(pl.LightningModule):
         season_length: int,
         channels: Literal["independent", "joint"] = "independent",
         loss: Callable[[], nn.Module] = nn.MSELoss,
+        optimizer: Callable[..., Optimizer] = ADAMW,
+        scheduler: Callable[[Optimizer], LRScheduler] = CONSTANT,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-4,
         gradient_clip: float = 1.0,
@@ -63,7 +74,7 @@ class Forecaster(pl.LightningModule):
         step_s: int | None = None,
     ):
         super().__init__()
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        arguments = {name: value for name, value in locals().items() if name not in _UNSAVED}
         self.spec = checkpoint.describe(type(self), arguments)
         one_of("channels", channels, ("independent", "joint"))
         positive("learning_rate", learning_rate)
@@ -72,6 +83,8 @@ class Forecaster(pl.LightningModule):
         self.n_regions, self.channels = n_regions, channels
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.gradient_clip = gradient_clip
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self._optimizers([nn.Parameter(torch.zeros(1))])  # so that wrong options show now
         self.instance_norm = flag("instance_norm", instance_norm)
         self.nonnegative = flag("nonnegative", nonnegative)
         with under("loss"):
@@ -114,6 +127,10 @@ class Forecaster(pl.LightningModule):
             scaled = self._normalised(single, *calendars).unflatten(0, (batch, regions)).squeeze(3).transpose(1, 2)
         return scaled.sort(-1).values if self.n_outputs > 1 else scaled
 
+    def predict_step(self, window: Window, batch_index: int) -> Float[Tensor, "batch horizon regions outputs"]:
+        """`forecast`, for `Trainer.predict`."""
+        return self.forecast(window)
+
     @torch.no_grad()
     def forecast(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
         """Forecast in the trace's own units; the middle output is the point forecast (or median)."""
@@ -145,6 +162,9 @@ class Forecaster(pl.LightningModule):
         """Fit the scaler on the training part, and a closed form, unless a checkpoint brought them.
 
         Where the closed form is all, one epoch suffices, for its validation and checkpoint.
+
+        Raises:
+            InputError: of `check_sign`.
         """
         precision("trainer.predictor.precision", self.trainer.precision)
         if not self.by_gradient:
@@ -152,6 +172,7 @@ class Forecaster(pl.LightningModule):
         if self.scaler.fitted:
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.check_sign(data.train_values)
         self.scaler.fit(data.train_values)
         if (solve := getattr(self.network, "solve", None)) is not None:
             solve(self._examples(data.train_dataloader()), self._examples(data.val_dataloader()))
@@ -190,12 +211,11 @@ class Forecaster(pl.LightningModule):
         """Log the metrics over all test windows."""
         self.log_dict(self.test_metrics.compute())
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """AdamW, or nothing for a network without gradients."""
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        """The optimizer and its schedule, or nothing for a network without gradients."""
         if not self.by_gradient:
-            return []
-        weights = [weight for weight in self.network.parameters() if weight.requires_grad]  # not those a callback froze
-        return [torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)]
+            return [], []
+        return self._optimizers([weight for weight in self.network.parameters() if weight.requires_grad])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient's norm. Here, not in the trainer, which refuses to clip for closed forms."""
@@ -204,6 +224,24 @@ class Forecaster(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the module, so that the file alone rebuilds it."""
         checkpoint["spec"] = self.spec
+
+    def check_sign(self, values: Float[Tensor, "time regions"]) -> None:
+        """Check that a trace has no values that `nonnegative` rules out of every forecast.
+
+        Raises:
+            InputError: some are below zero.
+        """
+        if self.nonnegative and bool((values < 0).any()):
+            raise InputError(
+                "predictor.nonnegative=true forecasts nothing below zero, but the trace has such values; fit the "
+                "predictor with predictor.nonnegative=false, or set data.negative=zero"
+            )
+
+    def _optimizers(self, weights: list[nn.Parameter]) -> tuple[list[Optimizer], list[LRScheduler]]:
+        with under("optimizer"):
+            optimizer = self._optimizer(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
+        with under("scheduler"):
+            return [optimizer], [self._scheduler(optimizer)]
 
     def _normalised(self, history: Tensor, history_calendar: Tensor, future_calendar: Tensor) -> Tensor:
         if not self.instance_norm:

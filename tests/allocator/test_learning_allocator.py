@@ -37,7 +37,8 @@ SMALL = {
 def build(**options):
     torch.manual_seed(0)
     traffic = torch.linspace(2, 8, 20).view(10, 2)
-    return LearningAllocator(SCENARIO, traffic, [5e6, 10e6, 20e6], [2, 4, 8], **{**SMALL, **options})
+    scenario = options.pop("scenario", SCENARIO)
+    return LearningAllocator(scenario, traffic, [5e6, 10e6, 20e6], [2, 4, 8], **{**SMALL, **options})
 
 
 def fit(allocator, epochs, directory=None, resume=None, **trainer):
@@ -257,6 +258,7 @@ def test_trained_weights_serve_under_other_options_and_not_under_another_decoder
         ({"decoder": partial(Packing)}, "decoder=.*Prices"),
         ({"network": partial(SetNetwork, width=4)}, "network.width=8"),
         ({"observation": "paper"}, "observation=full"),
+        ({"scenario": replace(SCENARIO, max_bandwidth_hz=160e6)}, "scenario.max_bandwidth_hz=8"),
     ):
         with pytest.raises(InputError, match=named):
             checkpoint.load_weights(tmp_path / "last.ckpt", build(**wrong))

@@ -8,6 +8,8 @@ import pytest
 import torch
 from quiet import trainer
 from torch import nn
+from torch.optim import SGD, Adam, AdamW
+from torch.optim.lr_scheduler import ConstantLR, ExponentialLR
 
 from callbacks import RandomState
 from sliceoff import checkpoint
@@ -140,6 +142,56 @@ def test_every_loss_is_one_word_of_the_config(loss, value):
     assert forecaster.loss(*two_too_low).item() == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "rates"),
+    [("constant", [1, 1, 1, 1]), ("halving", [1, 0.5, 0.25, 0.125]), ("cosine", [1, 0.75, 0.25, 0])],
+)
+@pytest.mark.parametrize(("optimizer", "kind"), [("adamw", AdamW), ("adam", Adam), ("sgd", SGD)])
+def test_optimizer_and_learning_rate_are_one_word_of_the_config_each(optimizer, kind, scheduler, rates):
+    words = (f"predictor/optimizer={optimizer}", f"predictor/scheduler={scheduler}", "predictor.learning_rate=0.1")
+    forecaster = Parts(configure(*words, "trainer.predictor.max_epochs=3", "predictor.weight_decay=0.02")).forecaster
+    (made,), (schedule,) = forecaster.configure_optimizers()
+    (group,) = made.param_groups
+    assert type(made) is kind
+    assert group["weight_decay"] == 0.02
+    seen = []
+    for _ in rates:  # epochs
+        seen.append(group["lr"])
+        made.step()
+        schedule.step()
+    assert seen == pytest.approx([0.1 * rate for rate in rates])
+
+
+def test_the_schedule_is_stepped_every_epoch_and_is_no_part_of_a_checkpoint(tmp_path, windows):
+    forecaster = Forecaster(NETWORKS["informer"], **DATA, scheduler=partial(ExponentialLR, gamma=0.5))
+    engine = trainer(tmp_path, epochs=2, limit_train_batches=1, limit_val_batches=1)
+    engine.fit(forecaster, windows)
+    assert engine.optimizers[0].param_groups[0]["lr"] == pytest.approx(forecaster.learning_rate / 4)
+    engine.save_checkpoint(tmp_path / "best.ckpt")
+    loaded = checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster)
+    assert isinstance(loaded.configure_optimizers()[1][0], ConstantLR)
+
+
+def test_a_trace_below_zero_wants_a_predictor_that_may_go_there(tmp_path):
+    trace = synthetic_trace(days=21)
+    below = Trace(trace.values - 1e6, trace.times, trace.regions, trace.step_s)
+    windows = TrafficDataModule(below, input_length=30, horizon=6)
+    with pytest.raises(InputError, match="nonnegative=false"):
+        trainer(tmp_path).fit(Forecaster(LastValue, **DATA), windows)
+    forecaster = Forecaster(LastValue, **DATA, nonnegative=False)
+    trainer(tmp_path).fit(forecaster, windows)
+    forecast = forecaster.forecast(windows.history_until(100))
+    torch.testing.assert_close(forecast[0, 0, :, 0], torch.tensor(below.values[99]).float())
+
+
+def test_the_trainer_predicts_in_the_units_of_the_trace(tmp_path, windows):
+    forecaster = Forecaster(LastValue, **DATA)
+    engine = trainer(tmp_path)
+    engine.fit(forecaster, windows)
+    (predicted,) = engine.predict(forecaster, windows)
+    torch.testing.assert_close(predicted, forecaster.forecast(windows.history_until(len(windows.trace.times))))
+
+
 def test_a_closed_form_cannot_learn_quantiles():
     with pytest.raises(InputError, match="quantiles"):
         Forecaster(Linear, **DATA, loss=partial(QuantileLoss, levels=(0.1, 0.5, 0.9)))
@@ -174,6 +226,8 @@ def test_distilling_halves(length, halved):
     [
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"network": partial(Informer, d_model=10, n_heads=3)}, "n_heads"),
+        ({"optimizer": partial(AdamW, betas=3)}, "optimizer"),
+        ({"scheduler": partial(ExponentialLR, decay=0.5)}, "scheduler"),
         ({"loss": partial(QuantileLoss, levels=(0.1, 0.9))}, "median"),
         ({"loss": partial(QuantileLoss, levels=(0.9, 0.5, 0.1))}, "rise"),
     ],
