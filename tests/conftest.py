@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -85,3 +85,15 @@ def once(tmp_path_factory):
 def as_at_run_time(monkeypatch):
     """Annotations are checked in tests alone: without them, wrong types reach the checks that users meet."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch) -> str:
+    """A device that is not the host, as a GPU: a tensor of the host's that meets one of its own is an error.
+
+    It has no numbers, so that asking for one, which on a GPU would be waiting, is an error too. Nor has it autocast.
+    """
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(torch, "autocast", lambda device, **options: nullcontext())
+    return "meta"

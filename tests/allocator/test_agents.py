@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from sliceoff.allocator import Agents, MLPNetwork, ReplayBuffer, Transition
+from sliceoff.allocator import Agents, MLPNetwork, ReplayBuffer, SetNetwork, Transition
 from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
@@ -59,6 +59,28 @@ def test_a_policy_acts_in_training_in_bfloat16_as_when_served(policy):
     served = agents.act(seen, policy)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(agents.act(seen, policy), served)
+
+
+SET = partial(SetNetwork, region_features=1, user_features=2, n_users=1, action_shape=(1, 1))
+
+
+@pytest.mark.parametrize("network", [NETWORK, SET], ids=["mlp", "set"])
+def test_all_of_an_update_stays_on_the_device(elsewhere, network):
+    agents = Agents(network).to(elsewhere)
+    users = network.keywords["user_features"]
+    seen = Observation(
+        torch.rand(2, 8, 1, device=elsewhere),
+        torch.rand(2, 8, 1, users, device=elsewhere),
+        torch.ones(2, 8, 1, dtype=torch.bool, device=elsewhere),
+    )
+    action, reward = torch.rand(2, 8, 1, 1, device=elsewhere), torch.rand(2, 8, device=elsewhere)
+    buffer = ReplayBuffer(16)
+    buffer.add(Transition.of(seen, action, reward, reward > 0, seen))
+    batch = Transition(*(field[:, :8] for field in buffer.state_dict()["fields"].values()))
+    agents.update_critics(batch, torch.randn_like(action), torch.optim.Adam(agents.network.critic.parameters()))
+    agents.update_actors(batch, torch.optim.Adam(agents.network.actor.parameters()))
+    served = agents.act(Observation(*(x[0] for x in seen)))
+    assert (served.device.type, *served.shape) == (elsewhere, 8, 1, 1)
 
 
 def test_critics_alone_leave_actors_and_targets():

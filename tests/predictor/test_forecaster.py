@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import ConstantLR, ExponentialLR
 
 from callbacks import RandomState
 from sliceoff import checkpoint
-from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
+from sliceoff.config import options
+from sliceoff.data import Trace, TrafficDataModule, Window, synthetic_trace
 from sliceoff.errors import InputError
 from sliceoff.predictor import MLP, Forecaster, Informer, LastValue, Linear, QuantileLoss, SeasonalNaive
 from sliceoff.predictor.layers import Distil, Heads, ProbSparseAttention
@@ -182,6 +183,20 @@ def test_a_trace_below_zero_wants_a_predictor_that_may_go_there(tmp_path):
     trainer(tmp_path).fit(forecaster, windows)
     forecast = forecaster.forecast(windows.history_until(100))
     torch.testing.assert_close(forecast[0, 0, :, 0], torch.tensor(below.values[99]).float())
+
+
+@pytest.mark.parametrize("name", sorted(set(options("predictor")) - {"ensemble"}))
+def test_all_of_a_step_stays_on_the_device(elsewhere, name):
+    forecaster = Parts(configure(f"predictor={name}", "predictor.instance_norm=true")).forecaster.to(elsewhere)
+    sizes, regions = forecaster.sizes, forecaster.n_regions
+    past, ahead = sizes.input_length, sizes.horizon
+    shapes = ((past, regions), (past, sizes.n_calendar), (ahead, regions), (ahead, sizes.n_calendar))
+    window = Window(*(torch.rand(8, *shape, device=elsewhere) for shape in shapes))
+    if forecaster.by_gradient:
+        forecaster._loss(forecaster(window), window).backward()
+    forecaster.eval().test_step(window, 0)
+    forecast = forecaster.forecast(window)
+    assert (forecast.device.type, *forecast.shape) == (elsewhere, 8, ahead, regions, 1)
 
 
 def test_the_trainer_predicts_in_the_units_of_the_trace(tmp_path, windows):
