@@ -91,7 +91,8 @@ def as_at_run_time(monkeypatch):
 def elsewhere(monkeypatch) -> str:
     """A device that is not the host, as a GPU: a tensor of the host's that meets one of its own is an error.
 
-    It has no numbers, so that asking for one, which on a GPU would be waiting, is an error too. Nor has it autocast.
+    But for products and indices, which are not checked. It has no numbers, so that asking for one, which on a GPU would
+    be waiting, is an error too. Nor has it autocast.
     """
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
     monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: torch.bfloat16)

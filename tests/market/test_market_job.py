@@ -1,8 +1,6 @@
 """`job=market` end to end."""
 
 import json
-import subprocess
-import sys
 
 import polars
 import pytest
@@ -112,20 +110,11 @@ WRONG_TYPES = {
 }
 
 
-def test_options_of_other_types_are_told_by_their_keys(tmp_path):
-    # In a process of its own: here the tests' checks of annotations would be the first to refuse them.
-    script = (
-        "import json, sys\n"
-        "from sliceoff.run import InputError, configure, run\n"
-        "for override in json.loads(sys.argv[1]):\n"
-        "    try:\n"
-        "        run(configure('job=market', 'job.scenarios=1', 'run_dir=run', override))\n"
-        "    except InputError as error:\n"
-        "        print(error)\n"
-    )
-    command = [sys.executable, "-c", script, json.dumps(list(WRONG_TYPES))]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    for line, message in zip(ended.stdout.splitlines(), WRONG_TYPES.values(), strict=True):
-        assert line.startswith(message)
+@pytest.mark.usefixtures("as_at_run_time")
+@pytest.mark.parametrize(("override", "message"), WRONG_TYPES.items())
+def test_options_of_other_types_are_told_by_their_keys(tmp_path, monkeypatch, override, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refused:
+        run(configure("job=market", "job.scenarios=1", "run_dir=run", override))
+    assert str(refused.value).startswith(message)
     assert not list(tmp_path.iterdir())
