@@ -18,7 +18,7 @@ from sliceoff import checks
 from sliceoff.errors import InputError, OptionError, near_miss, one_line
 from sliceoff.parts import Parts
 from sliceoff.report.groups import Run, grouped, labels, text
-from sliceoff.report.seeds import flat, means_over_seeds, seeds_figure, seeds_page, shown, telling
+from sliceoff.report.seeds import Numbers, flat, means_over_seeds, seeds_figure, seeds_page, shown, telling
 from sliceoff.run_directory import Results, RunDirectory, choices_of, config_of, deciding
 
 _NO_RESULTS = ("seed", "wall_seconds")  # numbers that every summary has
@@ -61,7 +61,7 @@ class Seeds:
         about = (
             f"{_counted(len(paths), 'run')} of job={job} in {_counted(len(groups), 'group')}, equal but for the seed."
         )
-        page = seeds_page(table, metric, figure, about + _notes(groups, unfinished))
+        page = seeds_page(table, metric, figure, about + _notes(groups, metric, unfinished))
         _show(table, metric)
         return Results(flat(table), table, page, {metric: figure})
 
@@ -143,7 +143,7 @@ def read(path: Path) -> Run:
     return Run(path, seed, settings, choices_of(path), numbers)
 
 
-def _by_seed(group: Sequence[Run]) -> dict[int, Mapping[str, float | None]]:
+def _by_seed(group: Sequence[Run]) -> dict[int, Numbers]:
     runs: dict[int, Run] = {}
     for run in group:
         if (other := runs.setdefault(run.seed, run)) is not run:
@@ -154,10 +154,14 @@ def _by_seed(group: Sequence[Run]) -> dict[int, Mapping[str, float | None]]:
     return {seed: run.numbers for seed, run in runs.items()}
 
 
-def _notes(groups: Mapping[str, Mapping[int, object]], unfinished: int) -> str:
+def _notes(groups: Mapping[str, Mapping[int, Numbers]], metric: str, unfinished: int) -> str:
     text = f" {_counted(unfinished, 'unfinished run')} left out." if unfinished else ""
     if single := [label for label, runs in groups.items() if len(runs) == 1]:
         text += f" One seed, so no interval: {', '.join(single)}."
+    for label, runs in groups.items():
+        if missing := [seed for seed, numbers in runs.items() if metric in numbers and numbers[metric] is None]:
+            seeds = ", ".join(str(seed) for seed in missing)
+            text += f" {metric} of {label} is no number with seed {seeds}; its mean is over the others."
     return text
 
 

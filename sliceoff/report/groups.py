@@ -1,4 +1,4 @@
-"""Which runs repeat each other with other seeds, and by what the others are told apart."""
+"""Which runs repeat each other with other seeds, and what tells the groups of them apart."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -107,10 +107,10 @@ def plus_minus(mean: float | None, half: float | None, sign: str = "") -> str:
     """Two digits of the half width, and the mean as exact; "-" where there is none."""
     if mean is None:
         return "-"
-    size = floor(log10(abs(mean))) if mean else 0
+    size = floor(log10(abs(mean))) if mean else 4
     digits = max(0, min(12, 4 - size if not half else min(1 - floor(log10(half)), 6 - size)))
     text = f"{mean:{sign},.{digits}f}"
-    return text if half is None else f"{text} ± {half:,.{digits}f}"
+    return text if half is None else f"{text} ± {half:,.{digits if half else 0}f}"
 
 
 def seeds_page(table: polars.DataFrame, metric: str, figure: Figure, about: str) -> str:
@@ -126,7 +126,12 @@ def seeds_page(table: polars.DataFrame, metric: str, figure: Figure, about: str)
         about=about,
         headline=_headline(table, metric),
         rows=shown(table, metric),
-        details=[{"metric": name} | row for name in beside if name != metric for row in shown(table, name)],
+        details=[
+            {"metric": "" if number else name} | row
+            for name in beside
+            if name != metric
+            for number, row in enumerate(shown(table, name))
+        ],
         sections=[(metric, _TEXT, figure)],
     )
 
@@ -146,7 +151,7 @@ def _headline(table: polars.DataFrame, metric: str) -> str:
     told = [row for row in others if row["difference_half_width_95"] is not None]
     if told:
         apart = sum(abs(row["difference"]) > row["difference_half_width_95"] for row in told)
-        text += f" Of {len(told)} other group{'s' * (len(told) > 1)}, {apart} beyond the interval of the difference."
+        text += f" These seeds tell {apart or 'none'} of {len(told)} other group{'s' * (len(told) > 1)} from it."
     return text
 
 
