@@ -172,7 +172,9 @@ def _counted(number: int, what: str) -> str:
 def _show(table: polars.DataFrame, metric: str) -> None:
     """Print the metric's means."""
     rows = shown(table, metric)
-    view = Table(*rows[0], title=Text(f"{metric}, mean ± half a 95 % interval"), title_justify="left")
+    view = Table(title=Text(f"{metric}, mean ± half a 95 % interval"), title_justify="left")
+    for column in rows[0]:
+        view.add_column(column, overflow="fold")
     for row in rows:
         view.add_row(*(Text(str(value)) for value in row.values()))
     Console(width=120).print(view)

@@ -96,19 +96,25 @@ def shown(table: polars.DataFrame, metric: str) -> list[dict[str, object]]:
         cells: dict[str, object] = {"group": row["group"], "seeds": f"{row['seeds']}{missing}"}
         cells["mean"] = plus_minus(row["mean"], row["half_width_95"])
         if table["paired_seeds"].is_not_null().any():
-            difference = plus_minus(row["difference"], row["difference_half_width_95"], sign="+")
+            difference = plus_minus(row["difference"], row["difference_half_width_95"], "+", row["mean"])
             cells["difference to the first, paired"] = difference
             cells["pairs"] = "" if row["paired_seeds"] is None else str(row["paired_seeds"])
         rows.append(cells)
     return rows
 
 
-def plus_minus(mean: float | None, half: float | None, sign: str = "") -> str:
-    """Two digits of the half width, and the mean as exact; "-" where there is none."""
+def plus_minus(mean: float | None, half: float | None, sign: str = "", scale: float | None = None) -> str:
+    """Two digits of the half width, and the mean as exact; "-" where there is none.
+
+    Args:
+        sign: "+" shows it.
+        scale: of what the mean is a difference of, whose rounding is not worth showing; None: the mean itself.
+    """
     if mean is None:
         return "-"
-    size = floor(log10(abs(mean))) if mean else 4
-    digits = max(0, min(12, 4 - size if not half else min(1 - floor(log10(half)), 6 - size)))
+    largest = max(abs(mean), abs(scale or 0))
+    size = floor(log10(largest)) if largest else 4
+    digits = max(0, min(1 - floor(log10(half)), 6 - size) if half else 4 - size)
     text = f"{mean:{sign},.{digits}f}"
     return text if half is None else f"{text} ± {half:,.{digits if half else 0}f}"
 
@@ -160,7 +166,7 @@ def seeds_figure(table: polars.DataFrame, metric: str, runs: Mapping[str, Mappin
     rows = table.filter(polars.col("metric") == metric).to_dicts()
     panels = [("mean", "half_width_95", metric)]
     if any(row["difference"] is not None for row in rows):
-        panels.append(("difference", "difference_half_width_95", f"difference to {rows[0]['group']}"))
+        panels.append(("difference", "difference_half_width_95", "difference to the first, paired"))
     names = [fill(row["group"], 36, break_long_words=False, break_on_hyphens=False) for row in rows]
     figure = Figure(figsize=(9, 0.9 + sum(0.3 + 0.14 * name.count("\n") for name in names)), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]

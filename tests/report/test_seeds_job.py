@@ -181,9 +181,11 @@ def runs_of(*settings, choices=None):
         ("data.seed", ("7", "7", "7"), True),
         ("data.seed", ("0", "0", "0"), True),
         ("data.seed", ("0", "1", "7"), False),
+        ("data.seed", ("0", "0", "2"), False),
         ("init.predictor", ("/runs/gru_0", "/runs/gru_1", "/runs/gru_2"), True),
         ("init.predictor", ("/runs/gru_1", "/runs/gru_1", "/runs/gru_1"), True),
         ("init.predictor", ("/runs/gru_0", "/runs/gru_1", "/runs/gru_12"), False),
+        ("init.predictor", ("/runs/30", "/runs/31", "/runs/32"), False),
         ("data.path", ("trace_0.csv", "trace_1.csv", "trace_2.csv"), True),
         ("slicer.copies", ("0", "1", "2"), False),
     ],
@@ -247,3 +249,8 @@ def test_without_options_classes_and_keys_are_named():
 )
 def test_numbers_are_as_exact_as_their_interval(mean, half, text):
     assert plus_minus(mean, half) == text
+
+
+def test_a_difference_is_no_more_exact_than_what_it_is_of():
+    assert plus_minus(2e-12, 1.8e-11, "+", scale=21.4) == "+0.00000 ± 0.00000"
+    assert plus_minus(-1.5, None, "+", scale=152_200.0) == "-2"
