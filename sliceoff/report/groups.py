@@ -61,8 +61,11 @@ def labels(groups: Sequence[Sequence[Run]], single: str) -> list[str]:
         groups: as `grouped` returns them.
         single: the name of a group that is alone.
     """
-    names = _names([_settings(group) for group in groups], [group[0].choices for group in groups])
-    return [" ".join(parts) or single for parts in names]
+    parts = _names([_settings(group) for group in groups], [group[0].choices for group in groups])
+    names = [" ".join(part) or single for part in parts]
+    if len(set(names)) < len(names):  # a label must not stand for two groups
+        names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
+    return names
 
 
 def _repeats(run: Run, other: Run) -> bool:
@@ -75,9 +78,8 @@ def _repeats(run: Run, other: Run) -> bool:
 
 
 def _unseeded(key: str, value: str, seed: int) -> str:
-    """The value as it was before `${seed}` was put in, if it was."""
-    name = key.rpartition(".")[2]
-    if name == "seed" or name == "path" or "/" in value:
+    """The value as it was before `${seed}` was put in, if it is one of those that a seed is put into."""
+    if key.rpartition(".")[2] in ("seed", "path") or "/" in value:
         return sub(rf"(?<!\d){seed}(?!\d)", "${seed}", value)
     return value
 
@@ -94,6 +96,7 @@ def _settings(group: Sequence[Run]) -> dict[str, str]:
 
 
 def _names(settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+    """What tells each from the others, then from those that have that in common."""
     names: list[tuple[str, ...]] = [() for _ in settings]
     said: list[str] = []
     for place, name, values in _differing(settings, choices):

@@ -234,6 +234,7 @@ def test_without_options_classes_and_keys_are_named():
         "init.predictor=mlp",
     ]
     assert named(own) == ["simulate"]
+    assert labels([runs_of({"seed": "0"})] * 2, single="simulate") == ["1: simulate", "2: simulate"]
 
 
 @pytest.mark.parametrize(
