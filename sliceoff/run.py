@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import polars
@@ -21,7 +21,7 @@ from sliceoff.errors import InputError
 from sliceoff.loggers import log_results
 from sliceoff.parts import Parts as Parts
 from sliceoff.parts import missing_extra
-from sliceoff.run_directory import Results, RunDirectory, config_of, newest_unfinished
+from sliceoff.run_directory import Results, RunDirectory, config_of, deciding, newest_unfinished
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,8 @@ def _directory(cfg: DictConfig) -> RunDirectory:
 
 
 def _fixed(cfg: Any) -> dict[str, Any]:
-    """What a resumed run may not change: all but budgets, what watches it or makes it faster, and where it lies."""
-    content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
-    free = ("defaults", "run_dir", "trainer", "callbacks", "logger", "threads")
-    faster = ("workers", "regions_per_batch", "checkpoint_s")
-    job = {key: value for key, value in content["job"].items() if key not in faster}
-    init = {key: str(Path(value).resolve()) for key, value in content["init"].items()}
-    return {key: value for key, value in content.items() if key not in free} | {"job": job, "init": init}
+    """What a resumed run may not change: what decides its results, but for budgets and what watches it."""
+    return {key: value for key, value in deciding(cfg).items() if key.partition(".")[0] not in ("trainer", "callbacks")}
 
 
 def _repeatable(cfg: DictConfig) -> str:

@@ -5,11 +5,13 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
 from functools import cached_property
+from itertools import takewhile
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars
 from matplotlib.figure import Figure
@@ -20,6 +22,13 @@ from sliceoff.errors import InputError, one_line
 
 LOCK = ".lock"
 """In a run directory; locked by the process that writes there."""
+
+# What of a config cannot change a run's results: where it lies, who is told of it, and what makes it faster.
+_IDLE = (
+    *("defaults", "run_dir", "logger", "logger.*", "threads", "job.workers", "job.regions_per_batch"),
+    *("job.checkpoint_s", "trainer.*.enable_progress_bar", "trainer.*.enable_model_summary"),
+    *("callbacks.*.progress", "callbacks.*.progress.*"),
+)
 
 _held: dict[Path, int] = {}  # run directories that this process writes, and the descriptors of their locks
 
@@ -159,6 +168,33 @@ def config_of(run: Path) -> DictConfig:
     if not isinstance(config, DictConfig):
         raise InputError(f"{file} is no run's config; name another run")
     return config
+
+
+def choices_of(run: Path) -> dict[str, str]:
+    """The options that a run's config was composed of: group -> option, from the head of its `config.yaml`.
+
+    Empty where the run was not begun from the command line.
+    """
+    head = takewhile(lambda line: line.startswith("# "), (run / "config.yaml").read_text().splitlines())
+    return {group: choice for group, _, choice in (line.removeprefix("# ").partition("=") for line in head)}
+
+
+def deciding(config: DictConfig) -> dict[str, Any]:
+    """What of a run's config can change its results: dotted key -> value, and for files of `init` where they lie."""
+    content = _flat("", OmegaConf.to_container(config, resolve=False))
+    return {
+        key: str(Path(str(value)).resolve()) if key.startswith("init.") else value
+        for key, value in content
+        if not any(fnmatch(key, idle) for idle in _IDLE)
+    }
+
+
+def _flat(key: str, node: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, Mapping):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from _flat(f"{key}.{name}".lstrip("."), value)
 
 
 def newest_unfinished(runs: Path, job: str) -> Path:

@@ -10,7 +10,15 @@ import polars
 import pytest
 
 from sliceoff.errors import InputError
-from sliceoff.run_directory import LOCK, Results, RunDirectory, newest_unfinished
+from sliceoff.run_directory import (
+    LOCK,
+    Results,
+    RunDirectory,
+    choices_of,
+    config_of,
+    deciding,
+    newest_unfinished,
+)
 
 IMPORT = "from sliceoff.run_directory import RunDirectory"
 TABLE = polars.DataFrame({"period": [1, 2], "profit": [0.5, -1.0]})
@@ -140,3 +148,18 @@ def test_an_unwritable_place_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="run_dir=PATH"):
         _ = RunDirectory(tmp_path / "file" / "run", config="").path
+
+
+def test_what_decides_results_is_told_from_what_does_not(tmp_path):
+    config = "# predictor=gru\n# predictor/loss=mae\nseed: 1\nrun_dir: x\nthreads: 2\nlogger: {_target_: csv}\n"
+    config += "job: {name: simulate, workers: 2, periods: 3}\ninit: {predictor: runs/a}\nrivals: {}\n"
+    config += "callbacks: {predictor: {progress: {_target_: Bar}, early_stopping: {patience: 5}}}\n"
+    run = RunDirectory(tmp_path / "run", config=config).path
+    assert deciding(config_of(run)) == {
+        "seed": 1,
+        "job.name": "simulate",
+        "job.periods": 3,
+        "init.predictor": str(Path("runs/a").resolve()),
+        "callbacks.predictor.early_stopping.patience": 5,
+    }
+    assert choices_of(run) == {"predictor": "gru", "predictor/loss": "mae"}

@@ -8,4 +8,5 @@ from sliceoff.jobs.forecast import Forecast as Forecast
 from sliceoff.jobs.market import Market as Market
 from sliceoff.jobs.market_bridge import MarketBridge as MarketBridge
 from sliceoff.jobs.report import Report as Report
+from sliceoff.jobs.seeds import Seeds as Seeds
 from sliceoff.jobs.simulate import Simulate as Simulate

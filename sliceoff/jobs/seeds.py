@@ -1,0 +1,180 @@
+"""`job=seeds`: means over seeds with intervals, of runs that are equal but for their seed."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from math import isfinite
+from pathlib import Path
+
+import polars
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sliceoff import checks
+from sliceoff.errors import InputError, OptionError, near_miss, one_line
+from sliceoff.parts import Parts
+from sliceoff.report.groups import Run, grouped, labels, text
+from sliceoff.report.seeds import Numbers, flat, means_over_seeds, seeds_figure, seeds_page, shown, telling
+from sliceoff.run_directory import Results, RunDirectory, choices_of, config_of, deciding
+
+_NO_RESULTS = ("seed", "wall_seconds")  # numbers that every summary has
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Means over seeds of every number in the runs' summaries, and differences to the first group, seed by seed.
+
+    Args:
+        runs: run directories of one job, or patterns of them: of what a pattern names, finished runs count.
+        metric: the number to show first; None: what the job is judged by.
+    """
+
+    name: str
+    runs: Sequence[str]
+    metric: str | None = None
+
+    def __post_init__(self) -> None:
+        for run in checks.listed("runs", self.runs, "[runs/simulate/*]"):
+            checks.path("runs", run)
+
+    def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
+        """Run; returns every group's statistics, and the table of them.
+
+        Raises:
+            InputError: a run is missing, unfinished or broken, of another job, or of a seed that its group has already.
+        """
+        parts.init_serves()
+        paths, unfinished = found([str(checks.path("runs", run)) for run in self.runs])
+        job = _job_of(paths)
+        equals = grouped([read(path) for path in paths])
+        numbers = [_by_seed(group) for group in equals]
+        groups = dict(zip(labels(equals, single=job), numbers, strict=True))
+        table = means_over_seeds(groups)
+        if table.is_empty():
+            raise InputError(f"job.runs: the summaries of these runs of job={job} have no numbers; name runs that do")
+        metric = self._metric(table)
+        figure = seeds_figure(table, metric, groups)
+        about = (
+            f"{_counted(len(paths), 'run')} of job={job} in {_counted(len(groups), 'group')}, equal but for the seed."
+        )
+        page = seeds_page(table, metric, figure, about + _notes(groups, metric, unfinished))
+        _show(table, metric)
+        return Results(flat(table), table, page, {metric: figure})
+
+    def _metric(self, table: polars.DataFrame) -> str:
+        if self.metric is None:
+            return telling(table)
+        if self.metric not in (metrics := table["metric"].unique().to_list()):
+            hint = near_miss(str(self.metric), metrics) or "; their summary.json has the names"
+            raise OptionError("job.metric", f"={self.metric!r} is no number of these runs{hint}")
+        return self.metric
+
+
+def found(names: Sequence[str]) -> tuple[list[Path], int]:
+    """The finished runs that names and patterns stand for, each once, and how many others patterns found.
+
+    Raises:
+        InputError: what is named is no finished run, or a pattern finds none.
+    """
+    runs, unfinished = dict[Path, Path](), set[Path]()
+    for name in names:
+        if has_magic(name) and not Path(name).exists():
+            matches = [path for path in map(Path, glob(name, recursive=True)) if (path / "config.yaml").is_file()]
+            finished = sorted((path for path in matches if (path / "summary.json").is_file()), key=_in_order)
+            if not finished:
+                others = f" ({_counted(len(matches), 'unfinished run')})" if matches else ""
+                raise InputError(f"job.runs: {name} finds no finished run{others}; mend the pattern")
+            unfinished |= {path.resolve() for path in matches if path not in finished}
+        else:
+            finished = [Path(name)]
+            if not (finished[0] / "config.yaml").is_file():
+                raise InputError(f"job.runs: {name} is no run directory; name one, or a pattern: [runs/simulate/*]")
+            if not (finished[0] / "summary.json").is_file():
+                raise InputError(
+                    f"job.runs: {name} is not finished (no summary.json); leave it out, or finish it (init=resume)"
+                )
+        runs |= {path.resolve(): path for path in finished if path.resolve() not in runs}
+    return list(runs.values()), len(unfinished)
+
+
+def _in_order(path: Path) -> list[str | int]:
+    """`grid-10` after `grid-2`."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
+
+
+def _job_of(paths: Sequence[Path]) -> str:
+    jobs = {path: OmegaConf.select(config_of(path), "job.name") for path in paths}
+    first = jobs[paths[0]]
+    if first is None:
+        raise InputError(f"job.runs: {paths[0]} has a config without job.name; name run directories")
+    for path, job in jobs.items():
+        if job != first:
+            raise InputError(f"job.runs: {paths[0]} is a run of job={first}, {path} of job={job}; name runs of one job")
+    return str(first)
+
+
+def read(path: Path) -> Run:
+    """A finished run.
+
+    Raises:
+        InputError: its config or summary is broken.
+    """
+    config, file = config_of(path), path / "summary.json"
+    try:
+        summary = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"job.runs: {file} cannot be read ({one_line(error, 160)}); run it again") from error
+    if not isinstance(summary, dict):
+        raise InputError(f"job.runs: {file} is no run's summary; run it again")
+    try:
+        seed = checks.random_seed("seed", OmegaConf.select(config, "seed"))
+    except InputError as error:
+        raise InputError(f"job.runs: {path / 'config.yaml'}: {error}; name another run") from error
+    numbers = {
+        name: value if value is not None and isfinite(value) else None
+        for name, value in summary.items()
+        if name not in _NO_RESULTS and not isinstance(value, bool) and isinstance(value, int | float | None)
+    }
+    settings = {key: text(value) for key, value in deciding(config).items()}
+    return Run(path, seed, settings, choices_of(path), numbers)
+
+
+def _by_seed(group: Sequence[Run]) -> dict[int, Numbers]:
+    runs: dict[int, Run] = {}
+    for run in group:
+        if (other := runs.setdefault(run.seed, run)) is not run:
+            raise InputError(
+                f"job.runs: {other.path} and {run.path} are both runs of seed {run.seed} with the same config; "
+                "leave one out"
+            )
+    return {seed: run.numbers for seed, run in runs.items()}
+
+
+def _notes(groups: Mapping[str, Mapping[int, Numbers]], metric: str, unfinished: int) -> str:
+    text = f" {_counted(unfinished, 'unfinished run')} left out." if unfinished else ""
+    if single := [label for label, runs in groups.items() if len(runs) == 1]:
+        text += f" One seed, so no interval: {', '.join(single)}."
+    for label, runs in groups.items():
+        if missing := [seed for seed, numbers in runs.items() if metric in numbers and numbers[metric] is None]:
+            seeds = ", ".join(str(seed) for seed in missing)
+            text += f" {metric} of {label} is no number with seed {seeds}; its mean is over the others."
+    return text
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _show(table: polars.DataFrame, metric: str) -> None:
+    """Print the metric's means."""
+    rows = shown(table, metric)
+    view = Table(title=Text(f"{metric}, mean ± half a 95 % interval"), title_justify="left")
+    for column in rows[0]:
+        view.add_column(column, overflow="fold")
+    for row in rows:
+        view.add_row(*(Text(str(value)) for value in row.values()))
+    Console(width=120).print(view)

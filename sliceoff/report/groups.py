@@ -1,0 +1,159 @@
+"""Which runs repeat each other with other seeds, and what tells the groups of them apart."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os.path import commonpath, relpath
+from pathlib import Path
+from re import sub
+from typing import Any
+
+_EVERYWHERE = ("experiment", "debug")  # config groups whose options set keys of all others
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        settings: what its config has that decides results: dotted key -> text.
+        choices: the options it was composed of: config group -> option.
+        numbers: of its summary; None where one is not finite.
+    """
+
+    path: Path
+    seed: int
+    settings: Mapping[str, str]
+    choices: Mapping[str, str]
+    numbers: Mapping[str, float | None]
+
+
+def text(value: Any) -> str:
+    """A value of a config as one would type it."""
+    if isinstance(value, list):
+        return f"[{', '.join(text(item) for item in value)}]"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def grouped(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs whose settings are equal but for the seed, and what follows it, in the order given.
+
+    A saved config is resolved, so that `${seed}` is a number there: a key named `seed` that has the run's own, or a
+    file's name with it.
+    """
+    groups: list[list[Run]] = []
+    for run in runs:
+        equals = next((group for group in groups if all(_repeats(run, other) for other in group)), None)
+        if equals is None:
+            groups.append([run])
+        else:
+            equals.append(run)
+    return groups
+
+
+def labels(groups: Sequence[Sequence[Run]], single: str) -> list[str]:
+    """A name for every group: what tells it from the others, as one would type it on the command line.
+
+    An option of a config group, such as `predictor=gru`, stands for all that it sets, and a class for its arguments;
+    those are named only where they tell apart groups that have it in common.
+
+    Args:
+        groups: as `grouped` returns them.
+        single: the name of a group that is alone.
+    """
+    parts = _names([_settings(group) for group in groups], [group[0].choices for group in groups])
+    names = [" ".join(part) or single for part in parts]
+    if len(set(names)) < len(names):  # a label must not stand for two groups
+        names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
+    return names
+
+
+def _repeats(run: Run, other: Run) -> bool:
+    if run.settings.keys() != other.settings.keys():
+        return False
+    return all(
+        its == other.settings[key] or _unseeded(key, its, run.seed) == _unseeded(key, other.settings[key], other.seed)
+        for key, its in run.settings.items()
+    )
+
+
+def _unseeded(key: str, value: str, seed: int) -> str:
+    """The value as it was before `${seed}` was put in, if it is one of those that a seed is put into."""
+    if key.rpartition(".")[2] in ("seed", "path") or "/" in value:
+        return sub(rf"(?<!\d){seed}(?!\d)", "${seed}", value)
+    return value
+
+
+def _settings(group: Sequence[Run]) -> dict[str, str]:
+    """What the group's runs have in common; what may follow the seed does, unless several runs share it."""
+    first, *others = group
+    return {
+        key: value
+        if others and all(run.settings[key] == value for run in others)
+        else _unseeded(key, value, first.seed)
+        for key, value in first.settings.items()
+    }
+
+
+def _names(settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+    """What tells each from the others, then from those that have that in common."""
+    names: list[tuple[str, ...]] = [() for _ in settings]
+    said: list[str] = []
+    for place, name, values in _differing(settings, choices):
+        if not any(_within(other, place) for other in said):
+            said.append(place)
+            names = [
+                (*before, f"no {name}" if value is None else f"{name}={value}")
+                for before, value in zip(names, values, strict=True)
+            ]
+    for parts in set(names):
+        alike = [index for index, other in enumerate(names) if other == parts]
+        if 1 < len(alike) < len(names):
+            further = _names([settings[index] for index in alike], [choices[index] for index in alike])
+            for index, more in zip(alike, further, strict=True):
+                names[index] += more
+    return names
+
+
+def _differing(
+    settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]
+) -> Iterator[tuple[str, str, list[str | None]]]:
+    """Options, classes and keys that differ, the most telling first: the place that one sets, its name, the values."""
+    every = dict.fromkeys(key for each in settings for key in each)
+    keys = [key for key in every if len({each.get(key) for each in settings}) > 1]
+    options = sorted((_place(group), group) for group in choices[0] if len({each.get(group) for each in choices}) > 1)
+    for place, group in sorted(options, key=lambda option: (option[0] != "", option[0].count("."))):
+        chosen = [each.get(group) for each in choices]
+        if None not in chosen and any(_within(place, key) for key in keys):
+            yield place, group, ["null" if option == "None" else option for option in chosen]
+    classes = sorted((key for key in keys if key.endswith("._target_")), key=lambda key: key.count("."))
+    for key in classes:
+        name = key.removesuffix("._target_")
+        yield name, name, _named([each.get(key) for each in settings])
+    for key in keys:
+        if key not in classes:
+            yield key, key, _short([each.get(key) for each in settings])
+
+
+def _place(group: str) -> str:
+    """The key below which a config group's options set keys; "" for all."""
+    return "" if group in _EVERYWHERE else group.rpartition("@")[2].replace("/", ".")
+
+
+def _within(place: str, key: str) -> bool:
+    return not place or key == place or key.startswith(f"{place}.")
+
+
+def _short(values: Sequence[str | None]) -> list[str | None]:
+    """Files without the directory that all lie in."""
+    files = [value for value in values if value is not None and value.startswith("/")]
+    if len(files) < len(values):
+        return list(values)
+    directory = commonpath([str(Path(file).parent) for file in files])
+    return [relpath(file, directory) for file in files]
+
+
+def _named(classes: Sequence[str | None]) -> list[str | None]:
+    """Classes without their modules, unless two are then alike."""
+    names = [None if path is None else path.rpartition(".")[2] for path in classes]
+    return names if len(set(names)) == len(set(classes)) else list(classes)
