@@ -1,6 +1,7 @@
 """What a fit says of the machine it runs on."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -37,3 +38,16 @@ def test_bfloat16_where_the_processor_has_none_is_warned_of(monkeypatch, tmp_pat
         warnings.simplefilter("always")
         run(cfg)
     assert any("trainer.predictor.precision=bf16-mixed is slow" in str(each.message) for each in caught) == slow
+
+
+def test_a_run_in_a_thread_listens_to_no_signal(tmp_path):
+    cfg = configure(
+        "job=fit_predictor",
+        *SMALL,
+        *ONE_STEP,
+        "trainer.predictor.accelerator=cpu",
+        "callbacks.predictor.progress=null",
+        f"run_dir={tmp_path}/run",
+    )
+    with ThreadPoolExecutor(1) as thread:  # as `wandb.agent(..., function=...)` does
+        assert thread.submit(run, cfg).result().summary["test/real_mae"] > 0
