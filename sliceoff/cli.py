@@ -103,9 +103,13 @@ def _failed(error: Exception) -> None:
 
 def _interruption(error: BaseException | None) -> str | None:
     """What Ctrl-C has to say if it is behind an error, as where Hydra or OmegaConf trip over it; else None."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: list[BaseException] = []  # one that was raised again can be behind itself
+    while error is not None and error not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return str(error)
+        seen.append(error)
         error = error.__cause__ or error.__context__
-    return None if error is None else str(error)
+    return None
 
 
 def explain(error: Exception, overrides: list[str]) -> str:

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from callbacks import Interruption, RandomState
 from sliceoff import checkpoint
 from sliceoff.checks import count, whole
-from sliceoff.errors import InputError, one_line
+from sliceoff.errors import InputError, one_line, worded
 from sliceoff.signals import ENDING, handle
 
 Module = TypeVar("Module", bound=pl.LightningModule)
@@ -162,7 +162,7 @@ def _made(key: str, callback: Any, checkpoints: Path) -> Callback:
     try:
         callback = callback(dirpath=checkpoints) if isinstance(callback, partial) else callback
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise InputError(f"{key}: {one_line(error)}") from error
+        raise InputError(f"{key}: {worded(error)}") from error
     if not isinstance(callback, Callback):
         raise InputError(f"{key}={callback!r} is no Lightning callback; null leaves one out")
     return callback

@@ -117,6 +117,8 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["allocator=greedy", "+logger.project=mine"], "logger: "),
         (["logger=wandb", "logger.online=abc"], "logger.online='abc' is no bool"),
         (["logger=wandb", "logger.entity=3"], "logger.entity=3 is no str | None"),
+        (["logger=wandb", "logger.tags=baseline"], "logger.tags='baseline' is no list[str]"),
+        (["logger=wandb", "logger.notes=[a]"], "logger.notes=['a'] is no str | None"),
         (["job=fit_predictor", "callbacks.predictor.early_stopping.patience=abc"], "early_stopping.patience='abc'"),
         (["job=fit_predictor", "trainer.predictor.limit_train_batches=abc"], "limit_train_batches='abc'"),
         (["job=fit_predictor", "+trainer.predictor.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
@@ -299,6 +301,13 @@ def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):
     monkeypatch.setattr("sliceoff.cli._hydra_main", trip)
     ended = cli()
     assert (ended.code, ended.err) == (130, "interrupted; nothing was done yet\n")
+
+
+def test_an_unforeseen_error_of_an_own_part_is_shown_whole(cli, tmp_path, monkeypatch):
+    (tmp_path / "looking_up.py").write_text("def trace(**options):\n    return {}['traffic']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyError, match="traffic"):
+        cli("job=fit_predictor", "data._target_=looking_up.trace")
 
 
 def begun(tmp_path, arguments, written):
