@@ -18,7 +18,7 @@ from sliceoff import checkpoint
 from sliceoff.checks import one_of, path, random_seed, whole
 from sliceoff.config import configure as configure
 from sliceoff.errors import InputError
-from sliceoff.loggers import log_results
+from sliceoff.loggers import SUMMARY, ended_if_failed, log_results
 from sliceoff.parts import Parts as Parts
 from sliceoff.parts import missing_extra
 from sliceoff.run_directory import Results, RunDirectory, config_of, newest_unfinished
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> RunResult:
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
     one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
-    with closing(_directory(cfg)) as directory:
+    with closing(_directory(cfg)) as directory, ended_if_failed():
         return _run(cfg, directory)
 
 
@@ -72,7 +72,7 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
             reason += f"; what was done until then is kept in {directory.path}"
         raise InputError(reason) from error
     try:
-        log_results(parts.loggers("summary", directory), results, directory)
+        log_results(parts.loggers(SUMMARY, directory), results, directory)
     except InputError as error:
         raise InputError(f"{error}; the run is complete but for its log: {directory.path}") from error
     except KeyboardInterrupt:
