@@ -21,6 +21,9 @@ from sliceoff.errors import InputError, one_line
 LOCK = ".lock"
 """In a run directory; locked by the process that writes there."""
 
+DIVERGED = "diverged.txt"
+"""In a run directory where training diverged; says why."""
+
 _held: dict[Path, int] = {}  # run directories that this process writes, and the descriptors of their locks
 
 

@@ -264,6 +264,7 @@ def test_a_grid_goes_on_after_jobs_that_fail_and_ends_with_the_worst_code(cli, t
     ended = cli(*GRID, "seed=0,1")
     assert ended.code == 1
     assert [line[-8:] for line in ended.err.splitlines()] == [" seed=0)", " seed=1)"]
+    assert [file.read_text() for file in tmp_path.glob("runs/*/*/diverged.txt")] == ["train/loss is nan\n"] * 2
     assert cli(*GRID, "seed=-1,1").code == 2  # wrong input is worse, whatever comes last
 
 
