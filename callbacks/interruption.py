@@ -1,39 +1,44 @@
-"""Ctrl-C between two steps, never inside one."""
+"""Ctrl-C and SIGTERM between two steps, never inside one."""
 
 import signal
 from pathlib import Path
 
 import lightning.pytorch as pl
 
+from sliceoff.signals import ENDING, handle
+
 
 class Interruption(pl.Callback):
-    """On Ctrl-C, finish the training step, save `path`, and stop; a second Ctrl-C stops at once.
+    """On Ctrl-C or SIGTERM, finish the training step, save `path`, and stop; a second one stops at once.
 
-    A checkpoint taken in the middle of a step could hold a half-made update, from which no run resumes exactly.
+    A checkpoint taken in the middle of a step could hold a half-made update, from which no run resumes exactly. In a
+    thread that is not the main one there is nothing to listen to.
     """
 
     def __init__(self, path: Path):
         self._path = path
-        self._asked = False
+        self._asked: int | None = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen for Ctrl-C."""
-        self._asked = False
-        signal.signal(signal.SIGINT, self._ask)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen, from now on in place of Lightning, which at SIGTERM would stop without a checkpoint."""
+        self._asked = None
+        self._before = handle(dict.fromkeys(ENDING, self._ask))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Stop here if asked to."""
         self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop here if asked to in the last validation."""
+        """Stop here if asked to in the last validation, and listen no more."""
+        handle(self._before)
         self._stop_if_asked(trainer)
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
-        if self._asked:
+        if self._asked is not None:
             trainer.save_checkpoint(self._path)
-            raise KeyboardInterrupt
+            signal.raise_signal(self._asked)  # to whom it would have gone at once
+            raise KeyboardInterrupt  # whatever they do with it
 
-    def _ask(self, *_: object) -> None:
-        self._asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _ask(self, number: int, _: object) -> None:
+        self._asked = number
+        handle(self._before)

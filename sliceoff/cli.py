@@ -2,23 +2,33 @@
 
 import os
 import re
+import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sliceoff.config import CONFIGS, configure, options
 from sliceoff.errors import Diverged, InputError, near_miss, one_line
+from sliceoff.signals import handle
 
-INTERRUPTED, WRONG_INPUT, DIVERGED = 130, 2, 1
+INTERRUPTED, TERMINATED, WRONG_INPUT, DIVERGED = 130, 143, 2, 1
+
+_failures: list[int] = []  # exit codes of a grid's jobs (`-m`) that failed: the grid goes on
 
 
 def main() -> None:
-    """The command line: exit code 0 done, 2 wrong input, 1 training diverged (one line on stderr), 130 interrupted."""
+    """The command line: 0 done, 2 wrong input, 1 training diverged (one line on stderr), 130 Ctrl-C, 143 SIGTERM.
+
+    A grid (`-m`) runs all its jobs and ends with the highest of their exit codes.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
     for word in sys.argv[1:]:
         group, _, option = word.partition("=")
@@ -28,6 +38,14 @@ def main() -> None:
             there := options(group)
         ):  # to Hydra a bare ValueError
             _fail(f"{word}: choose one of {', '.join(there)}")
+    _failures.clear()
+    terminated: list[int] = []
+
+    def terminate(number: int, _: object) -> NoReturn:
+        terminated.append(number)
+        raise KeyboardInterrupt  # SIGTERM is Ctrl-C with another exit code
+
+    before = handle({signal.SIGTERM: terminate})
     try:
         _hydra_main()
     except BrokenPipeError:  # `main.py --help | head`: nobody reads on, and Python would say so once more at its end
@@ -36,32 +54,62 @@ def main() -> None:
     except (Exception, KeyboardInterrupt) as error:
         if (stop := _interruption(error)) is not None:
             print(f"interrupted; {stop or 'nothing was done yet'}", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+            sys.exit(TERMINATED if terminated else INTERRUPTED)
         if isinstance(error, HydraException | OmegaConfBaseException):
             _fail(explain(error, sys.argv[1:]))
         raise
+    finally:
+        handle(before)
+    if _failures:
+        sys.exit(max(_failures))
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="main", version_base="1.3")
-def _hydra_main(cfg: DictConfig) -> dict[str, Any]:
+def _hydra_main(cfg: DictConfig) -> dict[str, Any] | None:
     from sliceoff.run import run  # here, because torch takes seconds that help, completion and typos can do without
 
     try:
         result = run(cfg)
-    except InputError as error:  # here, because Hydra would print a line of its own
-        _fail(str(error))
-    except Diverged as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        sys.exit(DIVERGED)
+    except Exception as error:  # here, because Hydra would print a line of its own
+        if (stop := _interruption(error)) is not None:
+            raise KeyboardInterrupt(stop) from None
+        _failed(error)
+        return None
     print(result.directory)
     return result.summary
 
 
+def _failed(error: Exception) -> None:
+    """Say why a job failed, and end with its exit code: at once, or where it is one of a grid's, when all have run."""
+    job = HydraConfig.get()
+    given, of_grid = list(job.overrides.task), job.mode is RunMode.MULTIRUN
+    match error:
+        case Diverged():
+            code, line = DIVERGED, f"stopped: {error}"
+        case InputError():
+            code, line = WRONG_INPUT, f"error: {error}"
+        case HydraException() | OmegaConfBaseException():
+            code, line = WRONG_INPUT, f"error: {explain(error, given)}"
+        case _ if of_grid:
+            code, line = 1, traceback.format_exc().rstrip()
+        case _:
+            raise error
+    if not of_grid:
+        print(line, file=sys.stderr)
+        sys.exit(code)
+    print(f"{line} (of {' '.join(given)})", file=sys.stderr)
+    _failures.append(code)
+
+
 def _interruption(error: BaseException | None) -> str | None:
     """What Ctrl-C has to say if it is behind an error, as where Hydra or OmegaConf trip over it; else None."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: list[BaseException] = []  # one that was raised again can be behind itself
+    while error is not None and error not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return str(error)
+        seen.append(error)
         error = error.__cause__ or error.__context__
-    return None if error is None else str(error)
+    return None
 
 
 def explain(error: Exception, overrides: list[str]) -> str:

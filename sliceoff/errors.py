@@ -1,8 +1,13 @@
 """Errors that are the user's to mend: one line saying what is wrong, where, and how to mend it."""
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+_LIBRARY = Path(sysconfig.get_path("stdlib"))
 
 
 class InputError(ValueError):
@@ -51,11 +56,24 @@ def under(key: str) -> Iterator[None]:
 
 
 def worded(error: BaseException) -> str:
-    """An error of Python's, Hydra's or Lightning's as one line, with what a user probably meant."""
+    """An error of Python's, Hydra's or Lightning's as one line, with what a user probably meant, and their own line."""
     text = one_line(error)
     if text.endswith("object is not callable"):
         text += "; a part is chosen with a slash, such as predictor/loss=mae or allocator/network=mlp"
-    return text
+    return text + own_line(error)
+
+
+def own_line(error: BaseException) -> str:
+    """` (FILE:LINE)`, the innermost in a user's own code that led to an error; empty where none did."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+        file = Path(frame.f_code.co_filename)
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        installed = _LIBRARY in file.parents or {"site-packages", "dist-packages"} & set(file.parts)
+        if file.is_file() and not installed and package not in ("sliceoff", "callbacks"):
+            return f" ({file}:{line})"
+    return ""
 
 
 def one_line(error: BaseException, most: int | None = None) -> str:

@@ -20,7 +20,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from callbacks import Interruption, RandomState
 from sliceoff import checkpoint
 from sliceoff.checks import count, whole
-from sliceoff.errors import InputError, one_line
+from sliceoff.errors import InputError, one_line, worded
+from sliceoff.signals import ENDING, handle
 
 Module = TypeVar("Module", bound=pl.LightningModule)
 
@@ -74,7 +75,7 @@ def fit(
     Raises:
         InputError: `last.ckpt` is of another module or was written with other options; the trainer or a callback cannot
             do what it is told, or is told to train nothing, or on several devices.
-        KeyboardInterrupt: interrupted, after `last.ckpt` was written.
+        KeyboardInterrupt: interrupted, by Ctrl-C or SIGTERM, after `last.ckpt` was written.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     last, best = checkpoints / "last.ckpt", checkpoints / "best.ckpt"
@@ -142,7 +143,7 @@ def has_bfloat16(device: torch.device) -> bool:
 @contextmanager
 def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
     """Lightning's ways to stop, told in ours: Ctrl-C is one, and what it refuses only when it runs is wrong input."""
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
         yield
     except SystemExit:
@@ -155,14 +156,14 @@ def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
             raise
         raise InputError(f"trainer.{kind} or callbacks.{kind}: {one_line(error)}") from error
     finally:
-        signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
+        handle(handlers)  # Lightning leaves Ctrl-C ignored
 
 
 def _made(key: str, callback: Any, checkpoints: Path) -> Callback:
     try:
         callback = callback(dirpath=checkpoints) if isinstance(callback, partial) else callback
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise InputError(f"{key}: {one_line(error)}") from error
+        raise InputError(f"{key}: {worded(error)}") from error
     if not isinstance(callback, Callback):
         raise InputError(f"{key}={callback!r} is no Lightning callback; null leaves one out")
     return callback

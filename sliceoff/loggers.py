@@ -2,21 +2,30 @@
 
 What a config of `logger` names is called with `name` (the part of the run that logs: predictor, allocator, ...) and the
 run's `directory`, and returns one of Lightning's loggers. Lightning ends them after a fit, `log_results` after the run.
+
+In a W&B sweep (`WANDB_SWEEP_ID`) all parts are one W&B run, the sweep's: its curves are `predictor/train/loss` and the
+like, the summary's numbers have their own names, and it ends with the run.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from matplotlib.figure import Figure
 
 from sliceoff.run_directory import LOCK, Results, RunDirectory
+
+SUMMARY = "summary"
+"""The part of a run that logs what it came to."""
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +49,41 @@ def csv_logger(name: str, directory: Path) -> CSVLogger:
 
 
 def wandb_logger(
-    name: str, directory: Path, project: str = "sliceoff", entity: str | None = None, online: bool = False
+    name: str,
+    directory: Path,
+    project: str = "sliceoff",
+    entity: str | None = None,
+    online: bool = False,
+    tags: list[str] | tuple[str, ...] = (),  # a word alone is a sequence of letters
+    notes: str | None = None,
+    group: str | None = None,
 ) -> "Guarded":
     """Log to Weights & Biases.
 
-    The parts of one run are W&B runs of one group, named like the run directory. Offline unless `online` is asked for
-    and the user is logged in. Never prompts, and never stops a run: where W&B fails, the CSV files remain.
+    The parts of one run are W&B runs of one group, named like the run directory unless `group` is given; in a sweep
+    they are one W&B run. Offline unless `online` is asked for and the user is logged in. Never prompts, and never stops
+    a run: where W&B fails, the CSV files remain.
     """
-    return Guarded(lambda: _wandb(name, directory, project, entity, online))
+    about = {"project": project, "entity": entity, "tags": tags, "notes": notes, "group": group or directory.name}
+    if not _in_sweep():
+        return Guarded(lambda: _wandb(directory, online, name=f"{directory.name}/{name}", job_type=name, **about))
+
+    def shared() -> WandbLogger:
+        return _wandb(directory, online, name=directory.name, **about)
+
+    return Guarded(shared) if name == SUMMARY else Part(name, shared)
+
+
+@contextmanager
+def ended_if_failed() -> Iterator[None]:
+    """In a W&B sweep, end the W&B run as one that failed where its run does, which `log_results` then never ends."""
+    try:
+        yield
+    except BaseException:
+        if _in_sweep():
+            with suppress(Exception):  # W&B's, beside the one that matters
+                wandb.finish(exit_code=1)
+        raise
 
 
 def log_results(loggers: Sequence[Logger], results: Results, directory: RunDirectory) -> None:
@@ -79,22 +115,26 @@ def log_figures(loggers: Iterable[Logger], figures: Mapping[str, Figure | None])
             logger.log_figures(figures)
 
 
-def _wandb(name: str, directory: Path, project: str, entity: str | None, online: bool) -> WandbLogger:
-    mode = os.environ.get("WANDB_MODE")
-    online = online and mode != "offline" and _logged_in()
-    run = wandb.init(  # here, as Lightning's own call has an option that W&B warns of
-        name=f"{directory.name}/{name}",
-        project=project,
-        entity=entity,
-        group=directory.name,
-        job_type=name,
-        dir=directory.absolute(),  # W&B's process may have another working directory
-        mode="disabled" if mode == "disabled" else "online" if online else "offline",
-        settings=wandb.Settings(silent=True, console="off"),
-    )
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return WandbLogger(project=project, experiment=run)
+def _in_sweep() -> bool:
+    """Whether `wandb agent` runs this: it gives every W&B run of the process one and the same id."""
+    return "WANDB_SWEEP_ID" in os.environ
+
+
+def _wandb(directory: Path, online: bool, **about: Any) -> WandbLogger:
+    """A W&B run with what `wandb.init` is told about it; in a sweep the one that is open, if one is."""
+    run = wandb.run if _in_sweep() else None
+    if run is None:
+        mode = os.environ.get("WANDB_MODE")
+        online = online and mode != "offline" and _logged_in()
+        run = wandb.init(  # here, as Lightning's own call has an option that W&B warns of
+            **about,
+            dir=directory.absolute(),  # W&B's process may have another working directory
+            mode="disabled" if mode == "disabled" else "online" if online else "offline",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(project=about["project"], experiment=run)
 
 
 @cache
@@ -173,6 +213,33 @@ class Guarded(Logger):
     def _off(self, error: Exception) -> None:
         self._logger = None
         log.warning("W&B logging is off from here (%s: %s); the CSV log goes on", type(error).__name__, error)
+
+
+class Part(Guarded):
+    """One part's face of a W&B run that all parts share: what it logs has its name before it, and its end ends nothing.
+
+    Args:
+        part: its name.
+        start: as for `Guarded`; gives the shared run.
+    """
+
+    def __init__(self, part: str, start: Callable[[], WandbLogger]):
+        super().__init__(start)
+        self._part = part
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Log numbers of the part."""
+        super().log_metrics(self._named(metrics), step)
+
+    def log_figures(self, figures: Mapping[str, Figure | None]) -> None:
+        """Log matplotlib figures of the part as images."""
+        super().log_figures(self._named(figures))
+
+    def finalize(self, status: str) -> None:
+        """Leave the W&B run open for the next part."""
+
+    def _named(self, values: Mapping[str, T]) -> dict[str, T]:
+        return {f"{self._part}/{name}": value for name, value in values.items()}
 
 
 def _log_images(logger: WandbLogger, figures: Mapping[str, Figure | None]) -> None:

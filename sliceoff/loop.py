@@ -346,6 +346,7 @@ def _adopt(allocator: Allocator) -> None:
     global _adopted
     _adopted = allocator
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then wants no more
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a pool ends its workers by it
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

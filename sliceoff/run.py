@@ -17,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from sliceoff import checkpoint
 from sliceoff.checks import one_of, path, random_seed, whole
 from sliceoff.config import configure as configure
-from sliceoff.errors import InputError
-from sliceoff.loggers import log_results
+from sliceoff.errors import Diverged, InputError
+from sliceoff.loggers import SUMMARY, ended_if_failed, log_results
 from sliceoff.parts import Parts as Parts
 from sliceoff.parts import missing_extra
-from sliceoff.run_directory import Results, RunDirectory, config_of, deciding, newest_unfinished
+from sliceoff.run_directory import DIVERGED, Results, RunDirectory, config_of, deciding, newest_unfinished
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,13 @@ def run(cfg: DictConfig) -> RunResult:
     Raises:
         InputError: the config, a data file or a checkpoint is wrong; no directory is left behind, unless something was
             fitted or cleared before that showed.
+        Diverged: training diverged, as `diverged.txt` in the run directory says, too.
         KeyboardInterrupt: interrupted; says what is left. Trained modules have their `last.ckpt`.
     """
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
     one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
-    with closing(_directory(cfg)) as directory:
+    with closing(_directory(cfg)) as directory, ended_if_failed():
         return _run(cfg, directory)
 
 
@@ -64,6 +65,9 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
     except KeyboardInterrupt:
         left = "go on with init=resume" if directory.kept() else "there was nothing to keep yet"
         raise KeyboardInterrupt(left) from None
+    except Diverged as error:
+        directory.write_text(DIVERGED, f"{error}\n")
+        raise
     except (InputError, ModuleNotFoundError) as error:
         reason = str(error) if isinstance(error, InputError) else missing_extra(str(error))
         if reason is None:
@@ -72,7 +76,7 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
             reason += f"; what was done until then is kept in {directory.path}"
         raise InputError(reason) from error
     try:
-        log_results(parts.loggers("summary", directory), results, directory)
+        log_results(parts.loggers(SUMMARY, directory), results, directory)
     except InputError as error:
         raise InputError(f"{error}; the run is complete but for its log: {directory.path}") from error
     except KeyboardInterrupt:

@@ -23,6 +23,9 @@ from sliceoff.errors import InputError, one_line
 LOCK = ".lock"
 """In a run directory; locked by the process that writes there."""
 
+DIVERGED = "diverged.txt"
+"""In a run directory where training diverged; says why."""
+
 # What of a config cannot change a run's results: where it lies, who is told of it, and what makes it faster.
 _IDLE = (
     *("defaults", "run_dir", "logger", "logger.*", "threads", "job.workers", "job.regions_per_batch"),

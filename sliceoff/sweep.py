@@ -2,7 +2,7 @@
 
 Grids (`method: grid`) are run in the file's order, random sweeps (`method: random`) as `run_cap` draws, the same ones
 every time. A combination that has been run is not run again and one that was stopped is resumed, so that a stopped
-sweep goes on where it was.
+sweep goes on where it was. One that diverged is not tried again: it is a row without a number.
 """
 
 import argparse
@@ -11,7 +11,8 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from sliceoff.cli import INTERRUPTED, TERMINATED, WRONG_INPUT
 from sliceoff.errors import InputError
+from sliceoff.run_directory import DIVERGED
 
 
 def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -31,13 +34,14 @@ def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """
     choices: dict[str, list[Any]] = {}
     for name, given in sweep["parameters"].items():
-        if not {"value", "values"} & set(given):
+        if not isinstance(given, Mapping) or not {"value", "values"} & set(given):
             raise InputError(f"sweep: parameters.{name} has neither value nor values; other distributions need W&B")
         choices[name] = given["values"] if "values" in given else [given["value"]]
         if not choices[name]:
             raise InputError(f"sweep: parameters.{name}.values is empty; give at least one")
     if sweep["method"] == "grid":
-        yield from (dict(zip(choices, chosen, strict=True)) for chosen in itertools.product(*choices.values()))
+        products = itertools.islice(itertools.product(*choices.values()), sweep.get("run_cap"))
+        yield from (dict(zip(choices, chosen, strict=True)) for chosen in products)
     elif sweep["method"] == "random" and "run_cap" in sweep:
         for number in range(sweep["run_cap"]):
             random = np.random.default_rng(number)
@@ -51,32 +55,67 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
 
     Raises:
         InputError: the file cannot be used, or a run failed.
+        KeyboardInterrupt: interrupted, after the run that was going on has ended.
     """
     if not file.is_file():
         raise InputError(f"sweep: there is no file {file}")
     sweep = OmegaConf.to_container(OmegaConf.load(file))
     if not isinstance(sweep, dict) or not {"program", "method", "metric", "parameters"} <= set(sweep):
         raise InputError(f"sweep: {file} needs program, method, metric and parameters")
-    metric, rows = sweep["metric"], []
+    metric, fixed, rows = sweep["metric"], _fixed(sweep), []
     for chosen in combinations({str(key): value for key, value in sweep.items()}):
-        overrides = [f"{name}={_override(value)}" for name, value in chosen.items()]
+        overrides = fixed + [f"{name}={_override(value)}" for name, value in chosen.items()]
         run = runs / hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
-        summary = run / "summary.json"
-        if not summary.is_file():
-            print(*overrides, flush=True)
-            command = [sys.executable, str(sweep["program"]), *overrides, f"run_dir={run}"]
-            command += ["init=resume"] * (run / "config.yaml").is_file()  # it was stopped
-            if (code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode) != 0:
-                raise InputError(f"sweep: {' '.join(overrides)} ended with exit code {code}; run it alone to see why")
-        result = json.loads(summary.read_text())
-        if metric["name"] not in result:
-            raise InputError(f"sweep: {summary} has no {metric['name']}; name one of its keys in metric.name")
-        rows.append({**chosen, metric["name"]: result[metric["name"]], "run": str(run)})
+        rows.append({**chosen, metric["name"]: _result(run, sweep, overrides), "run": str(run)})
     sign = -1 if metric.get("goal") == "maximize" else 1
     results = [row[metric["name"]] for row in rows]
     # A run that came to no number, such as one that diverged, has null: after all others.
     order = sorted(range(len(rows)), key=lambda place: (results[place] is None, sign * (results[place] or 0)))
     return [rows[place] for place in order]
+
+
+def _fixed(sweep: Mapping[Any, Any]) -> list[str]:
+    """What the sweep's `command` tells the program beside parameters, but for W&B's `${macros}` and going online."""
+    words = [str(word) for word in sweep.get("command") or ()]
+    program = next((place for place, word in enumerate(words) if word in ("${program}", sweep["program"])), len(words))
+    return [word for word in words[program + 1 :] if "${" not in word and not word.startswith("logger.online=")]
+
+
+def _result(run: Path, sweep: Mapping[Any, Any], overrides: Sequence[str]) -> float | None:
+    """A run's metric, of one that has not been run yet when it has; None if it came to no number.
+
+    Raises:
+        InputError: it failed, or has no such metric.
+        KeyboardInterrupt: it was interrupted.
+    """
+    summary, metric = run / "summary.json", sweep["metric"]["name"]
+    if not summary.is_file() and not (run / DIVERGED).is_file():
+        print(*overrides, flush=True)
+        command = [sys.executable, str(sweep["program"]), *overrides, f"run_dir={run}"]
+        command += ["init=resume"] * (run / "config.yaml").is_file()  # it was stopped
+        code = _exit_code(command)
+        if code in (INTERRUPTED, TERMINATED):
+            raise KeyboardInterrupt
+        if (code != 0 or not summary.is_file()) and not (run / DIVERGED).is_file():
+            raise InputError(f"sweep: {' '.join(overrides)} ended with exit code {code}; run it alone to see why")
+    if not summary.is_file():
+        return None
+    result = json.loads(summary.read_text())
+    if metric not in result:
+        raise InputError(f"sweep: {summary} has no {metric}; name one of its keys in metric.name")
+    return result[metric]
+
+
+def _exit_code(command: Sequence[str]) -> int:
+    """Run a command. It gets Ctrl-C from the terminal as well, and however long it then takes to stop is waited for."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            while process.poll() is None:
+                with suppress(KeyboardInterrupt):  # a second one is for the command, too
+                    process.wait()
+            raise
 
 
 def _override(value: Any) -> str:
@@ -94,7 +133,10 @@ def main() -> None:
         rows = run_sweep(given.file, given.runs)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(WRONG_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with the run that was stopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     # What all runs have in common tells nothing.
     columns = [name for name in rows[0] if len(rows) == 1 or len({str(row[name]) for row in rows}) > 1]
     table = Table(*columns)

@@ -13,6 +13,11 @@ import pytest
 import torch
 from traces import trace_csv
 
+from sliceoff.errors import Diverged
+from sliceoff.jobs import training_report
+from sliceoff.loop import Simulation
+from sliceoff.predictor import Forecaster
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 FAST = ("debug=fast", "data.days=21", "job.periods=3", "job.slots_per_period=4")
 
@@ -111,6 +116,8 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["allocator=greedy", "+logger.project=mine"], "logger: "),
         (["logger=wandb", "logger.online=abc"], "logger.online='abc' is no bool"),
         (["logger=wandb", "logger.entity=3"], "logger.entity=3 is no str | None"),
+        (["logger=wandb", "logger.tags=baseline"], "logger.tags='baseline' is no list[str]"),
+        (["logger=wandb", "logger.notes=[a]"], "logger.notes=['a'] is no str | None"),
         (["job=fit_predictor", "callbacks.predictor.early_stopping.patience=abc"], "early_stopping.patience='abc'"),
         (["job=fit_predictor", "trainer.predictor.limit_train_batches=abc"], "limit_train_batches='abc'"),
         (["job=fit_predictor", "+trainer.predictor.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
@@ -183,6 +190,10 @@ def press(*_, **__):
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def terminate(*_, **__):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @pytest.mark.parametrize(
     ("pressed_in", "left"),
     [
@@ -192,11 +203,92 @@ def press(*_, **__):
         ("sliceoff.run.log_results", "the run is complete but for its log: mine"),
     ],
 )
-def test_ctrl_c_exits_130_and_says_what_is_left(cli, tmp_path, monkeypatch, pressed_in, left):
-    monkeypatch.setattr(pressed_in, press)
+@pytest.mark.parametrize(("signalled", "code"), [(press, 130), (terminate, 143)])
+def test_ctrl_c_and_sigterm_have_their_codes_and_say_what_is_left(
+    cli, tmp_path, monkeypatch, pressed_in, left, signalled, code
+):
+    monkeypatch.setattr(pressed_in, signalled)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     ended = cli("debug=fast", "job=fit_predictor", "predictor=linear", "data.days=21", "run_dir=mine")
-    assert (ended.code, ended.err.strip().splitlines()[-1]) == (130, f"interrupted; {left}")
+    assert (ended.code, ended.err.strip().splitlines()[-1]) == (code, f"interrupted; {left}")
     assert (tmp_path / "mine").exists() == (left != "there was nothing to keep yet")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+@pytest.mark.parametrize(("signalled", "code"), [(press, 130), (terminate, 143)])
+@pytest.mark.parametrize("when", ["training_step", "validation_step"])
+def test_a_fit_ends_its_step_before_it_stops(cli, tmp_path, monkeypatch, signalled, code, when):
+    command = ("job=fit_predictor", "predictor=gru", "data.days=21", "run_dir=mine", "trainer.predictor.max_epochs=1")
+    command += ("windows.input_length=24", "trainer.predictor.num_sanity_val_steps=0")
+    command += ("+trainer.predictor.limit_val_batches=1", "trainer.predictor.limit_train_batches=3")
+    step = getattr(Forecaster, when)
+    with monkeypatch.context() as patch:
+        patch.setattr(Forecaster, when, lambda *arguments: (signalled(), step(*arguments))[1])
+        ended = cli(*command)
+    assert (ended.code, ended.err.strip().splitlines()[-1]) == (code, "interrupted; go on with init=resume")
+    last = torch.load(tmp_path / "mine" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == (1 if when == "training_step" else 3)
+    assert cli(*command, "init=resume").code == 0
+
+
+def test_a_simulation_ends_at_sigterm_and_resumes(cli, tmp_path, monkeypatch):
+    command = ("data.days=21", "predictor=last_value", "allocator=greedy", "rivals=none", "job.bound=false")
+    command += ("job.periods=3", "job.slots_per_period=2", "job.checkpoint_s=0", "run_dir=mine")
+    step = Simulation.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Simulation, "step", lambda self: (step(self), self._rows[1:] and terminate()))
+        ended = cli(*command)
+    assert (ended.code, ended.err.strip().splitlines()[-1]) == (143, "interrupted; go on with init=resume")
+    saved = torch.load(tmp_path / "mine" / "checkpoints" / "simulation" / "main.ckpt", weights_only=True)
+    assert len(saved["rows"]) == 1
+    assert cli(*command, "init=resume").code == 0
+
+
+GRID = ("-m", "debug=fast", "job=fit_predictor", "predictor=last_value", "data.days=10", "windows.input_length=24")
+GRID += ("callbacks.predictor.progress=null",)
+
+
+def test_a_grid_goes_on_after_jobs_that_fail_and_ends_with_the_worst_code(cli, tmp_path, monkeypatch):
+    ended = cli(*GRID, "windows.horizon=6,-1,7", "seed=0")
+    assert ended.code == 2
+    (line,) = ended.err.strip().splitlines()
+    assert line.startswith("error: windows.horizon=-1 must ")
+    assert line.endswith(" windows.horizon=-1 seed=0)")
+    assert len(ended.out.split()) == len(list(tmp_path.glob("runs/*/*/summary.json"))) == 2
+
+    def diverge(*_):
+        raise Diverged("train/loss is nan")
+
+    monkeypatch.setattr("sliceoff.jobs.fit_predictor.learned", diverge)
+    ended = cli(*GRID, "seed=0,1")
+    assert ended.code == 1
+    assert [line[-8:] for line in ended.err.splitlines()] == [" seed=0)", " seed=1)"]
+    assert [file.read_text() for file in tmp_path.glob("runs/*/*/diverged.txt")] == ["train/loss is nan\n"] * 2
+    assert cli(*GRID, "seed=-1,1").code == 2  # wrong input is worse, whatever comes last
+
+
+def test_an_unforeseen_error_is_shown_whole_and_the_grid_goes_on(cli, monkeypatch):
+    learned = iter([RuntimeError("a bug")])
+
+    def fail_once(*arguments):
+        for error in learned:
+            raise error
+        return training_report.learned(*arguments)
+
+    monkeypatch.setattr("sliceoff.jobs.fit_predictor.learned", fail_once)
+    ended = cli(*GRID, "seed=0,1")
+    assert ended.code == 1
+    assert "Traceback" in ended.err
+    assert "RuntimeError: a bug" in ended.err
+    assert len(ended.out.split()) == 1
+
+
+@pytest.mark.parametrize(("signalled", "code"), [(press, 130), (terminate, 143)])
+def test_a_signal_ends_the_whole_grid(cli, monkeypatch, signalled, code):
+    monkeypatch.setattr("sliceoff.jobs.fit_predictor.learned", signalled)
+    ended = cli(*GRID, "seed=0,1")
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err == "interrupted; go on with init=resume\n"
 
 
 def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):
@@ -209,6 +301,13 @@ def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):
     monkeypatch.setattr("sliceoff.cli._hydra_main", trip)
     ended = cli()
     assert (ended.code, ended.err) == (130, "interrupted; nothing was done yet\n")
+
+
+def test_an_unforeseen_error_of_an_own_part_is_shown_whole(cli, tmp_path, monkeypatch):
+    (tmp_path / "looking_up.py").write_text("def trace(**options):\n    return {}['traffic']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyError, match="traffic"):
+        cli("job=fit_predictor", "data._target_=looking_up.trace")
 
 
 def begun(tmp_path, arguments, written):

@@ -1,6 +1,7 @@
 """What a fit makes of the machine it runs on."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -48,3 +49,16 @@ def test_the_processor_stands_in_for_a_gpu_without_double_precision(monkeypatch,
     with pytest.warns(UserWarning, match="Apple's GPU has no double precision"):
         fitted = parts.fit_predictor(RunDirectory(tmp_path / "run", ""))
     assert fitted.device.type == "cpu"
+
+
+def test_a_run_in_a_thread_listens_to_no_signal(tmp_path):
+    cfg = configure(
+        "job=fit_predictor",
+        *SMALL,
+        *ONE_STEP,
+        "trainer.predictor.accelerator=cpu",
+        "callbacks.predictor.progress=null",
+        f"run_dir={tmp_path}/run",
+    )
+    with ThreadPoolExecutor(1) as thread:  # as `wandb.agent(..., function=...)` does
+        assert thread.submit(run, cfg).result().summary["test/real_mae"] > 0

@@ -7,10 +7,12 @@ from unittest.mock import MagicMock
 
 import polars
 import pytest
+import wandb
 from lightning.pytorch.loggers import CSVLogger
 from matplotlib.figure import Figure
 
 from sliceoff import loggers
+from sliceoff.errors import InputError
 from sliceoff.loggers import Guarded, csv_logger, log_figures, log_results, wandb_logger
 from sliceoff.run_directory import Results, RunDirectory
 
@@ -165,6 +167,65 @@ def test_a_resume_that_trains_nothing_further_opens_no_run_for_it(cli, tmp_path)
     assert cli(*command, "init=resume").code == 0
     (summary,) = set(tmp_path.glob("own/wandb/offline-run-*")) - runs
     assert b"main/profit_money" in b"".join(file.read_bytes() for file in summary.glob("*.wandb"))
+
+
+@pytest.fixture
+def in_sweep(monkeypatch):
+    """As in a process that `wandb agent` started."""
+    wandb.teardown()  # W&B looks at the environment once
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    monkeypatch.setenv("WANDB_RUN_ID", "theone")
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("in_sweep")
+def test_in_a_sweep_all_parts_are_one_wandb_run(tmp_path, caplog):
+    directory = RunDirectory(tmp_path / "run", config="")
+    for part in ("predictor", "allocator"):
+        made = wandb_logger(part, directory.path)
+        made.log_metrics({"train/loss": 1.0}, step=3)
+        log_figures([made], {"slot": Figure(figsize=(2, 1))})
+        made.finalize("success")  # as Lightning does after a fit
+    last = wandb_logger("summary", directory.path)
+    assert last.version == "theone"
+    results = Results({"main/profit_money": 17.25}, polars.DataFrame({"a": [1]}), "<html>")
+    directory.write(results)
+    log_results([last], results, directory)
+    assert "W&B logging is off" not in caplog.text
+    assert wandb.run is None
+    assert len(list(directory.path.glob("wandb/offline-run-*"))) == 1
+    names = ["predictor/train/loss", "allocator/train/loss", "predictor/slot", "main/profit_money", "report.html"]
+    assert recorded(directory.path, names) == names
+    written = b"".join(file.read_bytes() for file in directory.path.glob("wandb/offline-run-*/*.wandb"))
+    assert b"summary/main" not in written
+
+
+@pytest.mark.usefixtures("in_sweep")
+def test_in_a_sweep_the_wandb_run_ends_with_a_run_that_fails(cli, tmp_path, monkeypatch):
+    def refuse(*_):
+        ids.append(wandb.run.id)
+        raise InputError("nothing learned")
+
+    ids, ended = [], []
+    monkeypatch.setattr("sliceoff.jobs.fit_predictor.learned", refuse)
+    finish = wandb.finish
+    monkeypatch.setattr(wandb, "finish", lambda exit_code: (ended.append(exit_code), finish(exit_code)))
+    command = ("debug=fast", "job=fit_predictor", "predictor=linear", "data.days=21", "logger=wandb")
+    assert cli(*command).code == 2
+    assert (ids, ended, wandb.run) == (["theone"], [1], None)
+
+
+def test_what_a_wandb_run_is_told_about_itself(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("wandb.init", lambda **about: (told.append(about), MagicMock())[1])
+    wandb_logger("predictor", tmp_path / "mine", tags=["baseline"], notes="the first", group="august")
+    wandb_logger("predictor", tmp_path / "mine")
+    asked = [{name: about[name] for name in ("name", "tags", "notes", "group")} for about in told]
+    assert asked == [
+        {"name": "mine/predictor", "tags": ["baseline"], "notes": "the first", "group": "august"},
+        {"name": "mine/predictor", "tags": (), "notes": None, "group": "mine"},
+    ]
 
 
 NOTES = """

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from sliceoff.config import CONFIGS, configure
 from sliceoff.errors import InputError
-from sliceoff.sweep import combinations, run_sweep
+from sliceoff.sweep import combinations, main, run_sweep
 
 PROGRAM = """
 import json, pathlib, sys
@@ -16,6 +16,9 @@ if given["b"] == "bad":
     sys.exit(2)
 run = pathlib.Path(given["run_dir"])
 run.mkdir(parents=True)
+if given["b"] == "steep":
+    (run / "diverged.txt").write_text("train/loss is nan")
+    sys.exit(1)
 (run / "summary.json").write_text(json.dumps({"profit": 10 * float(given["a"]) + len(given["b"])}))
 """
 
@@ -76,6 +79,76 @@ def test_a_run_that_came_to_no_number_is_last(sweep, tmp_path, goal):
     assert [row["profit"] for row in rows] == [2.0, 2.0, None, None]
 
 
+def test_a_run_that_diverged_is_a_row_and_is_not_tried_again(sweep, tmp_path, capfd):
+    file = sweep(parameters={"a": {"values": [1, 2]}, "b": {"values": ["steep", "x"]}})
+    rows = run_sweep(file, tmp_path / "runs")
+    assert [(row["a"], row["b"], row["profit"]) for row in rows] == [
+        (2, "x", 21.0),
+        (1, "x", 11.0),
+        (1, "steep", None),
+        (2, "steep", None),
+    ]
+    capfd.readouterr()
+    assert run_sweep(file, tmp_path / "runs") == rows
+    assert capfd.readouterr().out == ""  # nothing was run
+
+
+def test_the_words_of_the_command_are_told_to_every_run(sweep, tmp_path):
+    command = ["${env}", "A=1", "python", "${program}", "${args_no_hyphens}", "${envvar:B}", "logger.online=true"]
+    parameters = {"a": {"value": 1}, "b": {"value": "x"}}
+    plain = run_sweep(sweep(parameters=parameters), tmp_path / "runs")
+    assert run_sweep(sweep(parameters=parameters, command=command), tmp_path / "runs") == plain
+    file = sweep(parameters=parameters, command=[*command, "job.periods=24"])
+    (tmp_path / "program.py").write_text(PROGRAM + "(run / 'told.txt').write_text(sys.argv[1])")
+    (longer,) = run_sweep(file, tmp_path / "runs")
+    assert longer["run"] != plain[0]["run"]
+    assert (Path(longer["run"]) / "told.txt").read_text() == "job.periods=24"
+
+
+def test_a_run_that_leaves_no_summary_is_told(sweep, tmp_path):
+    file = sweep()
+    (tmp_path / "program.py").write_text("")
+    with pytest.raises(InputError, match="exit code 0"):
+        run_sweep(file, tmp_path / "runs")
+
+
+def test_keys_that_are_for_wandb_alone_change_nothing(sweep, tmp_path):
+    known = run_sweep(sweep(), tmp_path / "runs")
+    early = {"type": "hyperband", "min_iter": 3}
+    file = sweep(name="mine", description="all", project="p", entity="e", early_terminate=early, controller={})
+    assert run_sweep(file, tmp_path / "runs") == known
+    assert len(run_sweep(sweep(run_cap=3), tmp_path / "runs")) == 3
+
+
+INTERRUPTED = """
+import os, pathlib, signal, sys, time
+os.kill(os.getppid(), signal.SIGINT)
+time.sleep(0.6)  # longer than Python's own `subprocess.run` waits
+pathlib.Path("stopped").write_text("in peace")
+sys.exit(130)
+"""
+
+
+def test_ctrl_c_waits_for_the_run_and_says_how_to_go_on(sweep, tmp_path, monkeypatch, capsys):
+    file = sweep()
+    (tmp_path / "program.py").write_text(INTERRUPTED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["sweep", str(file)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 130
+    assert Path("stopped").read_text() == "in peace"
+    assert capsys.readouterr().err == "interrupted; the same command goes on with the run that was stopped\n"
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_a_run_that_was_interrupted_alone_ends_the_sweep_too(sweep, tmp_path, code):
+    file = sweep()
+    (tmp_path / "program.py").write_text(f"import sys\nsys.exit({code})")
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(file, tmp_path / "runs")
+
+
 def test_random_draws_repeat():
     given = {"method": "random", "run_cap": 6, "parameters": {"a": {"values": [1, 2, 3]}, "b": {"value": None}}}
     assert list(combinations(given)) == list(combinations(given))
@@ -87,6 +160,7 @@ def test_random_draws_repeat():
     [
         ({"method": "bayes"}, "method=bayes"),
         ({"parameters": {"a": {"min": 0, "max": 1}}}, r"parameters\.a"),
+        ({"parameters": {"a": 3}}, r"parameters\.a has neither"),
         ({"parameters": {"a": {"values": []}}}, r"parameters\.a\.values is empty"),
         ({"metric": {"name": "loss"}}, "has no loss"),
         ({"parameters": {"a": {"value": 1}, "b": {"value": "bad"}}}, "exit code 2"),
