@@ -62,6 +62,7 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
         about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
         results = results._replace(summary={**results.summary, **about})
         directory.write(results)
+        (directory.path / DIVERGED).unlink(missing_ok=True)  # a resume got past that
     except KeyboardInterrupt:
         left = "go on with init=resume" if directory.kept() else "there was nothing to keep yet"
         raise KeyboardInterrupt(left) from None
