@@ -16,14 +16,15 @@ compares networks on three stretches before a cellular trace's held-out end.
 import argparse
 import json
 import time
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import cast
 
 import torch
-from folds import FOLDS
+from folds import FOLDS, Fold
 from harness import finish, interval, kept, options, table
 
 from sliceoff.checkpoint import load
@@ -115,8 +116,17 @@ LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 LATER = [8640, 5760, 3020]
 
 
-class Kept:
-    """Figures that are measured once; a subclass has a `file` and `_measured`."""
+class Kept(ABC):
+    """Figures that are measured once."""
+
+    @property
+    @abstractmethod
+    def file(self) -> Path:
+        """Where they are kept."""
+
+    @abstractmethod
+    def _measured(self) -> dict[str, float]:
+        """Measure them."""
 
     def run(self) -> dict[str, float]:
         """What `file` holds; measured and written there first where it is missing."""
@@ -175,7 +185,7 @@ class FoldCell(Cell):
     @torch.no_grad()
     def figures(self, parts: Parts) -> dict[str, float]:
         """The squared error in the protocol's units."""
-        data = parts.datamodule
+        data = cast(Fold, parts.datamodule)
         errors = ((window.future - parts.forecaster.point(window)) / data.unit for window in data.test_dataloader())
         return {"mse": mean_square(errors)}
 
@@ -367,7 +377,7 @@ def lowest(found: dict[str, list[dict[str, float]]], name: str) -> str:
 
 def report_ett(given: argparse.Namespace) -> dict[str, float]:
     """A table per experiment, networks by horizons; then who is best in every cell, by validation and by test."""
-    found, best_rows, results = finished(ett_cells(given)), [], {}
+    found, best_rows, results = finished(ett_cells(given)), [], dict[str, float]()
     for experiment, published in PUBLISHED.items():
         rows: dict[str, dict[str, str]] = {name: {"test MSE": name} for name in ("published Informer", *ETT)}
         for horizon, (mse, _) in zip(HORIZONS, published, strict=True):
@@ -492,7 +502,7 @@ def report_chosen(
         best = {among: best_by_folds(errors, among) for among in CHOICES}
         if not all((task, network) in found for network in ("linear", *best.values())):
             continue
-        ridge, row = mean(found[task, "linear"], "mse"), {"task": f"{experiment}-{horizon}"}
+        ridge, row = mean(found[task, "linear"], "mse"), dict[str, object](task=f"{experiment}-{horizon}")
         for among, network in best.items():
             runs = found[task, network]
             ratio, half = interval([run["mse"] / ridge for run in runs])
@@ -514,7 +524,7 @@ def report_chosen(
 
 def report_lte(given: argparse.Namespace) -> dict[str, float]:
     """A table per trace."""
-    found, results = finished(lte_cells(given)), {}
+    found, results = finished(lte_cells(given)), dict[str, float]()
     for trace in TRACES:
         here = {network: runs for (of, network), runs in found.items() if of == trace}
         simple = [mean(here[network], "mse") for network in CLOSED if network in here]
@@ -634,7 +644,7 @@ class Peer(Kept):
 
 def report_neuralforecast(given: argparse.Namespace) -> dict[str, float]:
     """A row per task, beside ours where it was run."""
-    rows, results = [], {}
+    rows, results = [], dict[str, float]()
     for cell in neuralforecast_cells(given):
         ours = [json.loads(path.read_text()) for path in cell.file.parent.glob("informer-*.json")]
         if not cell.file.is_file() or not ours:
@@ -658,7 +668,7 @@ def report_neuralforecast(given: argparse.Namespace) -> dict[str, float]:
     return results
 
 
-GROUPS = {
+GROUPS: dict[str, tuple[Callable[[argparse.Namespace], list], Callable[[argparse.Namespace], dict[str, float]]]] = {
     "ett": (ett_cells, report_ett),
     "folds": (fold_cells, report_folds),
     "later": (later_cells, report_later),
@@ -680,7 +690,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further cell after this long")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
-    begun, results = time.perf_counter(), {}
+    begun, results = time.perf_counter(), dict[str, float]()
     for group in given.groups:
         cells_of, report = GROUPS[group]
         for cell in cells_of(given) if not given.report else []:

@@ -43,7 +43,7 @@ def measured(allocator: str, given: argparse.Namespace, workers: int) -> dict[st
     for _ in range(given.periods):
         simulation.step()
     seconds = time.perf_counter() - begun
-    users = simulation.table()["users"].mean()
+    users = simulation.table()["users"].to_numpy().mean()
     return {"users per slot": float(users), **simulation.seconds, "in all": seconds}
 
 

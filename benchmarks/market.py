@@ -53,7 +53,7 @@ class RandomSearch:
 
     def ask(self, past: Negotiation) -> Servers:
         """See `Search`."""
-        return np.random.default_rng(len(past.asked)).uniform(size=past.asked.shape[1])
+        return np.random.default_rng(len(past.asked)).random((past.asked.shape[1],))
 
 
 class CMAES:

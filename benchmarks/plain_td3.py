@@ -7,6 +7,7 @@ from itertools import pairwise
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.spaces import Box, flatdim
 from torch import nn
 
 
@@ -38,7 +39,8 @@ class PlainTD3:
     ):
         torch.manual_seed(seed)
         self.random = np.random.default_rng(seed)
-        seen, acts = task.observation_space.shape[0], task.action_space.shape[0]
+        seen, acts = flatdim(task.observation_space), flatdim(task.action_space)
+        assert isinstance(task.action_space, Box)
         self.high = float(task.action_space.high[0])
         self.actor = perceptron(seen, hidden, acts, nn.Tanh())
         self.critics = nn.ModuleList(perceptron(seen + acts, hidden, 1) for _ in range(2))
@@ -80,7 +82,7 @@ class PlainTD3:
             worth = torch.minimum(*(critic(then) for critic in self.target_critics))
             target = reward + self.gamma * (1 - terminated) * worth
         now = torch.cat((seen, action), -1)
-        loss = sum(nn.functional.mse_loss(critic(now), target) for critic in self.critics)
+        loss = torch.stack([nn.functional.mse_loss(critic(now), target) for critic in self.critics]).sum()
         self.critic_optimizer.zero_grad()
         loss.backward()
         self.critic_optimizer.step()
@@ -91,6 +93,6 @@ class PlainTD3:
         self.actor_optimizer.zero_grad()
         loss.backward()
         self.actor_optimizer.step()
-        for online, target in ((self.actor, self.target_actor), (self.critics, self.target_critics)):
-            for new, old in zip(online.parameters(), target.parameters(), strict=True):
+        for online, behind in ((self.actor, self.target_actor), (self.critics, self.target_critics)):
+            for new, old in zip(online.parameters(), behind.parameters(), strict=True):
                 old.data.copy_(self.tau * new.data + (1 - self.tau) * old.data)

@@ -126,9 +126,10 @@ def signal(scenario: Scenario, users: float, copies: int = 96, slots: int = 120)
     moved, rewards = torch.stack(actions[:-AHEAD]), torch.stack(earned)
     features = torch.stack((torch.ones_like(moved[..., 0]), *moved.unbind(-1), *moved.square().unbind(-1)), -1)
     features = features.flatten(0, 1).double()
-    rows, results = [], {}
+    rows, results = [], dict[str, float]()
     for gamma in GAMMAS:
-        future = sum(gamma**step * rewards[step : step + len(moved)] for step in range(AHEAD)).flatten().double()
+        ahead = [gamma**step * rewards[step : step + len(moved)] for step in range(AHEAD)]
+        future = torch.stack(ahead).sum(0).flatten().double()
         weights = torch.linalg.lstsq(features, future.unsqueeze(-1)).solution.flatten()
         left = (future - features @ weights).var()
         half = 1.96 * float((left * torch.linalg.inv(features.T @ features)[1, 1]).sqrt())

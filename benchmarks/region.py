@@ -77,7 +77,7 @@ def mobile_env_rates(name: str, seconds: float) -> tuple[int, Rates]:
     env = gymnasium.make(name)
     env.reset(seed=0)
     env.action_space.seed(0)
-    users = len(env.unwrapped.users)
+    users = len(vars(env.unwrapped)["users"])
 
     def step() -> int:
         _, _, terminated, truncated, _ = env.step(env.action_space.sample())
@@ -101,7 +101,7 @@ def resident_over(steps: int) -> dict[int, float]:
 
 def speed(arguments: argparse.Namespace) -> dict[str, float]:
     """Every rule on all cores."""
-    rows, results = [], {}
+    rows, results = [], dict[str, float]()
     for rule in (Equal(), Random(), Greedy(), LookaheadGreedy()):
         with multiprocessing.get_context("spawn").Pool(CORES) as pool:
             parts = pool.starmap(our_rates, [(rule, 50, 1024, arguments.seconds, core * 1024) for core in range(CORES)])
@@ -122,7 +122,7 @@ def _with_interval(rate: tuple[float, float]) -> str:
 
 def peer(arguments: argparse.Namespace) -> dict[str, float]:
     """Ours beside mobile-env, one process each."""
-    rows, results = [], {}
+    rows, results = [], dict[str, float]()
     for name in ("mobile-small-central-v0", "mobile-large-central-v0"):
         users, theirs = mobile_env_rates(name, arguments.seconds)
         ours = our_rates(Equal(), round(users / 0.8), 1024, arguments.seconds)
@@ -146,7 +146,7 @@ def peer(arguments: argparse.Namespace) -> dict[str, float]:
 
 def users(arguments: argparse.Namespace) -> dict[str, float]:
     """Cost per user from 10 to 10 000 users per region; VMs grow along, three for every five users."""
-    rows, results = [], {}
+    rows, results = [], dict[str, float]()
     for count in (10, 100, 1000, 10_000):
         copies = max(1, 50_000 // count)
         row: dict[str, float] = {"users per region": count, "copies": copies}

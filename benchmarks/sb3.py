@@ -9,6 +9,7 @@ seed, and everybody serves slots that no agent was trained on; intervals are 95 
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import torch
@@ -21,7 +22,7 @@ from sliceoff.region import Allocation, Allocator, Equal, Greedy, Random, Region
 from sliceoff.region.gym import decode, flatten
 
 SCENARIO = Scenario(max_users=20, max_vms=6)
-REGION = {"scenario": SCENARIO, "mean_users": 10, "bandwidth_hz": 9e6, "n_vms": 5}
+REGION: dict[str, Any] = {"scenario": SCENARIO, "mean_users": 10, "bandwidth_hz": 9e6, "n_vms": 5}
 COPIES, SLOTS = 32, 50
 HELD_OUT = 10_000  # added to the seed of training
 

@@ -10,6 +10,7 @@ covers is also the smallest.
 import time
 from dataclasses import replace
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from sliceoff.slicing import (
     Offers,
     Profit,
     Rental,
+    Slicer,
     SlicingRequest,
     TaskStatistics,
     measure_revenue,
@@ -48,14 +50,14 @@ SCENARIO = Scenario(price=1e-3)  # as configs/region/default.yaml
 
 def market(shape: str, random: np.random.Generator, regions: int, options: int = OPTIONS) -> Offers:
     """Offers of one price shape, at a price level of every region's own."""
-    common = {
+    common: dict[str, Any] = {
         "bandwidth_options_mhz": np.linspace(5, 80, options).tolist(),
         "vm_options": np.linspace(2, 32, options).round().astype(int).tolist(),
         "n_regions": regions,
         "long_slot_s": 3600.0,
     }
     if shape == "rising":
-        prices = {"bandwidth_price_scale_mhz": 160, "vm_price_scale": 64}
+        prices: dict[str, Any] = {"bandwidth_price_scale_mhz": 160, "vm_price_scale": 64}
         offers = Offers.rising(bandwidth_price_per_mhz=1.5, vm_price=3.0, **prices, **common)
     else:
         prices = {"bandwidth_price_exponent": 0.85, "vm_price_exponent": 0.85}
@@ -66,16 +68,14 @@ def market(shape: str, random: np.random.Generator, regions: int, options: int =
 
 def request(users: np.ndarray, previous: Rental | None = None) -> SlicingRequest:
     """A request for `users` per region."""
-    users = torch.from_numpy(users).float()
-    return SlicingRequest(users, users, users, TaskStatistics.prior(SCENARIO, len(users)), previous)
+    known = torch.from_numpy(users).float()
+    return SlicingRequest(known, known, known, TaskStatistics.prior(SCENARIO, len(users)), previous)
 
 
-def coupled(
-    coupling: str, shape: str, random: np.random.Generator
-) -> tuple[Offers, SlicingRequest, dict[str, float | str | None]]:
+def coupled(coupling: str, shape: str, random: np.random.Generator) -> tuple[Offers, SlicingRequest, dict[str, Any]]:
     """One random instance, whose row binds and can hold: offers, request, and the programs' options."""
     offers, users = market(shape, random, REGIONS), random.uniform(4, 45, REGIONS)
-    options: dict[str, float | str | None] = {"kappa": KAPPA, "z": Z}
+    options: dict[str, Any] = {"kappa": KAPPA, "z": Z}
     asked = request(users)
     if coupling == "aggregate demand":
         return offers, asked, options | {"aggregate_margin": float(random.uniform(0.25, 0.6))}
@@ -95,7 +95,8 @@ def coupled(
     if not binding:
         return coupled(coupling, shape, random)
     row = str(random.choice(sorted(binding)))
-    return replace(offers, **{row: binding[row]}), asked, options
+    limit: dict[str, Any] = {row: binding[row]}
+    return replace(offers, **limit), asked, options
 
 
 def taken(offers: Offers, rental: Rental, row: str) -> float:
@@ -121,6 +122,7 @@ def plain_draws(offers: Offers, asked: SlicingRequest, random: np.random.Generat
     """One draw of (18) without repair: the share of regions short of bandwidth, and how much of it is missing."""
     rent = FixedKappa(SCENARIO, KAPPA, Z).problem(offers, asked.forecast, asked)
     _, shares = CoverProgram(Solver("CBC", 10.0, integer=False)).solve(rent)
+    assert shares is not None
     got, demand = take(rent.sizes[0], draw(shares[0], 200, random)), rent.demands[0]
     return float((got < demand - 1e-6).mean()), float(
         (np.maximum(demand - got, 0) / demand)[got < demand - 1e-6].mean()
@@ -133,10 +135,12 @@ def without_prices(offers: Offers, asked: SlicingRequest, options: dict, seed: i
     rent = coverage.problem(offers, asked.forecast, asked)
     problem = rent.choice_problem()
     _, shares = coverage.relaxation(Solver("CBC", 10.0, integer=False)).solve(rent)
+    assert shares is not None
     random = np.random.default_rng(seed)
     draws = tuple(draw(share, 64, random) for share in shares)
     repaired = (round_up(*part) for part in zip(draws, rent.falls_short(), cheapest(problem), strict=True))
     choice, _ = best_of(problem, tuple(np.concatenate(pair) for pair in zip(draws, repaired, strict=True)))
+    assert choice is not None
     prices = (
         pick(price, index)
         for price, index in zip(offer_costs(offers, asked.previous), rent.offers_of(choice), strict=True)
@@ -146,7 +150,7 @@ def without_prices(offers: Offers, asked: SlicingRequest, options: dict, seed: i
 
 def quality(instances: int, seed: int) -> dict[str, float]:
     """Rent of `lp_rounding` over `exact`."""
-    results, rows = {}, []
+    results, rows = dict[str, float](), []
     for shape in ("rising", "discount"):
         every = []
         for coupling in COUPLINGS:
@@ -159,6 +163,7 @@ def quality(instances: int, seed: int) -> dict[str, float]:
                 best = float(exact.rent.sum())
                 uncovered += int((rounded.uncovered & ~exact.uncovered).sum())
                 over.append(float(rounded.rent.sum()) / best - 1)
+                assert rounded.lp_value is not None
                 lp.append(1 - rounded.lp_value / best)
                 rent, missed = without_prices(offers, asked, options, number)
                 plain.append(rent / best - 1)
@@ -190,7 +195,7 @@ def quality(instances: int, seed: int) -> dict[str, float]:
 
 def draws(seed: int) -> dict[str, float]:
     """What a plain draw leaves short."""
-    results, rows = {}, []
+    results, rows = dict[str, float](), []
     for shape in ("rising", "discount"):
         random = np.random.default_rng(seed)
         seen = [
@@ -212,7 +217,7 @@ def risk() -> dict[str, float]:
 
     The errors of the validation part are known when the held-out end begins; ridge is fitted on the training part.
     """
-    results, rows = {}, []
+    results, rows = dict[str, float](), []
     for trace in ("PobleSec", "week_users"):
         parts = Parts(configure(*TRACES[trace], "predictor=linear", "rivals=none"))
         windows, users = parts.datamodule, torch.from_numpy(parts.trace.values)
@@ -258,7 +263,7 @@ def drift(users: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def speed(seed: int) -> dict[str, float]:
     """Seconds of a period after the first, 10 + 10 offers, users drifting by 10 % a period."""
-    results, rows = {}, []
+    results, rows = dict[str, float](), []
     for regions in (100, 1000, 10_000):
         for shape in ("rising", "discount"):
             for coupling in ("none", "inventory", "aggregate demand"):
@@ -266,7 +271,7 @@ def speed(seed: int) -> dict[str, float]:
                 offers, users = market(shape, random, regions, options=10), random.uniform(5, 40, regions)
                 if coupling == "inventory":
                     offers = replace(offers, bandwidth_inventory_hz=26e6 * regions)
-                margin = {"aggregate_margin": 0.4} if coupling == "aggregate demand" else {}
+                margin: dict[str, Any] = {"aggregate_margin": 0.4} if coupling == "aggregate demand" else {}
                 exact = Exact(offers, SCENARIO, kappa=KAPPA, z=Z, **margin)
                 rounding = LpRounding(offers, SCENARIO, kappa=KAPPA, z=Z, **margin)
                 program = CoverProgram(Solver("CBC", 60.0, integer=False))
@@ -288,7 +293,7 @@ def speed(seed: int) -> dict[str, float]:
                 results |= {f"{key}/{name}_seconds": value for name, value in row.items()}
                 names = {"exact": "exact, s", "lp": "LP re-solve, s", "lp_rounding": "lp_rounding in all, s"}
                 rows.append(
-                    {"regions": regions, "prices": shape, "coupling": coupling}
+                    dict[str, object](regions=regions, prices=shape, coupling=coupling)
                     | {name: row.get(key, "") for key, name in names.items()}
                 )
     table(
@@ -299,11 +304,11 @@ def speed(seed: int) -> dict[str, float]:
 
 def memory(seed: int, periods: int = 2000, regions: int = 20) -> dict[str, float]:
     """Growth of the process over many periods, per solver, in a loop that solves every period."""
-    results, rows = {}, []
+    results, rows = dict[str, float](), []
     for solver in ("CBC", "HIGHS"):
         random = np.random.default_rng(seed)
         offers, users = market("rising", random, regions), random.uniform(5, 40, regions)
-        slicers = {
+        slicers: dict[str, Slicer] = {
             "exact": Exact(offers, SCENARIO, kappa=KAPPA, z=Z, aggregate_margin=0.4, solver=solver, gap=1e-7),
             "lp_rounding": LpRounding(offers, SCENARIO, kappa=KAPPA, z=Z, aggregate_margin=0.4, solver=solver),
         }
@@ -351,7 +356,7 @@ def profits(seed: int) -> dict[str, float]:
         earned = judged.revenue[1:, 1:, 1:] * hour - rent[:, :, None]
         best = (picked.revenue[1:, 1:, 1:] * hour - rent[:, :, None]).flatten(0, 1).argmax(0)
         optimum = earned.flatten(0, 1).gather(0, best[None])[0]
-        slicers = {
+        slicers: dict[str, Slicer] = {
             "exact, kappa 0.5, z 2": Exact(offers, SCENARIO, kappa=KAPPA, z=Z),
             "exact, joint kappa, z 2": Exact(offers, SCENARIO, kappa="joint", z=Z),
             "exact, joint kappa, z 0": Exact(offers, SCENARIO, kappa="joint", z=0.0),

@@ -6,10 +6,11 @@ they are compared pairwise; intervals are Student's, 95 %, over seeds (tasks, tr
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -104,7 +105,7 @@ class Setting:
             bound.write_parquet(file)
         return float(polars.read_parquet(file)["bound"].sum())
 
-    def arguments(self, parts: Parts) -> dict[str, object]:
+    def arguments(self, parts: Parts) -> dict[str, Any]:
         """What every stack, and the bound, is given."""
         start = parts.datamodule.heldout_start
         return {
@@ -131,6 +132,12 @@ class Setting:
     def folder(self) -> Path:
         """Of this setting's files."""
         return self.cache / self.trace / f"{self.seed}-{self.periods}"
+
+
+def mean_percent(tables: Sequence[polars.DataFrame], part: str, whole: str) -> float:
+    """One column's sum in percent of another's, on average over the tables."""
+    sums = [table.select(part, whole).sum().row(0) for table in tables]
+    return float(np.mean([100 * part / whole for part, whole in sums]))
 
 
 def shown(values: list[float], digits: int = 1) -> str:
@@ -164,12 +171,8 @@ def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, 
                 "profit": shown(earned, 0),
                 "over reactive + greedy, %": shown(gain),
                 "of the clairvoyant bound, %": shown(share),
-                "rent / revenue, %": float(
-                    np.mean([100 * table["rent"].sum() / table["revenue"].sum() for table in tables])
-                ),
-                "done in time, %": float(
-                    np.mean([100 * table["done"].sum() / table["tasks"].sum() for table in tables])
-                ),
+                "rent / revenue, %": mean_percent(tables, "rent", "revenue"),
+                "done in time, %": mean_percent(tables, "done", "tasks"),
             }
         )
         key = f"{trace}/{'-'.join(cell)}"

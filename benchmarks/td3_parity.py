@@ -24,6 +24,7 @@ import gymnasium
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from gymnasium.spaces import Box, flatdim
 from harness import finish, interval, kept, options, table
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -61,13 +62,14 @@ class Ours:
 
     def __init__(self, task: gymnasium.Env, seed: int, hidden: tuple[int, ...], batch_size: int):
         torch.manual_seed(seed)
+        assert isinstance(task.action_space, Box)
         self.space, self.batch_size = task.action_space, batch_size
         self.agents = Agents(
             lambda **counted: MLPNetwork(
-                region_features=task.observation_space.shape[0],
+                region_features=flatdim(task.observation_space),
                 user_features=0,
                 n_users=1,
-                action_shape=(1, task.action_space.shape[0]),
+                action_shape=(1, flatdim(task.action_space)),
                 hidden=hidden,
                 **counted,
             ),
@@ -141,7 +143,7 @@ def _observation(seen: np.ndarray) -> tuple[Observation, Observation]:
 
 def theirs(task: gymnasium.Env | VecEnv, seed: int, hidden: tuple[int, ...], batch_size: int) -> TD3:
     """SB3's TD3 with the same settings."""
-    actions = task.action_space.shape[0]
+    actions = flatdim(task.action_space)
     return TD3(
         "MlpPolicy",
         task,
@@ -215,7 +217,7 @@ def compare_returns(name: str, seeds: int) -> dict[str, float]:
         side: interval([kept_return(train, side, name, seed) for seed in range(seeds)]) for side, train in sides.items()
     }
     sb3, sb3_half = intervals["sb3"]
-    rows, results, task = [], {}, name.split("-")[0].lower()
+    rows, results, task = [], dict[str, float](), name.split("-")[0].lower()
     for side, (mean, half) in intervals.items():
         overlap = abs(mean - sb3) <= half + sb3_half
         rows.append({"": side, "mean": mean, "95 % +-": half, "overlaps SB3's": str(overlap)})
@@ -241,7 +243,8 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
             compiled = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
             compiled.agents.compile(options={"cpp_wrapper": True})
             sb3 = theirs(make_vec_env("Pendulum-v1", count), 0, SPEED_HIDDEN, 256)
-            sb3.train = within(precision, sb3.train)  # it acts outside, as ours does
+            # It acts outside, as ours does.
+            sb3.train = within(precision, sb3.train)  # type: ignore[method-assign]
             turns[f"sb3{precision}{crowd}"] = partial(sb3.learn, reset_num_timesteps=False)
             train = partial(compiled.train, tasks[:count], seed=1)
             turns[f"ours{precision}, compiled{crowd}"] = within(precision, train)
@@ -304,9 +307,9 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
 
 def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int, dtype: torch.dtype) -> Callable[[], None]:
     """The matrix products of one TD3 update and nothing else, on average over updates with and without the actor."""
-    n_inputs, n_actions = task.observation_space.shape[0], task.action_space.shape[0]
+    n_inputs, n_actions = flatdim(task.observation_space), flatdim(task.action_space)
 
-    def layers(members: int, *sizes: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    def layers(members: int, *sizes: int) -> list[tuple[torch.Tensor, ...]]:
         """Input, weight and gradient of the output, layer by layer."""
         shapes = [((batch_size, a), (a, b), (batch_size, b)) for a, b in pairwise(sizes)]
         return [tuple(torch.randn(members, *shape, dtype=dtype) for shape in layer) for layer in shapes]
@@ -328,9 +331,11 @@ def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int, dtyp
 
     def once() -> None:
         for _ in range(2):  # two updates of the critics ...
-            forward(actor), forward(twins), forward(twins)
+            for network in (actor, twins, twins):
+                forward(network)
             backward(twins, weights=True, inputs=1)
-        forward(actor), forward(critic)  # ... and one of the actor
+        for network in (actor, critic):  # ... and one of the actor
+            forward(network)
         backward(critic, weights=False, inputs=0)
         backward(actor, weights=True, inputs=1)
 
@@ -353,7 +358,7 @@ def compare_loop(turns: int = 15) -> dict[str, float]:
         profile.runcall(learn, replaying(cfg, turns))
         spent = {
             f"{Path(file).stem}.{function}": seconds
-            for (file, _, function), (_, _, _, seconds, _) in pstats.Stats(profile).stats.items()
+            for (file, _, function), (_, _, _, seconds, _) in vars(pstats.Stats(profile))["stats"].items()
         }
         step, act = spent["allocator.training_step"], spent["allocator._act"]
         buffer = spent["replay.sample"] + spent["replay.add"]
@@ -371,7 +376,7 @@ def compare_loop(turns: int = 15) -> dict[str, float]:
 
 def compare_compiled(turns: int = 15) -> dict[str, float]:
     """What `callbacks.Compile` makes of an update of both agents, as configured."""
-    rows, results = [], {}
+    rows, results = [], dict[str, float]()
     for name in ("paper_dual", "dual"):
         cfg = configure(f"allocator={name}")
         spent: dict[str, list[float]] = {}
@@ -385,7 +390,7 @@ def compare_compiled(turns: int = 15) -> dict[str, float]:
                 times.append(time.perf_counter() - started)
                 return logged
 
-            allocator._learn = timed
+            allocator._learn = timed  # type: ignore[method-assign, assignment]
             learn(allocator, callbacks)
         # The first turns compile.
         plain, compiled = (1e3 * float(np.median(times[5:])) / cfg.allocator.gradient_steps for times in spent.values())

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -74,7 +75,7 @@ def now() -> float:
     return time.perf_counter()
 
 
-def quiet(clock: Clock, **options: object) -> pl.Trainer:
+def quiet(clock: Clock, **options: Any) -> pl.Trainer:
     return pl.Trainer(
         accelerator="auto",
         max_steps=clock.steps,
@@ -101,9 +102,9 @@ def ours(parts: Parts, steps: int, side: str) -> float:
 def plain_published(parts: Parts, steps: int) -> float:
     """The published form: gathered keys, windows row by row, a loop."""
     layers.prob_sparse_attention = lambda query, key, value, causal, **_: published(query, key, value, causal)
-    layers.Dropout.forward = torch.nn.Dropout.forward
+    layers.Dropout.forward = torch.nn.Dropout.forward  # type: ignore[method-assign]
     decode = layers.DecoderLayer.forward
-    layers.DecoderLayer.forward = lambda self, state, memory, n_last=0: decode(self, state, memory)[:, -n_last:]
+    layers.DecoderLayer.forward = lambda self, state, memory, n_last=0: decode(self, state, memory)[:, -n_last:]  # type: ignore[method-assign]
     data, forecaster = parts.datamodule, parts.forecaster.to(DEVICE)
     forecaster.scaler.fit(data.train_values)
     values = data.train_values

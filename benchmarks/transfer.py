@@ -53,7 +53,7 @@ def main() -> None:
         parser.error(f"--report: nothing was run yet under {cache}; leave it out to run")
     found = [transferred(given.predictor, given.source, given.target, seed, cache) for seed in seeds]
     windows = found[0]["training windows"].unique().sort()
-    rows, results = [], {}
+    rows, results = [], dict[str, float]()
     for days, count in zip(DAYS, windows, strict=True):
         here = [each.filter(polars.col("training windows") == count) for each in found]
         row: dict[str, object] = {"days": days, "training windows": count}

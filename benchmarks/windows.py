@@ -11,6 +11,7 @@ from harness import finish, options, resident_mib, table
 from torch.utils.data import DataLoader, Dataset
 
 from sliceoff.data import Trace, TrafficDataModule
+from sliceoff.data.windows import Windows
 
 STEPS, REGIONS, INPUT_LENGTH, HORIZON, BATCH = 40_000, 10, 168, 24, 32
 
@@ -55,6 +56,7 @@ def memory_mib(kind: str) -> float:
 def _measure(kind: str) -> None:
     made = trace()
     before = resident_mib()
+    windows: Windows | torch.Tensor
     if kind == "views":
         windows = TrafficDataModule(made, INPUT_LENGTH, HORIZON).train_windows
     else:
