@@ -211,6 +211,8 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", default=sides, choices=sides, help="all if not given")
     parser.add_argument("--child", choices=sides, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.steps <= WARM_UP:
+        parser.error(f"--steps {given.steps}: the first {WARM_UP} are not counted; give more")
     if given.child:
         print(json.dumps(measure(given.child, given.steps, given.threads)))
         return
