@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from sliceoff.errors import InputError, one_line
 
 # In a wheel the configs lie inside the package, in a checkout beside it.
 _PACKAGE = Path(__file__).resolve().parent
@@ -18,6 +21,21 @@ def configure(*overrides: str) -> DictConfig:
     """
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return hydra.compose("main", overrides=list(overrides))
+
+
+def read_config(file: Path) -> DictConfig:
+    """A config from its file.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
+    try:
+        config = OmegaConf.load(file)
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise InputError(f"{file} cannot be read ({one_line(error, 160)}); mend it, or name another") from error
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{file} holds no keys and values; mend it, or name another")
+    return config
 
 
 def options(group: str) -> list[str]:

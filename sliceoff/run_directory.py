@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import polars
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
-from sliceoff.errors import InputError, one_line
+from sliceoff.config import read_config
+from sliceoff.errors import InputError
 
 LOCK = ".lock"
 """In a run directory; locked by the process that writes there."""
@@ -163,14 +163,7 @@ def config_of(run: Path) -> DictConfig:
     Raises:
         InputError: its `config.yaml` is missing or broken.
     """
-    file = run / "config.yaml"
-    try:
-        config = OmegaConf.load(file)
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise InputError(f"{file} cannot be read ({one_line(error)}); mend it, or name another run") from error
-    if not isinstance(config, DictConfig):
-        raise InputError(f"{file} is no run's config; name another run")
-    return config
+    return read_config(run / "config.yaml")
 
 
 def choices_of(run: Path) -> dict[str, str]:

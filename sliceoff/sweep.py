@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sliceoff.cli import INTERRUPTED, TERMINATED, WRONG_INPUT
+from sliceoff.config import read_config
 from sliceoff.errors import InputError
 from sliceoff.run_directory import DIVERGED
 
@@ -57,10 +58,8 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
         InputError: the file cannot be used, or a run failed.
         KeyboardInterrupt: interrupted, after the run that was going on has ended.
     """
-    if not file.is_file():
-        raise InputError(f"sweep: there is no file {file}")
-    sweep = OmegaConf.to_container(OmegaConf.load(file))
-    if not isinstance(sweep, dict) or not {"program", "method", "metric", "parameters"} <= set(sweep):
+    sweep = cast(dict[str, Any], OmegaConf.to_container(read_config(file)))
+    if not {"program", "method", "metric", "parameters"} <= set(sweep):
         raise InputError(f"sweep: {file} needs program, method, metric and parameters")
     metric, fixed, rows = sweep["metric"], _fixed(sweep), []
     for chosen in combinations({str(key): value for key, value in sweep.items()}):

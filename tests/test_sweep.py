@@ -171,6 +171,15 @@ def test_what_cannot_be_run_is_told(sweep, tmp_path, changed, message):
         run_sweep(sweep(**changed), tmp_path / "runs")
 
 
+@pytest.mark.parametrize("content", [b"a: [", b"\x82\x80", b"words", b"[a, b]", b"", None])
+def test_a_file_that_is_no_sweep_is_told(tmp_path, content):
+    file = tmp_path / "sweep.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=r"sweep\.yaml (cannot be read|holds no keys|needs program)"):
+        run_sweep(file, tmp_path / "runs")
+
+
 def test_the_sweep_that_comes_with_it_names_real_options():
     content = OmegaConf.to_container(OmegaConf.load(CONFIGS / "sweep.yaml"))
     chosen = list(combinations(content))
