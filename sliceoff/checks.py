@@ -115,7 +115,7 @@ def path(key: str, value: Any) -> Path:
 def listed(key: str, value: Any, example: str, what: str = "list") -> Sequence[Any]:
     """`value` as a list of at least one item."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise OptionError(key, f"={value!r} is not a {what}, such as {example}")
+        raise OptionError(key, f"={value!r} is not a {what} with something in it, such as {example}")
     return value
 
 

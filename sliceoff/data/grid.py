@@ -1,5 +1,6 @@
 """From the rows of a file to a regular time grid: missing times, empty cells, coarser steps."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from sliceoff.checks import count, one_of, optional
 from sliceoff.data.checks import Source, check_filled, check_signs, check_step
 from sliceoff.data.trace import Trace
 from sliceoff.errors import InputError, OptionError
+
+log = logging.getLogger(__name__)
 
 _GAPS = ("interpolate", "zero", "error")
 _NEGATIVE = ("error", "zero", "allow")
@@ -111,6 +114,11 @@ def _filled(
                 f"data.columns{advice}"
             )
         full[gap, column] = 0.0 if policy.gaps == "zero" else np.interp(grid[gap], grid[~gap], full[~gap, column])
+    if missing.any() and policy.gaps == "interpolate":
+        log.warning(
+            "%s: %d of %d values are missing and interpolated (data.gaps); forecasts are measured on those, too",
+            *(source.path, missing.sum(), missing.size),
+        )
     return whens, full
 
 

@@ -11,6 +11,7 @@ import polars
 from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sliceoff.report.comparison import BOUND, alternatives, interval, profit_blocks
 
@@ -228,6 +229,7 @@ def learning_curves(logs: Mapping[str, polars.DataFrame]) -> Figure | None:
     for axis, (module, name, curve) in zip(axes, panels, strict=False):
         axis.plot(curve["epoch"] + 1, curve[name], color=COLOURS[0], marker="o", ms=3)
         axis.set_title(f"{module}: {name}", fontsize=9, loc="left")
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         _tidy(axis)
     for axis in list(figure.axes)[len(panels) :]:
         axis.remove()

@@ -150,6 +150,8 @@ def _short(values: Sequence[str | None]) -> list[str | None]:
     if len(files) < len(values):
         return list(values)
     directory = commonpath([str(Path(file).parent) for file in files])
+    if directory == "/":
+        return list(values)
     return [relpath(file, directory) for file in files]
 
 

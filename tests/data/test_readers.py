@@ -171,7 +171,7 @@ def test_files_as_spreadsheets_save_them(wide_rows, trace, tmp_path):
 @pytest.mark.parametrize(
     ("gaps", "expected"), [("interpolate", [12.0, 13.0, 14.0, 15.0]), ("zero", [12.0, 0, 0, 15.0])]
 )
-def test_gaps_by_policy(wide_rows, write, gaps, expected):
+def test_gaps_by_policy(wide_rows, write, gaps, expected, caplog):
     missing_times = read_wide_csv(write(wide_rows[:3] + wide_rows[5:]), gaps=gaps)
     for row, text in ((3, ""), (4, "NaN")):
         wide_rows[row][1] = text
@@ -180,6 +180,8 @@ def test_gaps_by_policy(wide_rows, write, gaps, expected):
         assert trace.values[2:6, 0].tolist() == expected
         assert len(trace.times) == 12
     assert empty_cells.values[3, 1] == 26.0  # the other region is left alone
+    said = ["4 of 24 values are missing", "2 of 24 values are missing"] if gaps == "interpolate" else []
+    assert [line.partition(": ")[2].partition(" and")[0] for line in caplog.messages] == said
 
 
 def test_a_line_that_a_long_file_lacks_is_a_gap(wide_rows, write):

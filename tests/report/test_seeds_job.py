@@ -233,6 +233,7 @@ def test_without_options_classes_and_keys_are_named():
         "init.predictor=gru",
         "init.predictor=mlp",
     ]
+    assert named({"data.path": "/a/x.csv"}, {"data.path": "/b/x.csv"}) == ["data.path=/a/x.csv", "data.path=/b/x.csv"]
     assert named(own) == ["simulate"]
     assert labels([runs_of({"seed": "0"})] * 2, single="simulate") == ["1: simulate", "2: simulate"]
 
