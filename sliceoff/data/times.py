@@ -50,10 +50,11 @@ def find_time_column(head: polars.DataFrame) -> str | None:
     """
     by_name = {name.lower(): name for name in reversed(head.columns)}
     named = next((by_name[name] for name in _NAMES if name in by_name), None)
-    return named or next((series.name for series in head if _looks_like_times(series)), None)
+    return named or next((series.name for series in head if looks_like_times(series)), None)
 
 
-def _looks_like_times(column: polars.Series) -> bool:
+def looks_like_times(column: polars.Series) -> bool:
+    """Whether a column begins with a time, as date or as text."""
     column = column.drop_nulls().head(1)
     if column.dtype == polars.String:
         return bool(_parsed(column.str.strip_chars()).is_not_null().any())

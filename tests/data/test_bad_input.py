@@ -17,6 +17,12 @@ def message(read, *arguments, **options) -> str:
     return text
 
 
+def test_a_file_without_a_header_is_told(write, wide_rows):
+    first, *rest = wide_rows
+    said = message(read_wide_csv, write(rest, header=",".join(str(cell) for cell in first)))
+    assert f"has '{first[0]}', a time, for a column's name; give the file a header" in said
+
+
 def test_what_is_no_path_is_told():
     assert message(existing, None) == "path=None is no path; give the name of a file or directory"
     assert "no file 3" in message(existing, 3)

@@ -10,7 +10,7 @@ import polars
 
 from sliceoff import checks
 from sliceoff.data.checks import Source, check_columns, first
-from sliceoff.data.times import find_time_column
+from sliceoff.data.times import find_time_column, looks_like_times
 from sliceoff.errors import InputError, near_miss, one_line
 
 _LINE = "\x00line"  # no file's column is called so
@@ -41,7 +41,7 @@ class Table:
         """The column called `name`, or the one that looks like times.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or the file has no header.
         """
         if name is not None:
             check_columns(self.path, self.columns, [name], "data.time_column")
@@ -51,6 +51,11 @@ class Table:
             raise InputError(
                 f"{self.path} has no column that looks like times (it has {', '.join(self.columns[:12])}); "
                 f"set data.time_column"
+            )
+        if looks_like_times(polars.Series([found])):
+            raise InputError(
+                f"{self.path} has '{found}', a time, for a column's name; give the file a header: time, then a name for "
+                "every other column"
             )
         return found
 
