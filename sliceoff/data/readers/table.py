@@ -54,8 +54,8 @@ class Table:
             )
         if looks_like_times(polars.Series([found])):
             raise InputError(
-                f"{self.path} has '{found}', a time, for a column's name; give the file a header: time, then a name for "
-                "every other column"
+                f"{self.path} has '{found}', a time, for a column's name; give the file a header: time, then names for "
+                "the other columns"
             )
         return found
 
