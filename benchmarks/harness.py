@@ -9,12 +9,13 @@ import resource
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import t
+
+from sliceoff.report.seeds import t_interval
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
@@ -54,6 +55,5 @@ def finish(results: Mapping[str, float]) -> None:
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean and half the width of its 95 % interval (Student's t), infinite for a single value."""
-    if len(values) < 2:
-        return fmean(values), float("inf")
-    return fmean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    _, half = t_interval(values)
+    return fmean(values), float("inf") if half is None else half

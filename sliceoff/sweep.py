@@ -62,7 +62,7 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
     if not {"program", "method", "metric", "parameters"} <= set(sweep):
         raise InputError(f"sweep: {file} needs program, method, metric and parameters")
     metric, fixed, rows = sweep["metric"], _fixed(sweep), []
-    for chosen in combinations({str(key): value for key, value in sweep.items()}):
+    for chosen in combinations(sweep):
         overrides = fixed + [f"{name}={_override(value)}" for name, value in chosen.items()]
         run = runs / hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
         rows.append({**chosen, metric["name"]: _result(run, sweep, overrides), "run": str(run)})
@@ -73,14 +73,14 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
     return [rows[place] for place in order]
 
 
-def _fixed(sweep: Mapping[Any, Any]) -> list[str]:
+def _fixed(sweep: Mapping[str, Any]) -> list[str]:
     """What the sweep's `command` tells the program beside parameters, but for W&B's `${macros}` and going online."""
     words = [str(word) for word in sweep.get("command") or ()]
     program = next((place for place, word in enumerate(words) if word in ("${program}", sweep["program"])), len(words))
     return [word for word in words[program + 1 :] if "${" not in word and not word.startswith("logger.online=")]
 
 
-def _result(run: Path, sweep: Mapping[Any, Any], overrides: Sequence[str]) -> float | None:
+def _result(run: Path, sweep: Mapping[str, Any], overrides: Sequence[str]) -> float | None:
     """A run's metric, of one that has not been run yet when it has; None if it came to no number.
 
     Raises:

@@ -48,6 +48,7 @@ def test_the_default_job_leaves_a_complete_run_directory(run):
 def test_the_saved_config_repeats_the_run(cli, run):
     again = cli("--config-dir", str(run), "--config-name", "config")
     assert again.code == 0, again.err
+    assert again.run.absolute() != run
     summaries = [json.loads((directory / "summary.json").read_text()) for directory in (run, again.run)]
     for summary in summaries:
         summary.pop("wall_seconds")

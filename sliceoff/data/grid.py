@@ -117,7 +117,9 @@ def _filled(
     if missing.any() and policy.gaps == "interpolate":
         log.warning(
             "%s: %d of %d values are missing and interpolated (data.gaps); forecasts are measured on those, too",
-            *(source.path, missing.sum(), missing.size),
+            source.path,
+            missing.sum(),
+            missing.size,
         )
     return whens, full
 

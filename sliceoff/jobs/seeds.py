@@ -49,8 +49,9 @@ class Seeds:
         """
         parts.init_serves()
         paths, unfinished = found([str(checks.path("runs", run)) for run in self.runs])
-        job = _job_of(paths)
-        equals = grouped([read(path) for path in paths])
+        every = [read(path) for path in paths]
+        job = _job_of(every)
+        equals = grouped(every)
         numbers = [_by_seed(group) for group in equals]
         groups = dict(zip(labels(equals, single=job), numbers, strict=True))
         table = means_over_seeds(groups)
@@ -106,15 +107,16 @@ def _in_order(path: Path) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
 
 
-def _job_of(paths: Sequence[Path]) -> str:
-    jobs = {path: OmegaConf.select(config_of(path), "job.name") for path in paths}
-    first = jobs[paths[0]]
-    if first is None:
-        raise InputError(f"job.runs: {paths[0]} has a config without job.name; name run directories")
-    for path, job in jobs.items():
-        if job != first:
-            raise InputError(f"job.runs: {paths[0]} is a run of job={first}, {path} of job={job}; name runs of one job")
-    return str(first)
+def _job_of(runs: Sequence[Run]) -> str:
+    first, job = runs[0], runs[0].settings.get("job.name")
+    if job is None:
+        raise InputError(f"job.runs: {first.path} has a config without job.name; name run directories")
+    for run in runs:
+        if (other := run.settings.get("job.name")) != job:
+            raise InputError(
+                f"job.runs: {first.path} is a run of job={job}, {run.path} of job={other}; name runs of one job"
+            )
+    return job
 
 
 def read(path: Path) -> Run:

@@ -5,6 +5,7 @@ They use the object-oriented interface, so that nothing touches pyplot's global 
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Literal
 
 import numpy as np
 import polars
@@ -113,7 +114,7 @@ def money_map(table: polars.DataFrame) -> Figure | None:
         for name, x, y in sums.select("region", "x", "y").iter_rows():
             axis.annotate(name, (x, y), xytext=(0, -14), textcoords="offset points", ha="center", va="top", fontsize=8)
     axis.set_title("profit [money per long slot]; size: users", fontsize=9, loc="left")
-    _tidy(axis)
+    tidy(axis)
     figure.axes[-1].tick_params(labelsize=8)
     axis.set_aspect("equal", adjustable="datalim")
     axis.margins(0.15)
@@ -230,7 +231,7 @@ def learning_curves(logs: Mapping[str, polars.DataFrame]) -> Figure | None:
         axis.plot(curve["epoch"] + 1, curve[name], color=COLOURS[0], marker="o", ms=3)
         axis.set_title(f"{module}: {name}", fontsize=9, loc="left")
         axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        _tidy(axis)
+        tidy(axis)
     for axis in list(figure.axes)[len(panels) :]:
         axis.remove()
     figure.supxlabel("epoch", fontsize=9)
@@ -267,13 +268,14 @@ def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
     for axis in axes:
-        _tidy(axis)
+        tidy(axis)
     return figure, axes
 
 
-def _tidy(axis: Axes) -> None:
+def tidy(axis: Axes, across: Literal["x", "y"] = "y") -> None:
+    """No frame, small ticks, and a pale grid at the ticks of one axis."""
     axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", color="#e6e6e6", lw=0.6)
+    axis.grid(axis=across, color="#e6e6e6", lw=0.6)
     axis.set_axisbelow(True)
     axis.tick_params(labelsize=8)
     axis.yaxis.label.set_fontsize(9)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
-from sliceoff.report.figures import COLOURS, PALE
+from sliceoff.report.figures import COLOURS, PALE, tidy
 from sliceoff.report.page import page
 
 TELLING = ("main/profit_money", "test/real_mae", "val/revenue", "val/loss")
@@ -53,18 +53,18 @@ def means_over_seeds(groups: Mapping[str, Mapping[int, Numbers]]) -> polars.Data
         for metric in next(iter(runs.values())):
             if metric in finite and all(metric in run for run in runs.values()):
                 here, there = _of_seeds(runs, metric), _of_seeds(first, metric)
-                mean, half = interval(list(here.values()))
+                mean, half = t_interval(list(here.values()))
                 row = {"group": label, "metric": metric, "seeds": len(here), "missing": len(runs) - len(here)}
                 row |= {"mean": mean, "half_width_95": half}
                 if place > 0:
                     paired = [here[seed] - there[seed] for seed in here if seed in there]
-                    difference, half = interval(paired)
+                    difference, half = t_interval(paired)
                     row |= {"paired_seeds": len(paired), "difference": difference, "difference_half_width_95": half}
                 rows.append(row)
     return polars.DataFrame(rows, schema=_SCHEMA)
 
 
-def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Mean, and half the width of its 95 % interval of Student's t; None where there are too few values."""
     if len(values) < 2:
         return (values[0] if values else None), None
@@ -175,10 +175,7 @@ def seeds_figure(table: polars.DataFrame, metric: str, runs: Mapping[str, Mappin
             if row[mean] is not None:
                 axis.errorbar(row[mean], place, xerr=row[half], color=COLOURS[0], marker="o", lw=1.6, capsize=3)
         axis.set_title(title, fontsize=9, loc="left")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="x", color="#e6e6e6", lw=0.6)
-        axis.set_axisbelow(True)
-        axis.tick_params(labelsize=8)
+        tidy(axis, across="x")
         axis.xaxis.set_major_locator(MaxNLocator(5))
     for place, row in enumerate(rows):
         values = list(_of_seeds(runs[row["group"]], metric).values())
