@@ -1,22 +1,20 @@
 """The command line: what is wrong, in one line, and how a run ended, as an exit code."""
 
 import os
-import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sliceoff.config import CONFIGS, configure, options
-from sliceoff.errors import Diverged, InputError, near_miss, one_line
+from sliceoff.config import CONFIGS, check_words, explain
+from sliceoff.errors import Diverged, InputError
 from sliceoff.signals import handle
 
 INTERRUPTED, TERMINATED, WRONG_INPUT, DIVERGED = 130, 143, 2, 1
@@ -30,14 +28,10 @@ def main() -> None:
     A grid (`-m`) runs all its jobs and ends with the highest of their exit codes.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
-    for word in sys.argv[1:]:
-        group, _, option = word.partition("=")
-        if not group:
-            _fail(f"{word}: what is to be set? write key=value")
-        if re.fullmatch(r"null|true|false|[-+.\d]+", option) and (
-            there := options(group)
-        ):  # to Hydra a bare ValueError
-            _fail(f"{word}: choose one of {', '.join(there)}")
+    try:
+        check_words(sys.argv[1:])
+    except InputError as error:
+        _fail(str(error))
     _failures.clear()
     terminated: list[int] = []
 
@@ -110,49 +104,6 @@ def _interruption(error: BaseException | None) -> str | None:
         seen.append(error)
         error = error.__cause__ or error.__context__
     return None
-
-
-def explain(error: Exception, overrides: list[str]) -> str:
-    """One line for a config that Hydra refuses: what is wrong, and the nearest name that exists."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        hint = near_miss(option, error.options)
-        return f"{group}={option}: no such option{hint} (there are: {', '.join(sorted(error.options))})"
-    text = one_line(error)
-    for word in overrides:
-        key = word.lstrip("+~").partition("=")[0]
-        if f"'{key}'" not in text:
-            continue
-        if "=" not in word and not word.startswith("~"):
-            return f"{word}: what is to be set? write {word}=VALUE"
-        if key not in (known := _known_keys(overrides, key)):
-            hint = near_miss(key, known) or "; `--help` lists the groups, `--cfg job` every key, +KEY=VALUE adds one"
-            return f"{word}: there is no config key '{key}'{hint}"
-        if word.startswith("+"):
-            return f"{word}: {key} is there already; write {word.lstrip('+')}"
-    cause = str(error.__cause__ or "").partition("\n")[0]  # Hydra's own line says which override, this one why
-    return f"{text} ({cause})" if cause and cause not in text else text
-
-
-def _known_keys(overrides: list[str], unknown: str) -> list[str]:
-    """Every dotted key of the config that the other group choices compose."""
-    groups = [
-        word
-        for word in overrides
-        if "=" in word and not word.startswith(unknown) and (CONFIGS / word.partition("=")[0]).is_dir()
-    ]
-    try:
-        cfg = configure(*groups)
-    except HydraException:
-        cfg = configure()
-    return list(_keys(cast(Mapping, OmegaConf.to_container(cfg))))
-
-
-def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{key}.")
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,12 +1,17 @@
 """The configs and how one is composed; light, so that help, completion and typos need not wait for torch."""
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
+from typing import Any, cast
 
 import hydra
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from sliceoff.errors import InputError, one_line
+from sliceoff.errors import InputError, near_miss, one_line
 
 # In a wheel the configs lie inside the package, in a checkout beside it.
 _PACKAGE = Path(__file__).resolve().parent
@@ -17,8 +22,16 @@ def configure(*overrides: str) -> DictConfig:
     """The config that `main.py OVERRIDES...` would run, for notebooks and tests.
 
     Raises:
-        HydraException: an override names nothing that exists.
+        InputError: an override names nothing that exists.
     """
+    check_words(overrides)
+    try:
+        return _composed(overrides)
+    except HydraException as error:
+        raise InputError(explain(error, overrides)) from error
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return hydra.compose("main", overrides=list(overrides))
 
@@ -41,3 +54,80 @@ def read_config(file: Path) -> DictConfig:
 def options(group: str) -> list[str]:
     """The options of a config group; none where there is no such group."""
     return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) if group else []
+
+
+# What a checkpoint of `init` brings, so that the config's own plays no part beside it.
+BROUGHT = {
+    "init.checkpoint": ("predictor", "windows.input_length", "windows.horizon", "windows.calendar"),
+    "init.predictor": ("predictor",),
+}
+
+
+def in_force(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config without what a checkpoint replaces."""
+    content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    for checkpoint, keys in BROUGHT.items():
+        if OmegaConf.select(cfg, checkpoint) is not None:
+            for *above, key in (key.split(".") for key in keys):
+                reduce(dict.__getitem__, above, content).pop(key, None)
+    return content
+
+
+def check_words(overrides: Sequence[str]) -> None:
+    """Check what Hydra would answer with a bare ValueError.
+
+    Raises:
+        InputError: a word sets nothing, or a group to what can be no option's name.
+    """
+    for word in overrides:
+        group, _, option = word.partition("=")
+        if not group:
+            raise InputError(f"{word}: what is to be set? write key=value")
+        if re.fullmatch(r"null|true|false|[-+.\d]+", option) and (there := options(group)):
+            raise InputError(f"{word}: choose one of {', '.join(there)}")
+
+
+def explain(error: Exception, overrides: Sequence[str]) -> str:
+    """One line for a config that Hydra refuses: what is wrong, and the nearest name that exists."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        hint = near_miss(option, error.options)
+        return f"{group}={option}: no such option{hint} (there are: {', '.join(sorted(error.options))})"
+    text = one_line(error)
+    for word in overrides:
+        key = word.lstrip("+~").partition("=")[0]
+        if f"'{key}'" not in text:
+            continue
+        if "=" not in word and not word.startswith("~"):
+            return f"{word}: what is to be set? write {word}=VALUE"
+        owner, _, part = key.rpartition("/")
+        if owner and (CONFIGS / key).is_dir():
+            return f"{word}: the chosen {owner} has no {part} to choose; leave it out, or choose another {owner}"
+        if key not in (known := _known_keys(overrides, key)):
+            hint = near_miss(key, known) or "; `--help` lists the groups, `--cfg job` every key, +KEY=VALUE adds one"
+            return f"{word}: there is no config key '{key}'{hint}"
+        if word.startswith("+"):
+            return f"{word}: {key} is there already; write {word.lstrip('+')}"
+    cause = str(error.__cause__ or "").partition("\n")[0]  # Hydra's own line says which override, this one why
+    return f"{text} ({cause})" if cause and cause not in text else text
+
+
+def _known_keys(overrides: Sequence[str], unknown: str) -> list[str]:
+    """Every dotted key of the config that the other group choices compose."""
+    groups = [
+        word
+        for word in overrides
+        if "=" in word and not word.startswith(unknown) and (CONFIGS / word.partition("=")[0]).is_dir()
+    ]
+    try:
+        cfg = _composed(groups)
+    except HydraException:
+        cfg = _composed(())
+    return list(_keys(cast(Mapping, OmegaConf.to_container(cfg))))
+
+
+def _keys(node: Mapping, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from uuid import uuid4
 
 import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
@@ -61,15 +62,18 @@ def wandb_logger(
     """Log to Weights & Biases.
 
     The parts of one run are W&B runs of one group, named like the run directory unless `group` is given; in a sweep
-    they are one W&B run. Offline unless `online` is asked for and the user is logged in. Never prompts, and never stops
-    a run: where W&B fails, the CSV files remain.
+    they are one W&B run. Offline unless `online` is asked for and the user is logged in; online, a resumed run goes on
+    in the W&B runs it had. Never prompts, and never stops a run: where W&B fails, the CSV files remain.
     """
     about = {"project": project, "entity": entity, "tags": tags, "notes": notes, "group": group or directory.name}
     if not _in_sweep():
-        return Guarded(lambda: _wandb(directory, online, name=f"{directory.name}/{name}", job_type=name, **about))
+        about |= {"name": f"{directory.name}/{name}", "job_type": name}
+        return Guarded(lambda: _begun(directory, _mode(online), about, known_as=directory / "logs" / name / "wandb_id"))
 
     def shared() -> WandbLogger:
-        return _wandb(directory, online, name=directory.name, **about)
+        if wandb.run is not None:
+            return WandbLogger(project=project, experiment=wandb.run)
+        return _begun(directory, _mode(online), {**about, "name": directory.name})
 
     return Guarded(shared) if name == SUMMARY else Part(name, shared)
 
@@ -120,21 +124,43 @@ def _in_sweep() -> bool:
     return "WANDB_SWEEP_ID" in os.environ
 
 
-def _wandb(directory: Path, online: bool, **about: Any) -> WandbLogger:
-    """A W&B run with what `wandb.init` is told about it; in a sweep the one that is open, if one is."""
-    run = wandb.run if _in_sweep() else None
-    if run is None:
-        mode = os.environ.get("WANDB_MODE")
-        online = online and mode != "offline" and _logged_in()
-        run = wandb.init(  # here, as Lightning's own call has an option that W&B warns of
-            **about,
-            dir=directory.absolute(),  # W&B's process may have another working directory
-            mode="disabled" if mode == "disabled" else "online" if online else "offline",
-            settings=wandb.Settings(silent=True, console="off"),
-        )
-        run.define_metric("trainer/global_step")
-        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+def _mode(online: bool) -> Literal["online", "offline", "disabled"]:
+    mode = os.environ.get("WANDB_MODE")
+    if mode == "disabled":
+        return "disabled"
+    return "online" if online and mode != "offline" and _logged_in() else "offline"
+
+
+def _begun(
+    directory: Path,
+    mode: Literal["online", "offline", "disabled"],
+    about: dict[str, Any],
+    known_as: Path | None = None,
+) -> WandbLogger:
+    """A new W&B run, or where a file has its id, and the server the run, the one that it was.
+
+    Args:
+        about: what `wandb.init` is told of it.
+        known_as: the file of the id, written where it is missing. W&B joins no offline runs, so these get none.
+    """
+    if known_as is not None and mode == "online":
+        about |= {"id": _id(known_as), "resume": "allow"}
+    run = wandb.init(  # here, as Lightning's own call has an option that W&B warns of
+        **about,
+        dir=directory.absolute(),  # W&B's process may have another working directory
+        mode=mode,
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(project=about["project"], experiment=run)
+
+
+def _id(file: Path) -> str:
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(uuid4().hex[:12])
+    return file.read_text()
 
 
 @cache

@@ -25,7 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
 from sliceoff.checks import annotated, optional, path, positive
-from sliceoff.config import options
+from sliceoff.config import BROUGHT, in_force, options
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, OptionError, under, worded
 from sliceoff.fitting import fit, test
@@ -85,7 +85,7 @@ class Parts:
         Raises:
             InputError: the command line has a predictor or windows of its own, which would play no part.
         """
-        _refuse_beside("init.checkpoint", "predictor", "windows.input_length", "windows.horizon", "windows.calendar")
+        _refuse_beside("init.checkpoint")
         chosen = {name: fitted.get(name) for name in ("input_length", "horizon", "calendar")}
         chosen |= {name: value for name, value in options.items() if value is not None}
         return self.windows(**{name: value for name, value in chosen.items() if value is not None})
@@ -168,7 +168,7 @@ class Parts:
         data = self.datamodule.description
         if (path := self._cfg.init.predictor) is None:
             return self._built(Forecaster, "predictor", **data)
-        _refuse_beside("init.predictor", "predictor")
+        _refuse_beside("init.predictor")
         loaded = checkpoint.load(path, expect=Forecaster)
         if (reason := unsuited(loaded.spec["arguments"], data)) is not None:
             raise InputError(
@@ -314,13 +314,13 @@ class Parts:
         annotated("logger", make.func, make.keywords)
 
     def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
-        """The experiment loggers of one part of the run, CSV among them; each is told the whole config."""
+        """The experiment loggers of one part of the run, CSV among them; each is told the config in force."""
         configured = self._built(Logger, "logger", name=name, directory=directory.path)
         csv = csv_logger(name, directory.path)  # reports read it
         is_csv = isinstance(configured, CSVLogger) and configured.save_dir == csv.save_dir
         loggers: list[Logger] = [csv] if is_csv else [csv, configured]
         for logger in loggers:
-            logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(self._cfg, resolve=True)))
+            logger.log_hyperparams(in_force(self._cfg))
         return loggers
 
     def _slicer(self, key: str) -> Slicer:
@@ -406,12 +406,13 @@ def _full_key(error: InstantiationException) -> str | None:
     return found and found[1]
 
 
-def _refuse_beside(checkpoint: str, *keys: str) -> None:
+def _refuse_beside(checkpoint: str) -> None:
     """What a checkpoint brings cannot be configured beside it: without a word, the option would be ignored.
 
     Raises:
-        InputError: the command line sets one of the keys, or something below one.
+        InputError: the command line sets some of that.
     """
+    keys = BROUGHT[checkpoint]
     for word in HydraConfig.get().overrides.task if HydraConfig.initialized() else []:
         name = word.lstrip("+~").partition("=")[0]
         if any(name == key or name.startswith((f"{key}.", f"{key}/")) for key in keys):

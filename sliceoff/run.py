@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from sliceoff import checkpoint
 from sliceoff.checks import one_of, path, random_seed, whole
 from sliceoff.config import configure as configure
+from sliceoff.config import in_force
 from sliceoff.errors import Diverged, InputError
 from sliceoff.loggers import SUMMARY, ended_if_failed, log_results
 from sliceoff.parts import Parts as Parts
@@ -110,17 +111,17 @@ def _fixed(cfg: Any) -> dict[str, Any]:
 
 
 def _repeatable(cfg: DictConfig) -> str:
-    """The resolved config; `--config-dir RUN --config-name config` repeats the run, in a directory of its own."""
-    content = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(content, dict)
+    """The config in force; `--config-dir RUN --config-name config` repeats the run, in a directory of its own."""
+    content = in_force(cfg)
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     content["run_dir"] = f"runs/{content['job']['name']}/${{now:%Y-%m-%d_%H-%M-%S}}"
     content["init"] = {
         key: value for key, value in content["init"].items() if key not in ("mode", "run") and value is not None
     }
     defaults = {"defaults": [{"init": "scratch"}, {"hydra": "default"}, "_self_"]}
+    left_out = {"hydra", *cfg} - set(content)
     header = "".join(
-        f"# {group}={choice}\n" for group, choice in sorted(choices.items()) if not group.startswith("hydra")
+        f"# {group}={choice}\n" for group, choice in sorted(choices.items()) if group.partition("/")[0] not in left_out
     )
     return header + OmegaConf.to_yaml(OmegaConf.create({**defaults, **content}))
 

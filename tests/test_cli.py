@@ -73,6 +73,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
     ("arguments", "message"),
     [
         (["predictor=liner"], "did you mean 'linear'"),
+        (["predictor=linear", "predictor/optimizer=adam"], "the chosen predictor has no optimizer to choose"),
         (["predictr=linear"], "did you mean 'predictor'"),
         (["windows.horizn=3"], "did you mean 'windows.horizon'"),
         (["data=wide_csv"], "data.path"),

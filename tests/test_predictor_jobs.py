@@ -15,6 +15,7 @@ from traces import trace_csv
 from sliceoff import checkpoint
 from sliceoff.data import Window
 from sliceoff.predictor import Forecaster
+from sliceoff.run_directory import choices_of, config_of
 
 NETWORK = ("predictor.network.d_model=8", "predictor.network.d_ff=8", "predictor.network.n_heads=2")
 WINDOWS = ("windows.input_length=72", "windows.horizon=12")
@@ -242,6 +243,14 @@ def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(
     assert all(line.startswith("loaded") for line in lines)
     ahead = cli("job=forecast", start, *data)
     assert ahead.code == 0, ahead.err
+    for run in (tuned.run, ahead.run):  # their configs do not name a predictor and windows that they did not have
+        config, choices = config_of(run), choices_of(run)
+        assert not {"predictor", "predictor/loss"} & {*config, *choices}
+        assert not {"input_length", "horizon", "calendar"} & set(config.windows)
+        assert {"slicer", "slicer@rivals.paper_greedy.slicer"} <= set(choices)
+    again = cli("--config-dir", str(tuned.run), "--config-name", "config", f"run_dir={tmp_path / 'repeated'}")
+    assert again.code == 0, again.err
+    assert again.run.joinpath("results.csv").read_text() == tuned.run.joinpath("results.csv").read_text()
 
 
 FIT = ("job=fit_predictor", "predictor=linear")
