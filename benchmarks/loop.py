@@ -13,7 +13,7 @@ import time
 import torch
 from harness import finish, options, table
 
-from sliceoff.loop import Simulation
+from sliceoff.loop import Forecasts, Simulation
 from sliceoff.run import Parts, configure
 
 SIZE = {"regions": 100, "periods": 168, "slots": 60}
@@ -28,11 +28,11 @@ def measured(allocator: str, given: argparse.Namespace, workers: int) -> dict[st
     parts.forecaster.scaler.fit(windows.train_values)
     if isinstance(parts.allocator, torch.nn.Module):
         parts.allocator.eval()
-    stack = parts.stacks[0]
+    stack = parts.main_stack()
     begun = time.perf_counter()
     simulation = Simulation(
         stack,
-        windows,
+        Forecasts(parts.forecaster, windows),
         parts.scenario,
         unit_users=parts.users_per_unit,
         start=windows.heldout_start,

@@ -20,7 +20,7 @@ from harness import finish, interval, options, table
 
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.config import CONFIGS, configure
-from sliceoff.loop import simulate
+from sliceoff.loop import Forecasts, simulate
 from sliceoff.run import Parts
 from sliceoff.run_directory import RunDirectory
 
@@ -86,8 +86,8 @@ class Setting:
                 parts.fit_predictor(RunDirectory(self.folder / f"predictor-{cell.predictor}", config=""))
             if isinstance(parts.allocator, pl.LightningModule) and not parts.has_checkpoint("allocator"):
                 parts.fit_allocator(RunDirectory(self.folder / f"allocator-{cell.allocator}", config=""))
-            begun = time.perf_counter()
-            rows = simulate(parts.stacks[0], parts.datamodule, parts.scenario, **self.arguments(parts))
+            begun, forecasts = time.perf_counter(), Forecasts(parts.forecaster, parts.datamodule)
+            rows = simulate(parts.main_stack(), forecasts, parts.scenario, **self.arguments(parts))
             sums = ("profit", "revenue", "rent", "tasks", "done")
             seconds = polars.lit(time.perf_counter() - begun).alias("seconds")
             file.parent.mkdir(parents=True, exist_ok=True)

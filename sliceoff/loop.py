@@ -43,25 +43,24 @@ NO_FORECAST = "no number forecast for some region: its last users"
 
 @dataclass(frozen=True)
 class Stack:
-    """One way to run the provider: what predicts, what rents, what allocates."""
+    """One way to run the provider on what is forecast: what rents, what allocates."""
 
     name: str
-    forecaster: Forecaster
     slicer: Slicer
     allocator: Allocator
 
 
 class Forecasts:
-    """A forecaster's outputs for the next long slot, made once however many stacks ask for them."""
+    """What is forecast for the next long slot of a trace, made once however many stacks ask for it."""
 
     def __init__(self, forecaster: Forecaster, windows: TrafficDataModule):
-        self.forecaster, self._windows = forecaster, windows
+        self.forecaster, self.windows = forecaster, windows
         self._made: dict[int, Float[Tensor, "regions outputs"]] = {}
 
     def at(self, period: int) -> Float[Tensor, "regions outputs"]:
         """What is forecast for the trace's step `period` from the steps before it, in the trace's units."""
         if period not in self._made:
-            self._made[period] = self.forecaster.forecast(self._windows.history_until(period))[0, 0]
+            self._made[period] = self.forecaster.forecast(self.windows.history_until(period))[0, 0]
         return self._made[period]
 
 
@@ -114,13 +113,13 @@ class Simulation:
     Two stacks simulated with the same `seed` face the same users and tasks, whatever they rent and allocate.
 
     Args:
+        forecasts: for the trace that brings the users; several stacks may share it.
         unit_users: users per short slot for one unit of the trace (`users_per_unit`).
         start: the first long slot, an index into the trace.
         slots_per_period: short slots simulated in each.
         regions_per_batch: regions whose slots are served together; None: all, or each worker's part.
         workers: processes, forked here, that serve batches of regions side by side; 1: this one. Neither
             changes the results, both the time taken.
-        forecasts: of the stack's forecaster, shared with other stacks that have the same; None: of its own.
 
     Attributes:
         period: the long slot that comes next.
@@ -130,7 +129,7 @@ class Simulation:
     def __init__(
         self,
         stack: Stack,
-        windows: TrafficDataModule,
+        forecasts: Forecasts,
         scenario: Scenario,
         *,
         unit_users: float,
@@ -139,12 +138,10 @@ class Simulation:
         seed: int,
         regions_per_batch: int | None = None,
         workers: int = 1,
-        forecasts: Forecasts | None = None,
     ):
-        self.stack, self.period = stack, start
-        self._windows, self._scenario, self._slots = windows, scenario, slots_per_period
+        self.stack, self.period, windows = stack, start, forecasts.windows
+        self._forecasts, self._windows, self._scenario, self._slots = forecasts, windows, scenario, slots_per_period
         self._unit = unit_users
-        self._forecasts = Forecasts(stack.forecaster, windows) if forecasts is None else forecasts
         self._users = torch.from_numpy(windows.trace.values).float() * unit_users
         self._statistics = TaskStatistics.prior(scenario, windows.n_regions)
         self._errors = ForecastErrors.none_yet(windows.n_regions)
@@ -270,7 +267,7 @@ class Simulation:
 
     def _predict(self) -> tuple[Float[Tensor, " regions"], Quantiles | None, str]:
         """Users forecast for this long slot, their quantiles where the forecaster gives such, and a fallback."""
-        forecaster = self.stack.forecaster
+        forecaster = self._forecasts.forecaster
         outputs = self._forecasts.at(self.period) * self._unit
         known = outputs.isfinite().all(-1, keepdim=True)
         outputs = outputs.where(known, self._users[self.period - 1].unsqueeze(-1)).clamp_min(0)
@@ -283,7 +280,7 @@ class Simulation:
 
 def simulate(
     stack: Stack,
-    windows: TrafficDataModule,
+    forecasts: Forecasts,
     scenario: Scenario,
     *,
     unit_users: float,
@@ -292,14 +289,13 @@ def simulate(
     seed: int,
     regions_per_batch: int | None = None,
     workers: int = 1,
-    forecasts: Forecasts | None = None,
     on_period: Callable[[Simulation], None] = lambda simulation: None,
     resume_from: Mapping[str, Any] | None = None,
 ) -> polars.DataFrame:
     """Run Algorithm 1 over the long slots `periods` (indices into the trace).
 
     Args:
-        unit_users, slots_per_period, seed, regions_per_batch, workers, forecasts: as for `Simulation`.
+        forecasts, unit_users, slots_per_period, seed, regions_per_batch, workers: as for `Simulation`.
         on_period: called after every long slot, for progress and checkpoints.
         resume_from: the `state_dict` of a simulation of the same periods.
 
@@ -312,7 +308,7 @@ def simulate(
     """
     simulation = Simulation(
         stack,
-        windows,
+        forecasts,
         scenario,
         unit_users=unit_users,
         start=periods.start,
@@ -320,7 +316,6 @@ def simulate(
         seed=seed,
         regions_per_batch=regions_per_batch,
         workers=workers,
-        forecasts=forecasts,
     )
     if resume_from is not None:
         simulation.load_state_dict(resume_from)

@@ -90,10 +90,9 @@ class Parts:
         chosen |= {name: value for name, value in options.items() if value is not None}
         return self.windows(**{name: value for name, value in chosen.items() if value is not None})
 
-    @property
-    def starts_from_checkpoint(self) -> bool:
-        """Whether `init.checkpoint` is set."""
-        return self._cfg.init.checkpoint is not None
+    def has_checkpoint(self, module: str) -> bool:
+        """Whether `init` names one for the module (`predictor` or `allocator`), or one to start from (`checkpoint`)."""
+        return self._cfg.init[module] is not None
 
     def init_serves(self, *used: str) -> None:
         """Say which of `init`'s checkpoint, predictor and allocator the job begins from.
@@ -193,27 +192,20 @@ class Parts:
             )
         return checkpoint.load_weights(path, allocator)
 
-    def has_checkpoint(self, module: str) -> bool:
-        """Whether `init` names a checkpoint for the module (`predictor` or `allocator`)."""
-        return self._cfg.init[module] is not None
+    def main_stack(self) -> Stack:
+        """The slicer and the allocator, as they are now."""
+        return Stack("main", self._slicer("slicer"), self.allocator)
 
-    @property
     def stacks(self) -> list[Stack]:
-        """The main stack, then the rivals, of the modules as they are now; all share its forecaster.
+        """The main stack, then the rivals.
 
         Raises:
             InputError: a rival has the main stack's name, or an allocator that learns.
         """
         if "main" in (self._cfg.get("rivals") or {}):
             raise InputError("rivals.main: the main stack has that name; choose another")
-        main = Stack("main", self.forecaster, self._slicer("slicer"), self.allocator)
         rivals = [
-            Stack(
-                name,
-                self.forecaster,
-                self._slicer(f"rivals.{name}.slicer"),
-                self._allocator(f"rivals.{name}.allocator"),
-            )
+            Stack(name, self._slicer(f"rivals.{name}.slicer"), self._allocator(f"rivals.{name}.allocator"))
             for name in self._cfg.get("rivals") or {}
         ]
         for rival in rivals:
@@ -222,7 +214,7 @@ class Parts:
                     f"rivals.{rival.name}.allocator is one that learns, but only the main stack's is trained; "
                     "run it as allocator=... in a run of its own and compare by job=report"
                 )
-        return [main, *rivals]
+        return [self.main_stack(), *rivals]
 
     def check_simulation(self) -> None:
         """Build all that a simulation needs, so that wrong input shows before anything is fitted.
@@ -230,7 +222,7 @@ class Parts:
         Raises:
             InputError: there is some.
         """
-        _ = self.datamodule, self.users_per_unit, self.stacks
+        _ = self.datamodule, self.users_per_unit, self.forecaster, self.stacks()
 
     def fit_missing(self, directory: RunDirectory) -> dict[str, float]:
         """Fit the predictor, and an allocator that learns, unless `init` brings them.

@@ -62,7 +62,7 @@ def test_every_option_builds(group, option, files, tmp_path):
     parts = Parts(configure(*overrides))
     assert len(parts.trace.regions) >= 1
     assert parts.datamodule.train_values.shape[0] > 0
-    assert parts.stacks[0].name == "main"
+    assert parts.stacks()[0].name == "main"
     assert callable(parts._build("logger"))
 
 
@@ -115,4 +115,4 @@ def test_a_class_of_the_users_own_package_needs_no_edit_here(tmp_path, monkeypat
             "+slicer.share=0.5",
         )
     )
-    assert parts.stacks[0].slicer.share == 0.5
+    assert parts.main_stack().slicer.share == 0.5

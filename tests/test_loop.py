@@ -43,19 +43,19 @@ def windows():
     return windows_of(synthetic_trace(days=21))
 
 
-def stack(windows, slicer, allocator, network=SeasonalNaive, **options):
+def forecasts(windows, network=SeasonalNaive, **options):
     forecaster = Forecaster(network, 4, 4, windows.input_length, windows.horizon, 24, **options).eval()
     forecaster.scaler.fit(windows.train_values)
-    return Stack("main", forecaster, slicer, allocator)
+    return Forecasts(forecaster, windows)
 
 
-def run(windows, slicer, allocator, periods=4, **options):
+def run(windows, slicer, allocator, periods=4, made=None, **options):
     start = windows.heldout_start
     settings = {"slots_per_period": 6, "seed": 0, **options}
     unit = users_per_unit(windows.train_values, 20)
     return simulate(
-        stack(windows, slicer, allocator),
-        windows,
+        Stack("main", slicer, allocator),
+        made or forecasts(windows),
         SCENARIO,
         unit_users=unit,
         periods=range(start, start + periods),
@@ -104,10 +104,9 @@ def test_stacks_face_the_same_tasks_and_a_run_repeats(windows):
 
 
 def test_stacks_with_one_forecaster_ask_it_once_a_long_slot(windows, monkeypatch):
-    forecaster, asked, forecast = stack(windows, Cheapest(**RULE), Greedy()).forecaster, [], Forecaster.forecast
+    made, asked, forecast = forecasts(windows), [], Forecaster.forecast
     monkeypatch.setattr(Forecaster, "forecast", lambda self, window: asked.append(1) or forecast(self, window))
-    forecasts = Forecasts(forecaster, windows)
-    tables = [run(windows, Cheapest(**RULE), each, periods=3, forecasts=forecasts) for each in (Greedy(), Equal())]
+    tables = [run(windows, Cheapest(**RULE), each, periods=3, made=made) for each in (Greedy(), Equal())]
     assert len(asked) == 3
     assert tables[0]["users_forecast"].equals(tables[1]["users_forecast"])
 
@@ -140,20 +139,8 @@ def test_the_allocator_is_told_the_forecast_of_the_traffic_and_nothing_else(wind
 
 
 def test_reactive_rents_for_the_hour_before_as_a_last_value_forecast_does(windows):
-    start = windows.heldout_start
-    unit = users_per_unit(windows.train_values, 20)
-    tables = [
-        simulate(
-            stack(windows, slicer(**RULE), Greedy(), LastValue),
-            windows,
-            SCENARIO,
-            unit_users=unit,
-            periods=range(start, start + 3),
-            slots_per_period=2,
-            seed=0,
-        )
-        for slicer in (Reactive, Cheapest)
-    ]
+    made = forecasts(windows, LastValue)
+    tables = [run(windows, slicer(**RULE), Greedy(), 3, made, slots_per_period=2) for slicer in (Reactive, Cheapest)]
     assert tables[0]["rent"].to_numpy() == pytest.approx(tables[1]["rent"].to_numpy())
 
 
@@ -243,18 +230,7 @@ def test_a_quantile_forecast_reaches_the_slicer(windows):
             return super().rent(request)
 
     loss = partial(QuantileLoss, levels=(0.1, 0.5, 0.9))
-    forecaster = Forecaster(Certain, 4, 4, windows.input_length, windows.horizon, 24, loss=loss).eval()
-    forecaster.scaler.fit(windows.train_values)
-    start, unit = windows.heldout_start, users_per_unit(windows.train_values, 20)
-    table = simulate(
-        Stack("main", forecaster, Spy(**RULE), Greedy()),
-        windows,
-        SCENARIO,
-        unit_users=unit,
-        periods=range(start, start + 1),
-        slots_per_period=2,
-        seed=0,
-    )
+    table = run(windows, Spy(**RULE), Greedy(), 1, forecasts(windows, Certain, loss=loss), slots_per_period=2)
     (request,) = seen
     assert request.quantiles.levels.tolist() == pytest.approx([0.1, 0.5, 0.9])
     assert request.quantiles.users[:, 0].tolist() == pytest.approx(request.forecast.tolist(), rel=1e-5)
@@ -281,16 +257,8 @@ class Negative(Broken):
 
 
 def test_no_fewer_users_than_none_are_expected(windows):
-    start = windows.heldout_start
-    table = simulate(
-        stack(windows, Cheapest(**RULE), Greedy(), Negative, nonnegative=False),
-        windows,
-        SCENARIO,
-        unit_users=users_per_unit(windows.train_values, 20),
-        periods=range(start, start + 1),
-        slots_per_period=2,
-        seed=0,
-    )
+    made = forecasts(windows, Negative, nonnegative=False)
+    table = run(windows, Cheapest(**RULE), Greedy(), 1, made, slots_per_period=2)
     assert table["users_forecast"].min() == 0
     assert (table["fallback"] == "").all()
 
@@ -301,18 +269,8 @@ def test_no_fewer_users_than_none_are_expected(windows):
 )
 @pytest.mark.parametrize("network", [Broken, Endless])
 def test_a_forecast_that_is_no_number_is_told_and_replaced_by_the_last_users(windows, program, network):
-    start = windows.heldout_start
-    unit = users_per_unit(windows.train_values, 20)
     broken, whole = (
-        simulate(
-            stack(windows, program(), Greedy(), kind, nonnegative=False),
-            windows,
-            SCENARIO,
-            unit_users=unit,
-            periods=range(start, start + 2),
-            slots_per_period=2,
-            seed=0,
-        )
+        run(windows, program(), Greedy(), 2, forecasts(windows, kind, nonnegative=False), slots_per_period=2)
         for kind in (network, LastValue)
     )
     assert broken["users_forecast"].to_numpy() == pytest.approx(whole["users_forecast"].to_numpy(), rel=1e-5)

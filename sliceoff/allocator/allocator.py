@@ -37,7 +37,6 @@ from sliceoff.region import (
     upper_bound,
     user_features,
 )
-from sliceoff.region import Allocator as AllocatorProtocol
 
 _SATURATED = 0.99
 _BOUND_ITERATIONS = 30
@@ -99,9 +98,12 @@ class LearningAllocator(pl.LightningModule):
     """
 
     automatic_optimization = False
-    # Options without which trained weights mean something else; see `checkpoint.load_weights`. The last one scales what
-    # agents see.
-    weights_need = ("n_agents", "n_critics", "observation", "network", "decoder.class", "scenario.max_bandwidth_hz")
+    # Options without which trained weights mean something else; see `checkpoint.load_weights`. Those of the scenario
+    # scale what agents see.
+    weights_need = (
+        *("n_agents", "n_critics", "observation", "network", "decoder"),
+        *("scenario.max_bandwidth_hz", "scenario.max_vms", "scenario.max_users"),
+    )
 
     def __init__(
         self,
@@ -375,10 +377,6 @@ class LearningAllocator(pl.LightningModule):
             self.log("val/of_bound", revenue / bound, batch_size=1)
         self.log("val/saturated", self._saturated([state for state, _ in deployed]), batch_size=1)
         self.log_dict(done_by_priority(self.scenario, deployed), batch_size=1)
-
-    def evaluate(self, allocator: AllocatorProtocol) -> float:
-        """Revenue per region and slot of any allocator; all face the same tasks, traffic and rentals."""
-        return self._per_slot(self._rollout(allocator.allocate))
 
     def _saturated(self, states: Sequence[RegionState]) -> Tensor:
         seen = [observe(self.scenario, state, self.observation) for state in states]

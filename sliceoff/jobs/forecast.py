@@ -38,8 +38,9 @@ class Forecast:
 
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""
-        parts.init_serves("checkpoint" if parts.starts_from_checkpoint else "predictor")
-        if parts.starts_from_checkpoint:
+        tuned = parts.has_checkpoint("checkpoint")
+        parts.init_serves("checkpoint" if tuned else "predictor")
+        if tuned:
             forecaster = parts.loaded_forecaster()
             fitted = forecaster.spec["arguments"]
             data = parts.windows_as_fitted(fitted)

@@ -9,7 +9,7 @@ import polars
 from sliceoff.checks import count
 from sliceoff.errors import InputError, OptionError, under
 from sliceoff.jobs.market import Clearing
-from sliceoff.loop import simulate
+from sliceoff.loop import Forecasts, simulate
 from sliceoff.market.checks import role
 from sliceoff.market.family import Markets
 from sliceoff.parts import Parts
@@ -62,8 +62,8 @@ class MarketBridge(Clearing):
         self._markets(polars.DataFrame(), parts)
         parts.fit_missing(directory)
         table = simulate(
-            parts.stacks[0],
-            windows,
+            parts.main_stack(),
+            Forecasts(parts.forecaster, windows),
             parts.scenario,
             unit_users=parts.users_per_unit,
             periods=periods,

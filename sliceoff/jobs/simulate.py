@@ -78,9 +78,9 @@ class Simulate:
                 return lambda done=1: progress.advance(task, done)
 
             tables, forecasts = [], Forecasts(parts.forecaster, windows)
-            for stack in parts.stacks:
+            for stack in parts.stacks():
                 advance = shown(f"simulate {stack.name}")
-                table, spent = self._simulate(stack, parts, arguments | {"forecasts": forecasts}, directory, advance)
+                table, spent = self._simulate(stack, forecasts, parts.scenario, arguments, directory, advance)
                 tables.append(table)
                 seconds |= {f"{stack.name}: {part}": value for part, value in spent.items()}
             bound = None
@@ -95,12 +95,19 @@ class Simulate:
         return self._results(summary, table, bound, seconds, parts, directory)
 
     def _simulate(
-        self, stack: Stack, parts: Parts, arguments: dict[str, Any], directory: RunDirectory, advance: Callable
+        self,
+        stack: Stack,
+        forecasts: Forecasts,
+        scenario: Scenario,
+        arguments: dict[str, Any],
+        directory: RunDirectory,
+        advance: Callable,
     ) -> tuple[polars.DataFrame, dict[str, float]]:
         """Run one stack, from its checkpoint where the run is resumed; its table and wall seconds by part."""
         file = directory.checkpoints("simulation") / f"{stack.name}.ckpt"
         saved = torch.load(file, weights_only=True) if directory.resume and file.is_file() else None
-        modules = checkpoint.fingerprint(*(x for x in (stack.forecaster, stack.allocator) if isinstance(x, nn.Module)))
+        learned = [module for module in (forecasts.forecaster, stack.allocator) if isinstance(module, nn.Module)]
+        modules = checkpoint.fingerprint(*learned)
         if saved and (saved["modules"] != modules or "regions" not in saved):
             saved = None  # fitted further since: what the others did is not theirs; or another version's
         spent: dict[str, float] = saved["seconds"] if saved else {}
@@ -119,8 +126,8 @@ class Simulate:
         try:
             table = simulate(
                 stack,
-                parts.datamodule,
-                parts.scenario,
+                forecasts,
+                scenario,
                 **arguments,
                 regions_per_batch=self.regions_per_batch,
                 workers=self.workers,
