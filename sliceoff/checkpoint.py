@@ -7,7 +7,6 @@ A module keeps `self.spec`, a plain description of its constructor's arguments (
 import functools
 import hashlib
 import importlib
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
 
 from sliceoff.errors import InputError, one_line
+from sliceoff.files import write_whole
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -33,12 +33,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write beside `path`, then rename."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        with part.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_whole(path, functools.partial(torch.save, checkpoint))
 
 
 def describe(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:

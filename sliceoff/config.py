@@ -36,8 +36,8 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
         return hydra.compose("main", overrides=list(overrides))
 
 
-def read_config(file: Path) -> DictConfig:
-    """A config from its file.
+def read_config(file: Path) -> dict[str, Any]:
+    """A config from its file, with interpolations as they stand there.
 
     Raises:
         InputError: the file is missing or broken.
@@ -48,7 +48,7 @@ def read_config(file: Path) -> DictConfig:
         raise InputError(f"{file} cannot be read ({one_line(error, 160)}); mend it, or name another") from error
     if not isinstance(config, DictConfig):
         raise InputError(f"{file} holds no keys and values; mend it, or name another")
-    return config
+    return {str(key): value for key, value in cast(dict, OmegaConf.to_container(config)).items()}
 
 
 def options(group: str) -> list[str]:

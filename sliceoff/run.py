@@ -2,11 +2,12 @@
 
 import platform
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import polars
@@ -97,17 +98,19 @@ def _directory(cfg: DictConfig) -> RunDirectory:
         if given == "init.run" or not OmegaConf.is_interpolation(cfg, "run_dir"):
             raise InputError(f"{given}={run} is no run directory (no config.yaml there); name the run to resume")
         run = newest_unfinished(run.parent, cfg.job.name)
-    begun, config = config_of(run), _repeatable(cfg)
-    if (job := OmegaConf.select(begun, "job.name")) != cfg.job.name:
+    begun, config = _fixed(config_of(run)), _repeatable(cfg)
+    if (job := begun.get("job.name")) != cfg.job.name:
         raise InputError(f"{run} is a run of job={job}, not of job={cfg.job.name}; name the run with init.run")
-    if (key := checkpoint.differing(_fixed(begun), _fixed(OmegaConf.create(config)))) is not None:
+    now = cast(dict, OmegaConf.to_container(OmegaConf.create(config)))
+    if (key := checkpoint.differing(begun, _fixed(now))) is not None:
         raise InputError(f"{run} was begun with another {key}; resume with the config that the run began with")
     return RunDirectory(run, config, resume=True)
 
 
-def _fixed(cfg: Any) -> dict[str, Any]:
+def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a resumed run may not change: what decides its results, but for budgets and what watches it."""
-    return {key: value for key, value in deciding(cfg).items() if key.partition(".")[0] not in ("trainer", "callbacks")}
+    free = ("trainer", "callbacks")
+    return {key: value for key, value in deciding(config).items() if key.partition(".")[0] not in free}
 
 
 def _repeatable(cfg: DictConfig) -> str:

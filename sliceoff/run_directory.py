@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cached_property
 from itertools import takewhile
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import polars
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
 
 from sliceoff.config import read_config
 from sliceoff.errors import InputError
+from sliceoff.files import write_whole
 
 LOCK = ".lock"
 """In a run directory; locked by the process that writes there."""
@@ -110,7 +110,7 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
-        _write_whole(self.path / name, lambda file: file.write_text(text))
+        write_whole(self.path / name, lambda file: file.write_text(text))
 
     def write(self, results: Results) -> None:
         """Write `report.html`, `results.parquet`, `results.csv` and `summary.json`; each appears whole or not at all.
@@ -118,8 +118,8 @@ class RunDirectory:
         What is not finite is null in `summary.json`, as JSON knows no NaN.
         """
         self.write_text("report.html", results.report)
-        _write_whole(self.path / "results.csv", results.table.write_csv)
-        _write_whole(self.path / "results.parquet", results.table.write_parquet)
+        write_whole(self.path / "results.csv", results.table.write_csv)
+        write_whole(self.path / "results.parquet", results.table.write_parquet)
         numbers = {
             name: None if isinstance(value, float) and not isfinite(value) else value
             for name, value in results.summary.items()
@@ -157,7 +157,7 @@ def logs_of(run: Path) -> dict[str, polars.DataFrame]:
     return {name: polars.concat(parts, how="diagonal_relaxed") for name, parts in tables.items()}
 
 
-def config_of(run: Path) -> DictConfig:
+def config_of(run: Path) -> dict[str, Any]:
     """The config that a run was started with.
 
     Raises:
@@ -175,12 +175,11 @@ def choices_of(run: Path) -> dict[str, str]:
     return {group: choice for group, _, choice in (line.removeprefix("# ").partition("=") for line in head)}
 
 
-def deciding(config: DictConfig) -> dict[str, Any]:
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run's config can change its results: dotted key -> value, and for files of `init` where they lie."""
-    content = _flat("", OmegaConf.to_container(config, resolve=False))
     return {
         key: str(Path(str(value)).resolve()) if key.startswith("init.") else value
-        for key, value in content
+        for key, value in _flat("", config)
         if not any(fnmatch(key, idle) for idle in _IDLE)
     }
 
@@ -202,7 +201,7 @@ def newest_unfinished(runs: Path, job: str) -> Path:
     unfinished = [
         file.parent
         for file in runs.glob("*/config.yaml")
-        if not (file.parent / "summary.json").exists() and OmegaConf.select(config_of(file.parent), "job.name") == job
+        if not (file.parent / "summary.json").exists() and deciding(config_of(file.parent)).get("job.name") == job
     ]
     for run in sorted(unfinished, key=lambda path: path.stat().st_mtime, reverse=True):
         if _free(run):
@@ -264,9 +263,3 @@ def _create_unused(path: Path) -> Path:
             if candidate.is_dir() and not any(candidate.iterdir()):
                 return candidate
     raise InputError(f"{path} and its numbered successors all exist; set run_dir=PATH")
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    partial.replace(path)

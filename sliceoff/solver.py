@@ -21,9 +21,8 @@ _INFINITE = 1e20
 
 
 class Status(StrEnum):
-    """How a slice was found; everything but `OPTIMAL` and `RULE` says what went wrong and is answered by a fallback."""
+    """How a solve ended; everything but `OPTIMAL` says what went wrong."""
 
-    RULE = "rule"  # no program was solved
     OPTIMAL = "optimal"
     TIME_LIMIT = "time limit"
     INFEASIBLE = "infeasible"

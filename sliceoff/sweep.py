@@ -14,10 +14,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -58,7 +57,7 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
         InputError: the file cannot be used, or a run failed.
         KeyboardInterrupt: interrupted, after the run that was going on has ended.
     """
-    sweep = cast(dict[str, Any], OmegaConf.to_container(read_config(file)))
+    sweep = read_config(file)
     if not {"program", "method", "metric", "parameters"} <= set(sweep):
         raise InputError(f"sweep: {file} needs program, method, metric and parameters")
     metric, fixed, rows = sweep["metric"], _fixed(sweep), []

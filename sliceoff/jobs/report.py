@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars
-from omegaconf import OmegaConf
 
 from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError, one_line
@@ -139,6 +138,4 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _config(path: Path) -> Mapping[str, Any]:
-    content = OmegaConf.to_container(config_of(path)) if (path / "config.yaml").is_file() else {}
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    return config_of(path) if (path / "config.yaml").is_file() else {}

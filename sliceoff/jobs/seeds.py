@@ -9,7 +9,6 @@ from math import isfinite
 from pathlib import Path
 
 import polars
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -133,7 +132,7 @@ def read(path: Path) -> Run:
     if not isinstance(summary, dict):
         raise InputError(f"job.runs: {file} is no run's summary; run it again")
     try:
-        seed = checks.random_seed("seed", OmegaConf.select(config, "seed"))
+        seed = checks.random_seed("seed", config.get("seed"))
     except InputError as error:
         raise InputError(f"job.runs: {path / 'config.yaml'}: {error}; name another run") from error
     numbers = {

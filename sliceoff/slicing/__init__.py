@@ -12,6 +12,7 @@ from sliceoff.slicing.offers import discount_price as discount_price
 from sliceoff.slicing.offers import rising_price as rising_price
 from sliceoff.slicing.profit import Profit as Profit
 from sliceoff.slicing.profit import most_profit as most_profit
+from sliceoff.slicing.rental import BY_RULE as BY_RULE
 from sliceoff.slicing.rental import Rental as Rental
 from sliceoff.slicing.rental import Slicer as Slicer
 from sliceoff.slicing.rental import SlicingRequest as SlicingRequest

@@ -174,7 +174,7 @@ class TaskStatistics:
         )
 
     def updated(self, scenario: Scenario, tasks: Tasks) -> "TaskStatistics":
-        """The statistics after the tasks (regions, users) of one more short slot."""
+        """The statistics after further tasks (regions, tasks), padded as in `Tasks`."""
         present = tasks.present
         new = present.sum(-1).double()
         total = self.n_tasks + new

@@ -196,5 +196,5 @@ def coupling(offers: Offers) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[
 
 
 def smallest(problem: ChoiceProblem) -> Choice:
-    """The first option everywhere, the smallest offers, which every coupling row allows (`Offers` checks it)."""
+    """The first option everywhere, the smallest offers, which the offers' own limits allow (`Offers` checks it)."""
     return tuple(np.zeros(len(block.cost), dtype=np.int64) for block in problem.blocks)

@@ -12,7 +12,9 @@ from sliceoff.errors import InputError
 from sliceoff.slicing.demand import TaskStatistics
 from sliceoff.slicing.forecast_errors import ForecastErrors, Quantiles
 from sliceoff.slicing.offers import Offers, pick
-from sliceoff.solver import Status
+
+BY_RULE = "rule"
+"""The status of a rental for which no program was solved."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Rental:
         bandwidth_hz, n_vms: (regions,), what they hold.
         rent: (regions,) [money per long slot], prices and changes of offers together.
         uncovered: (regions,), whether the slice is below what the slicer found the region to need.
-        status: how it was found, a `Status`.
+        status: how it was found: `BY_RULE`, or the solver's `Status`; all but its `OPTIMAL` are answered by a fallback.
         fallback: what was done instead where the status or the coupling rows asked for it; else empty.
         seconds: wall time.
         lp_value: the relaxation's optimum [money per long slot], a lower bound on rent and penalised shortfall.
@@ -129,7 +131,7 @@ def rental(
     *,
     previous: Rental | None,
     uncovered: Bool[Tensor, " regions"],
-    status: Status,
+    status: str,
     fallback: str = "",
     seconds: float = 0.0,
     lp_value: float | None = None,

@@ -18,7 +18,7 @@ from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.presolve import at_prices, shadow_prices
 from sliceoff.slicing.problem import Problem, smallest
 from sliceoff.slicing.program import ExactProgram
-from sliceoff.slicing.rental import Rental, SlicingRequest, rental
+from sliceoff.slicing.rental import BY_RULE, Rental, SlicingRequest, rental
 from sliceoff.slicing.requirement import Requirement, requirement
 from sliceoff.slicing.rounding import best_of, draw, round_up
 from sliceoff.solver import Solver, Status
@@ -212,7 +212,7 @@ def cover(offers: Offers, demand: Requirement, users: Float[Tensor, " regions"],
         *rent.offers_of(choice),
         previous=request.previous,
         uncovered=rent.uncovered(choice),
-        status=Status.RULE,
+        status=BY_RULE,
         fallback=fallback,
         seconds=time.perf_counter() - start,
     )

@@ -15,11 +15,10 @@ from sliceoff.slicing import (
     Rental,
     Slicer,
     SlicingRequest,
-    Status,
     TaskStatistics,
     check_rental,
 )
-from sliceoff.slicing.rental import rental
+from sliceoff.slicing.rental import BY_RULE, rental
 from sliceoff.testing.located import located
 
 _REGIONS = 4
@@ -107,7 +106,7 @@ def _check_offers(offers: Offers, request: SlicingRequest, answer: Rental, where
         answer.vm_index,
         previous=request.previous,
         uncovered=answer.uncovered,
-        status=Status.RULE,
+        status=BY_RULE,
     )
     for name, verb in (("bandwidth_hz", "hold"), ("n_vms", "hold"), ("rent", "cost")):
         given, real = getattr(answer, name).double(), getattr(summed, name).double()

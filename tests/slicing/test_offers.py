@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sliceoff.errors import InputError
-from sliceoff.slicing import Offers, Status, discount_price, rising_price
+from sliceoff.slicing import BY_RULE, Offers, discount_price, rising_price
 from sliceoff.slicing.rental import rental
 
 RISING = {
@@ -34,12 +34,12 @@ def test_price_shapes_differ_in_the_unit_price(price, falls):
 def test_eq8_to_eq10_what_is_rented_and_its_rent():
     offers = Offers.rising(**RISING | {"n_regions": 2}, change_price=0.5)
     nobody, chosen = torch.zeros(2, dtype=torch.bool), (torch.tensor([1, 0]), torch.tensor([0, 1]))
-    first = rental(offers, *chosen, previous=None, uncovered=nobody, status=Status.RULE)
+    first = rental(offers, *chosen, previous=None, uncovered=nobody, status=BY_RULE)
     assert first.bandwidth_hz.tolist() == [10e6, 5e6]
     assert first.n_vms.tolist() == [2, 4]
     prices = [15 * (1 + 10 / 160) + 6 * (1 + 2 / 64), 7.5 * (1 + 5 / 160) + 12 * (1 + 4 / 64)]
     assert first.rent.tolist() == pytest.approx(prices)
-    second = rental(offers, chosen[0], chosen[0], previous=first, uncovered=nobody, status=Status.RULE)
+    second = rental(offers, chosen[0], chosen[0], previous=first, uncovered=nobody, status=BY_RULE)
     assert second.rent[0].item() == pytest.approx(15 * (1 + 10 / 160) + 12 * (1 + 4 / 64) + 0.5)  # other VMs
 
 

@@ -15,6 +15,7 @@ from sliceoff.errors import InputError
 from sliceoff.region import Scenario
 from sliceoff.run import Parts
 from sliceoff.slicing import (
+    BY_RULE,
     Cheapest,
     Exact,
     Fixed,
@@ -72,7 +73,7 @@ def test_without_coupling_exact_is_cheapest_is_brute_force(offers, scenario, ask
         assert consistent(market, rental)
         assert float(rental.rent.sum()) == pytest.approx(best, rel=1e-6)
         assert not rental.uncovered.any()
-    assert (exact.status, rule.status) == (Status.OPTIMAL, Status.RULE)
+    assert (exact.status, rule.status) == (Status.OPTIMAL, BY_RULE)
 
 
 COUPLED = [

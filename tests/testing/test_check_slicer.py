@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from sliceoff.slicing import Cheapest, Exact, Fixed, Foresight, LpRounding, Newsvendor, Profit, Reactive, Status
+from sliceoff.slicing import BY_RULE, Cheapest, Exact, Fixed, Foresight, LpRounding, Newsvendor, Profit, Reactive
 from sliceoff.slicing.rental import rental
 from sliceoff.testing import check_slicer
 
@@ -59,7 +59,7 @@ class Broken:
                 return replace(answer, rent=self.rule.rent(replace(request, previous=None)).rent)
             case "rows":
                 most = torch.full_like(answer.vm_index, 4)
-                options = {"previous": request.previous, "uncovered": answer.uncovered, "status": Status.RULE}
+                options = {"previous": request.previous, "uncovered": answer.uncovered, "status": BY_RULE}
                 return rental(self.offers, most, most, **options)
             case "memory":
                 return self.rule.rent(replace(request, forecast=request.forecast + 9 * self.asked))
