@@ -31,6 +31,7 @@ from sliceoff.slicing import (
     Slicer,
     SlicingRequest,
     TaskStatistics,
+    adapted_miss,
     measure_revenue,
 )
 from sliceoff.slicing.choice import cheapest, take
@@ -234,10 +235,12 @@ def risk() -> dict[str, float]:
                 fixed = torch.quantile(relative[first:start], 1 - miss, dim=0)
                 observed = {"fixed": float((relative[start:] <= fixed).double().mean())}
                 for label, rate in (("recent", 0.0), ("calibrated", 0.05)):
-                    errors, covered = ForecastErrors.none_yet(users.shape[1], miss), []
+                    errors, covered = ForecastErrors.none_yet(users.shape[1]), []
+                    aim = torch.full((users.shape[1],), miss, dtype=torch.float64)
                     for now, expected in zip(users[first:], forecast[first:], strict=True):
-                        bound = errors.upper(expected)
-                        errors = errors.forecasting(expected, bound).observed(now, miss, rate)
+                        bound = errors.upper(expected, aim)
+                        errors = errors.forecasting(expected).observed(now)
+                        aim = adapted_miss(aim, now > bound, miss, rate)
                         covered.append((now <= bound).double())
                     observed[label] = float(torch.stack(covered)[start - first :].mean())
                 rows.append(

@@ -38,6 +38,7 @@ from sliceoff.slicing import (
 )
 
 _BAND = torch.tensor((0.1, 0.9), dtype=torch.float64)
+STATE_LAYOUT = 3  # of a simulation's `state_dict`; counts its changes
 NO_FORECAST = "no number forecast for some region: its last users"
 
 
@@ -183,7 +184,7 @@ class Simulation:
         self._statistics = self._statistics.updated(self._scenario, _joined(tasks))
         revenue = tally.revenue * revenue_scale(self._windows.trace.step_s, self._slots, self._scenario.short_slot_s)
         low, high = request.users_at(_BAND).float().unbind(-1)
-        self._errors = self._errors.forecasting(forecast).observed(users, asked_miss=0.5, rate=0.0)
+        self._errors = self._errors.forecasting(forecast).observed(users)
         self._rows.append(
             {
                 "users": users,
@@ -238,12 +239,13 @@ class Simulation:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain containers from which `load_state_dict` goes on exactly here."""
         return {
+            "layout": STATE_LAYOUT,
             "period": self.period,
             "seconds": dict(self.seconds),
             "rows": self._rows,
             "statistics": vars(self._statistics),
             "errors": vars(self._errors),
-            "rental": self._rental and self._rental.state_dict(),
+            "rental": self._rental and vars(self._rental),
             "regions": _one_state([environment.state_dict() for environment in self._batches]),
         }
 
@@ -253,12 +255,12 @@ class Simulation:
         Raises:
             InputError: another version wrote it.
         """
-        if "regions" not in state:
+        if state.get("layout") != STATE_LAYOUT:
             raise InputError("the simulation to resume is another version's of SliceOff; start afresh")
         self.period, self._rows, self.seconds = state["period"], list(state["rows"]), dict(state["seconds"])
         self._statistics = TaskStatistics(**state["statistics"])
         self._errors = ForecastErrors(**state["errors"])
-        self._rental = state["rental"] and Rental.from_state_dict(state["rental"])
+        self._rental = state["rental"] and Rental(**state["rental"])
         for environment in self._batches:
             part = environment.copy_ids
             environment.load_state_dict(

@@ -16,7 +16,7 @@ from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
 from sliceoff.jobs.progress import progress_bar
-from sliceoff.loop import Forecasts, Simulation, Stack, simulate
+from sliceoff.loop import STATE_LAYOUT, Forecasts, Simulation, Stack, simulate
 from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
 from sliceoff.report import forecast_errors, learning_curves, simulation_figures, simulation_page, summarise
@@ -108,7 +108,7 @@ class Simulate:
         saved = torch.load(file, weights_only=True) if directory.resume and file.is_file() else None
         learned = [module for module in (forecasts.forecaster, stack.allocator) if isinstance(module, nn.Module)]
         modules = checkpoint.fingerprint(*learned)
-        if saved and (saved["modules"] != modules or "regions" not in saved):
+        if saved and (saved["modules"] != modules or saved.get("layout") != STATE_LAYOUT):
             saved = None  # fitted further since: what the others did is not theirs; or another version's
         spent: dict[str, float] = saved["seconds"] if saved else {}
         last = time.perf_counter()

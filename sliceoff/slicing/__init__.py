@@ -23,6 +23,7 @@ from sliceoff.slicing.revenue import RevenueTable as RevenueTable
 from sliceoff.slicing.revenue import measure_revenue as measure_revenue
 from sliceoff.slicing.risk import Foresight as Foresight
 from sliceoff.slicing.risk import Newsvendor as Newsvendor
+from sliceoff.slicing.risk import adapted_miss as adapted_miss
 from sliceoff.slicing.risk import newsvendor_miss as newsvendor_miss
 from sliceoff.slicing.slicers import Cheapest as Cheapest
 from sliceoff.slicing.slicers import Exact as Exact

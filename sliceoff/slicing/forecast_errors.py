@@ -1,4 +1,4 @@
-"""How many users may come: quantiles by a forecaster, or by how far its forecasts were off; calibrated upper bounds."""
+"""How many users may come: quantiles by a forecaster, or by how far its forecasts were off."""
 
 from dataclasses import dataclass, replace
 
@@ -6,52 +6,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_MEMORY = 168  # long slots: a week of hours
+_MEMORY = 168  # long slots, a week of hours
 _OWN = 24  # errors of its own that a region must have seen before it stops borrowing the others'
 
 
 @dataclass(frozen=True)
 class ForecastErrors:
-    """A region's recent relative errors `(actual - forecast) / (forecast + 1)`, and its level of calibration.
+    """Every region's recent relative errors `(actual - forecast) / (forecast + 1)`.
 
     Args:
-        relative: (periods, regions), the latest last, at most a week of hours.
-        miss: (regions,), the miss rate that the next bound aims at; moved online so that the asked one is observed.
+        relative: (periods, regions), the latest last, at most `_MEMORY` of them.
         forecast: (regions,), users forecast for the running period, None before the first.
-        bound: (regions,), the upper bound given for it, None where none was.
     """
 
     relative: Float[Tensor, "periods regions"]
-    miss: Float[Tensor, " regions"]
     forecast: Float[Tensor, " regions"] | None = None
-    bound: Float[Tensor, " regions"] | None = None
 
     @classmethod
-    def none_yet(cls, n_regions: int, miss: float = 0.5) -> "ForecastErrors":
+    def none_yet(cls, n_regions: int) -> "ForecastErrors":
         """Before the first forecast."""
-        return cls(torch.zeros(0, n_regions, dtype=torch.float64), torch.full((n_regions,), miss, dtype=torch.float64))
+        return cls(torch.zeros(0, n_regions, dtype=torch.float64))
 
-    def observed(self, actual: Float[Tensor, " regions"], asked_miss: float, rate: float) -> "ForecastErrors":
-        """After the running period's users are known.
+    def forecasting(self, forecast: Float[Tensor, " regions"]) -> "ForecastErrors":
+        """At the start of a period."""
+        return replace(self, forecast=forecast.double())
 
-        The miss rate aimed at moves by adaptive conformal inference (Gibbs and Candes, NeurIPS 2021): after a miss it
-        falls by `rate * (1 - asked_miss)`, else it rises by `rate * asked_miss`, so that misses come out as often as
-        asked whatever the traffic does.
-        """
+    def observed(self, actual: Float[Tensor, " regions"]) -> "ForecastErrors":
+        """After the running period's users are known."""
         if self.forecast is None:
             return self
-        actual = actual.double()
-        error = (actual - self.forecast) / (self.forecast + 1)
-        miss = self.miss
-        if self.bound is not None:
-            miss = miss + rate * (asked_miss - (actual > self.bound).double())
-        return replace(self, relative=torch.cat([self.relative, error[None]])[-_MEMORY:], miss=miss)
-
-    def forecasting(
-        self, forecast: Float[Tensor, " regions"], bound: Float[Tensor, " regions"] | None = None
-    ) -> "ForecastErrors":
-        """At the start of a period."""
-        return replace(self, forecast=forecast.double(), bound=bound)
+        error = (actual.double() - self.forecast) / (self.forecast + 1)
+        return replace(self, relative=torch.cat([self.relative, error[None]])[-_MEMORY:])
 
     def users_at(
         self, forecast: Float[Tensor, " regions"], levels: Float[Tensor, " levels"]
@@ -63,18 +48,18 @@ class ForecastErrors:
         quantiles = torch.quantile(self._pool(), levels, dim=0).T.expand(len(forecast), -1)
         return _users(forecast, quantiles)
 
-    def upper(self, forecast: Float[Tensor, " regions"]) -> Float[Tensor, " regions"]:
-        """Users that should be exceeded in a part `miss` of the periods."""
+    def upper(self, forecast: Float[Tensor, " regions"], miss: Float[Tensor, " regions"]) -> Float[Tensor, " regions"]:
+        """Users around the forecast that should be exceeded in a part `miss` of the periods."""
         forecast = forecast.double()
         pool = self._pool().sort(dim=0).values
         count = len(pool)
         if count == 0:
             return forecast.clamp_min(0)
         # The conformal quantile: the ceil((n + 1)(1 - miss))-th smallest of n errors.
-        rank = ((count + 1) * (1 - self.miss)).ceil().long().clamp(1, count) - 1
+        rank = ((count + 1) * (1 - miss)).ceil().long().clamp(1, count) - 1
         chosen = pool.expand(-1, len(forecast)).gather(0, rank.unsqueeze(0))[0]
         # Beyond all errors seen, go on by as much again.
-        beyond = torch.where(self.miss < 0, pool[-1].abs() + 0.1, 0.0)
+        beyond = torch.where(miss < 0, pool[-1].abs() + 0.1, 0.0)
         return _users(forecast, chosen + beyond)
 
     def _pool(self) -> Float[Tensor, "errors regions_or_one"]:

@@ -1,8 +1,8 @@
 """What a slicer is asked and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,7 +31,7 @@ class Rental:
         seconds: wall time.
         lp_value: the relaxation's optimum [money per long slot], a lower bound on rent and penalised shortfall.
         period: long slots rented before this one.
-        errors: what a slicer that calibrates a bound of its own has seen so far; the next request hands it back.
+        memory: tensors that a slicer wants to see again: the next request hands them back.
     """
 
     bandwidth_index: Int[Tensor, " regions"]
@@ -45,16 +45,7 @@ class Rental:
     seconds: float = 0.0
     lp_value: float | None = None
     period: int = 0
-    errors: ForecastErrors | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain containers."""
-        return vars(self) | {"errors": self.errors and vars(self.errors)}
-
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any]) -> "Rental":
-        """The rental with this `state_dict`."""
-        return cls(**{**state, "errors": state["errors"] and ForecastErrors(**state["errors"])})
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +100,11 @@ def check_rental(rental: Rental, n_regions: int) -> None:
     for name, value in vars(rental).items():
         if isinstance(value, Tensor) and tuple(value.shape) != (n_regions,):
             raise InputError(f"rental.{name} has shape {tuple(value.shape)}; give one value per region, ({n_regions},)")
+    for name, value in rental.memory.items():
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"rental.memory[{name!r}] is a {type(value).__name__}; keep tensors, which a resume can load"
+            )
 
 
 def offer_costs(
@@ -135,7 +131,6 @@ def rental(
     fallback: str = "",
     seconds: float = 0.0,
     lp_value: float | None = None,
-    errors: ForecastErrors | None = None,
 ) -> Rental:
     """The rental of these offers: what they add up to, Eqs. 8 and 9, and cost, Eq. 10."""
     bandwidth_cost, vm_cost = offer_costs(offers, previous)
@@ -151,5 +146,4 @@ def rental(
         seconds=seconds,
         lp_value=lp_value,
         period=0 if previous is None else previous.period + 1,
-        errors=errors,
     )

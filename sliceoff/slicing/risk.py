@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from sliceoff.checks import Number, fraction, not_negative, optional
 from sliceoff.errors import OptionError, under
@@ -20,7 +22,7 @@ class Newsvendor:
     The part is the newsvendor's ratio of what a user more costs to what a user served earns, unless given. The bound is
     the forecast, or its quantile where the predictor gives quantiles, plus a quantile of its own recent errors
     (conformalised quantile regression: Romano, Patterson and Candes, NeurIPS 2019), calibrated online
-    (`ForecastErrors`), so that the asked and the observed part agree whatever the predictor.
+    (`adapted_miss`), so that the asked and the observed part agree whatever the predictor.
 
     Args:
         slicer: called with `offers` and `scenario`, makes the slicer that rents for the bound.
@@ -46,17 +48,21 @@ class Newsvendor:
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Rent for the bound."""
-        errors = request.previous.errors if request.previous is not None else None
-        errors = errors or ForecastErrors.none_yet(len(request.forecast), self.miss)
-        errors = errors.observed(request.last, self.miss, self._rate)
+        errors = ForecastErrors.none_yet(len(request.forecast))
+        miss = torch.full((len(request.forecast),), self.miss, dtype=torch.float64)
+        if request.previous is not None:
+            kept = request.previous.memory
+            errors = ForecastErrors(kept["errors"], kept["guess"]).observed(request.last)
+            miss = adapted_miss(kept["miss"], request.last > kept["bound"], self.miss, self._rate)
         guess = request.forecast
         if request.quantiles is not None:
             guess = request.quantiles.at(torch.tensor([1 - self.miss], dtype=torch.float64))[:, 0]
-        bound = errors.upper(guess)
+        bound = errors.upper(guess, miss)
         rental = self._slicer.rent(
             replace(request, forecast=bound.to(request.forecast.dtype), quantiles=Quantiles.certain(bound))
         )
-        return replace(rental, errors=errors.forecasting(guess, bound))
+        kept = {"errors": errors.relative, "guess": guess.double(), "miss": miss, "bound": bound}
+        return replace(rental, memory=kept)
 
 
 class Foresight:
@@ -74,6 +80,17 @@ class Foresight:
         """Rent for the true users."""
         truth = request.truth
         return self._slicer.rent(replace(request, forecast=truth, quantiles=Quantiles.certain(truth)))
+
+
+def adapted_miss(
+    miss: Float[Tensor, " regions"], exceeded: Bool[Tensor, " regions"], asked: float, rate: float
+) -> Float[Tensor, " regions"]:
+    """The miss rates to aim at next: adaptive conformal inference (Gibbs and Candes, NeurIPS 2021).
+
+    After a miss they fall by `rate * (1 - asked)`, else they rise by `rate * asked`, so that misses come out as often
+    as asked whatever the traffic does.
+    """
+    return miss + rate * (asked - exceeded.double())
 
 
 def newsvendor_miss(offers: Offers, scenario: Scenario) -> float:

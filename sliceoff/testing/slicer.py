@@ -64,7 +64,7 @@ def check_slicer(slicer: Callable[..., Slicer], **options: Any) -> None:
             again = slicer(offers=offers, scenario=scenario, **options).rent(request)
             assert _same(again, answer), (
                 f"made anew, as where a run is resumed, it rents something else: what it learns belongs in "
-                f"Rental.errors, and chance on a seed and Rental.period ({where})"
+                f"Rental.memory, and chance on a seed and Rental.period ({where})"
             )
             unseen = replace(request, truth=request.truth.flip(0) + 9)
             again = slicer(offers=offers, scenario=scenario, **options).rent(unseen)
@@ -86,7 +86,7 @@ def _rented(slicer: Slicer, scenario: Scenario) -> Iterator[tuple[int, SlicingRe
         assert not changed, f"rent changes request.{', '.join(changed)} (long slot {number})"
         yield number, request, answer
         last, previous = truth, answer
-        errors = errors.forecasting(forecast).observed(truth, asked_miss=0.5, rate=0.0)
+        errors = errors.forecasting(forecast).observed(truth)
 
 
 def _numbers(request: SlicingRequest) -> dict[str, Tensor]:

@@ -15,16 +15,18 @@ from sliceoff.slicing import (
     Newsvendor,
     Profit,
     Quantiles,
+    adapted_miss,
     newsvendor_miss,
 )
 
 
 def follow(actual, forecast, miss, rate=0.05):
     """Coverage per period of the online bound, `forecast[t]` being made when `actual[:t]` is known."""
-    errors, covered = ForecastErrors.none_yet(actual.shape[1], miss), []
+    errors, covered = ForecastErrors.none_yet(actual.shape[1]), []
+    aim = torch.full((actual.shape[1],), miss, dtype=torch.float64)
     for now, expected in zip(actual, forecast, strict=True):
-        bound = errors.upper(expected)
-        errors = errors.forecasting(expected, bound).observed(now, miss, rate)
+        bound = errors.upper(expected, aim)
+        errors, aim = errors.forecasting(expected).observed(now), adapted_miss(aim, now > bound, miss, rate)
         covered.append(now <= bound)
     return torch.stack(covered).double()
 
@@ -71,15 +73,15 @@ def test_coverage_is_within_two_points_on_real_traffic(real_data, miss):
 
 def test_without_errors_there_is_only_the_forecast():
     errors, forecast = ForecastErrors.none_yet(2), torch.tensor([3.0, 7.0])
-    assert errors.upper(forecast).tolist() == [3.0, 7.0]
+    assert errors.upper(forecast, torch.full((2,), 0.1).double()).tolist() == [3.0, 7.0]
     assert errors.users_at(forecast, EVENLY.levels).tolist() == [[3.0, 3.0], [7.0, 7.0]]
-    assert errors.observed(forecast, 0.5, 0.1) is errors  # nothing was forecast yet
+    assert errors.observed(forecast) is errors  # nothing was forecast yet
 
 
 def test_quantiles_spread_as_the_errors_did():
     errors, forecast = ForecastErrors.none_yet(1), torch.tensor([9.0])
     for actual in (4.0, 9.0, 14.0):
-        errors = errors.forecasting(forecast).observed(torch.tensor([actual]), 0.5, 0.0)
+        errors = errors.forecasting(forecast).observed(torch.tensor([actual]))
     assert errors.relative[:, 0].tolist() == [-0.5, 0.0, 0.5]
     users = errors.users_at(torch.tensor([19.0]), torch.tensor([0.0, 0.25, 0.5, 1.0]).double())
     assert users.tolist() == [[9.0, 14.0, 19.0, 29.0]]
@@ -88,7 +90,7 @@ def test_quantiles_spread_as_the_errors_did():
 def test_memory_is_a_week():
     errors = ForecastErrors.none_yet(3)
     for _ in range(300):
-        errors = errors.forecasting(torch.ones(3)).observed(torch.ones(3), 0.5, 0.0)
+        errors = errors.forecasting(torch.ones(3)).observed(torch.ones(3))
     assert errors.relative.shape == (168, 3)
 
 
@@ -124,7 +126,7 @@ def test_quantile_forecasts_are_calibrated_too(offers, scenario, ask):
         )
         previous = slicer.rent(request)
         last = np.clip(15 + step, 0, 60)
-        exceeded.append(torch.from_numpy(last) > previous.errors.bound)
+        exceeded.append(torch.from_numpy(last) > previous.memory["bound"])
     assert float(torch.stack(exceeded)[24:].double().mean()) == pytest.approx(miss, abs=0.02)
 
 

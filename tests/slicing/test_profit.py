@@ -129,7 +129,7 @@ def test_profit_is_expected_over_the_errors_of_earlier_forecasts_or_the_quantile
     slicer, request = Profit(market(1), SMALL, **{**QUICK, "n_scenarios": 2}), ask([12.0])
     errors = ForecastErrors.none_yet(1)
     for came in (6.0, 6.0, 18.0, 18.0):
-        errors = errors.forecasting(torch.tensor([12.0])).observed(torch.tensor([came]), asked_miss=0.5, rate=0.0)
+        errors = errors.forecasting(torch.tensor([12.0])).observed(torch.tensor([came]))
     quarters = errors.users_at(torch.tensor([12.0]), torch.tensor([0.25, 0.75]).double())
     by_errors = slicer.expected_profit(replace(request, errors=errors))
     mean = [slicer.expected_profit(ask([users])) for users in quarters[0].tolist()]

@@ -63,6 +63,8 @@ class Broken:
                 return rental(self.offers, most, most, **options)
             case "memory":
                 return self.rule.rent(replace(request, forecast=request.forecast + 9 * self.asked))
+            case "kept":
+                return replace(answer, memory={"mean": 3.0})
             case "input":
                 request.forecast.add_(1)
         return answer
@@ -78,6 +80,7 @@ class Broken:
         ("change", "but the offers named cost .*change_price"),
         ("rows", "budget is 320, but the offers take"),
         ("memory", "made anew"),
+        ("kept", "memory.*is a float; keep tensors"),
         ("input", r"changes request\.forecast"),
     ],
 )
