@@ -7,8 +7,10 @@ import numpy as np
 import polars
 from jaxtyping import Float
 
+from sliceoff.report.intervals import bootstrap_interval, resampled
+
 BOUND = "clairvoyant bound"
-_RESAMPLES, _SEED, _FEWEST_DAYS = 2000, 0, 4
+_FEWEST_DAYS = 4
 
 
 def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> list[dict[str, Any]]:
@@ -26,7 +28,7 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
     for stack, part in table.group_by("stack", maintain_order=True):
         name, profit = str(stack[0]), blocks[stack[0]].to_numpy()
         sums = part.select(polars.col("profit", "revenue", "rent", "tasks", "done").sum()).row(0, named=True)
-        ends = interval(profit)
+        ends = bootstrap_interval(profit)
         row: dict[str, Any] = {
             "stack": name,
             "profit": sums["profit"],
@@ -52,7 +54,7 @@ def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> 
     stacks = [name for name in blocks.columns[1:] if name != BOUND]
     profit = blocks[stacks[0]].to_numpy()
     text = f"Profit {profit.sum():,.0f}"
-    if ends := interval(profit):
+    if ends := bootstrap_interval(profit):
         text += f" ({ends[0]:,.0f} to {ends[1]:,.0f})"
     if others := alternatives(stacks):
         best = max(others, key=lambda name: float(blocks[name].sum()))
@@ -93,14 +95,6 @@ def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None
     return blocks.sort(kind)
 
 
-def interval(blocks: Float[np.ndarray, " blocks"]) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the sum; None for a single block."""
-    if len(blocks) < 2:
-        return None
-    low, high = np.quantile(resampled(blocks), (0.025, 0.975))
-    return float(low), float(high)
-
-
 def share(profit: Float[np.ndarray, " blocks"], most: Float[np.ndarray, " blocks"]) -> str:
     """What part of `most` was earned in all, with a paired 95 % interval; "" where there was nothing to earn."""
     if most.sum() <= 0:
@@ -128,9 +122,3 @@ def _differing(key: str, nodes: Sequence[Any]) -> Iterator[tuple[str, list[str]]
             yield from _differing(f"{key}.{name}".lstrip("."), [node.get(name, "") for node in nodes])
     elif any(node != nodes[0] for node in nodes):
         yield key, [str(node.get("_target_", dict(node)) if isinstance(node, Mapping) else node) for node in nodes]
-
-
-def resampled(blocks: Float[np.ndarray, "blocks ..."]) -> Float[np.ndarray, "resamples ..."]:
-    """Sums over blocks drawn with replacement, the same ones for every column."""
-    chosen = np.random.default_rng(_SEED).integers(len(blocks), size=(_RESAMPLES, len(blocks)))
-    return blocks[chosen].sum(1)

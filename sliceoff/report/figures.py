@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sliceoff.report.comparison import BOUND, alternatives, interval, profit_blocks
+from sliceoff.report.comparison import BOUND, alternatives, profit_blocks
+from sliceoff.report.intervals import bootstrap_interval
 
 # Okabe and Ito's colours: told apart by colour-blind readers. The main stack is always the first.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -31,7 +32,7 @@ def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = No
     for place, stack in enumerate(stacks):
         profit = blocks[stack].to_numpy()
         axis.barh(place, profit.sum(), color=COLOURS[0] if place == 0 else PALE)
-        if ends := interval(profit):
+        if ends := bootstrap_interval(profit):
             axis.plot(ends, [place, place], color="#333333", lw=1.4, marker="|")
     axis.set_yticks(range(len(stacks)), stacks)
     if bound is not None:
