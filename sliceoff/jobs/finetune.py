@@ -91,7 +91,7 @@ class Finetune:
         _show(table, lines)
         errors = error_by_windows(table)
         report = transfer_page(table, lines, errors, str(directory.path))
-        return Results(_summary(table), table, report, {"Error against training windows": errors})
+        return Results(_summary(table), table, report, {"Error on the held-out end": errors})
 
     def _budgets(self, saved: Mapping[str, Any], parts: Parts) -> list[TrafficDataModule]:
         """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""

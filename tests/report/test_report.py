@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from sliceoff import report
 from sliceoff.data import Trace
 from sliceoff.report import forecast_fan
+from sliceoff.report.transfer import error_by_windows
 
 
 @pytest.fixture
@@ -161,6 +163,26 @@ def test_the_picture_of_a_forecast_says_how_many_regions_it_leaves_out():
         rows = [{"time": times[-1], "region": name, "mean": 1.0, "q0.1": 0.5, "q0.9": 2.0} for name in names]
         axes = forecast_fan(trace, polars.DataFrame(rows)).axes
         assert (len(axes), axes[0].get_title(loc="right")) == (6, title)
+
+
+def test_errors_are_lines_over_training_windows_and_bars_where_there_is_one_number_of_them():
+    errors = {"zero-shot": 2.0, "tuned": 2.0, "ridge": 3.0}
+    rows = [
+        {"training windows": windows, "forecaster": name, "test/real_mae": error + windows}
+        for windows in (25, 61)
+        for name, error in errors.items()
+    ]
+    several = error_by_windows(polars.DataFrame(rows))
+    assert lines(several) == {name: [error + 25, error + 61] for name, error in errors.items()}
+    assert not several.axes[0].patches
+    one = error_by_windows(polars.DataFrame(rows[:3]))
+    assert not one.axes[0].lines
+    bars, names = one.axes[0].patches, [label.get_text() for label in one.axes[0].get_yticklabels()]
+    assert dict(zip(names, [bar.get_width() for bar in bars], strict=True)) == {
+        name: error + 25 for name, error in errors.items()
+    }
+    colours = [bar.get_facecolor() for bar in bars]
+    assert colours == [to_rgba(line.get_color()) for line in several.axes[0].lines]
 
 
 def test_what_was_slow_comes_first():
