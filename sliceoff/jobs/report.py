@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError, one_line
 from sliceoff.parts import Parts
-from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page, summarise
+from sliceoff.report import differences, simulation_figures, simulation_page, summarise
 from sliceoff.run_directory import Results, RunDirectory, config_of, logs_of
 
 _KEYS = ("period", "time", "region")
@@ -60,9 +60,10 @@ class Report:
             f"{len(paths)} runs, compared over the {table['period'].n_unique()} long slots and "
             f"{table['region'].n_unique()} regions that they share, {table['time'].min()!s} to {table['time'].max()!s}."
         )
-        figures, curves = simulation_figures(table, bound, seconds), learning_curves(logs)
-        page = simulation_page("SliceOff: runs compared", about, table, bound, figures, curves, differences(configs))
-        return Results(summarise(table, bound), table, page, {**figures, "Learning": curves})
+        sections = simulation_figures(table, bound, logs, seconds)
+        page = simulation_page("SliceOff: runs compared", about, table, bound, sections, differences(configs))
+        figures = {heading: figure for heading, _, figure in sections}
+        return Results(summarise(table, bound), table, page, figures)
 
 
 def results(path: Path) -> polars.DataFrame:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sliceoff.report.figures import COLOURS, PALE, tidy
 from sliceoff.report.intervals import bootstrap_interval
-from sliceoff.report.page import page
+from sliceoff.report.page import Section, page
 
 PANELS = {
     "revenue": "platform revenue [money/s]",
@@ -24,8 +24,6 @@ YARDSTICKS = ("optimum", "known_supply")
 # rule, such as `greedy_share_90`, as well.
 REPORTED = {"auction": 33.0, "max_transaction": 81.0, "greedy": 131.0}
 _PAY_RULE = re.compile(r"_(share|theta)_\d+$")
-
-Section = tuple[str, str, Figure]
 
 
 def means(table: polars.DataFrame) -> dict[str, float]:
@@ -51,8 +49,8 @@ def margins(table: polars.DataFrame) -> dict[str, float]:
 
 
 def market_figures(table: polars.DataFrame) -> list[Section]:
-    """(heading, what to see there, figure)."""
-    sections = [
+    """All figures of cleared markets, in the report's order."""
+    sections: list[Section] = [
         (
             "The four panels",
             "Means over the markets; lines are 95 % intervals (bootstrap over markets). The dark part of the servers' "

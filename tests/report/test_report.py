@@ -192,10 +192,12 @@ def test_what_was_slow_comes_first():
 
 
 def test_the_whole_page_of_a_simulation(table):
-    figures = report.simulation_figures(table, None, {"main: serve": 1.0})
-    text = report.simulation_page("T", "a", table, None, figures, None)
-    assert figures["On the map"] is None
-    assert text.count("<svg") == sum(figure is not None for figure in figures.values())
+    log = polars.DataFrame({"epoch": [0, 1], "val/loss": [2.0, 1.0]})
+    sections = report.simulation_figures(table, None, {"predictor": log}, {"main: serve": 1.0})
+    text = report.simulation_page("T", "a", table, None, sections)
+    assert [heading for heading, _, figure in sections if figure is None] == ["On the map"]
+    assert text.count("<svg") == len(sections) - 1
+    assert text.index("<h2>Learning") < text.index("<h2>What was slow")
 
 
 def test_differing_configs_are_told_key_by_key_and_another_class_in_one_line():
