@@ -51,22 +51,22 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
 def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> str:
     """The main stack's profit in one sentence, against the best alternative that knows no more, and the bound."""
     blocks = profit_blocks(table, bound)
-    stacks = [name for name in blocks.columns[1:] if name != BOUND]
-    profit = blocks[stacks[0]].to_numpy()
+    profit = blocks[blocks.columns[1]].to_numpy()
     text = f"Profit {profit.sum():,.0f}"
     if ends := bootstrap_interval(profit):
         text += f" ({ends[0]:,.0f} to {ends[1]:,.0f})"
-    if others := alternatives(stacks):
-        best = max(others, key=lambda name: float(blocks[name].sum()))
+    if (best := best_alternative(table)) is not None:
         text += f", {gain(profit, blocks[best].to_numpy())} against {best}, the best alternative"
     if bound is not None and (part := share(profit, blocks[BOUND].to_numpy())):
         text += f"; {part} of the clairvoyant bound"
     return text + "."
 
 
-def alternatives(stacks: Sequence[str]) -> list[str]:
-    """What the first stack is measured against: the others but for oracles (by name), which know what it cannot."""
-    return [name for name in stacks[1:] if not name.startswith("oracle")]
+def best_alternative(table: polars.DataFrame) -> str | None:
+    """What the first stack is measured against: of the others that are not told the future, the one that earns most."""
+    others = table.filter(polars.col("stack") != table["stack"][0], ~polars.col("foresight"))
+    earned = others.group_by("stack", maintain_order=True).agg(polars.col("profit").sum())
+    return max(earned.iter_rows(), key=lambda row: row[1], default=(None,))[0]
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

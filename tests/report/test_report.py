@@ -19,6 +19,7 @@ def table() -> polars.DataFrame:
     rows = [
         {
             "stack": stack,
+            "foresight": False,
             "period": period,
             "time": datetime(2024, 1, 1) + timedelta(hours=period),
             "region": region,
@@ -121,12 +122,15 @@ def test_a_lead_that_is_certain_has_a_narrow_interval():
     assert report.gain(blocks, blocks - 1000) == "+7,000 money"
 
 
-def test_the_headline_leaves_oracles_out(table):
-    rows = [table, table.filter(polars.col("stack") == "main").with_columns(stack=polars.lit("oracle_greedy"))]
-    text = report.headline(polars.concat(rows))
+@pytest.mark.parametrize(("told", "best"), [(True, "reactive_greedy"), (False, "oracle_avenue")])
+def test_the_best_alternative_is_told_nothing_of_the_future(table, told, best):
+    richer = table.filter(polars.col("stack") == "main").with_columns(stack=polars.lit("oracle_avenue"))
+    rows = polars.concat([table, richer.with_columns(foresight=polars.lit(told))])
+    text = report.headline(rows)
     assert text.startswith("Profit 120")
-    assert "reactive_greedy" in text
-    assert "oracle" not in text
+    assert f"against {best}, the best alternative" in text
+    titles = [axis.get_title(loc="left") for axis in report.money_by_hour(rows).axes]
+    assert f"main less {best} [money per long slot]" in titles
 
 
 def test_profit_by_region_and_hour_leaves_hours_unseen_blank(table):
