@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sliceoff.report.seeds import t_interval
+from sliceoff.report.intervals import t_interval
 
 
 def options(description: str | None) -> argparse.ArgumentParser:

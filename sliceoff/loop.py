@@ -29,6 +29,7 @@ from sliceoff.predictor import Forecaster
 from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, Scenario, Tasks, utilisation
 from sliceoff.slicing import (
     ForecastErrors,
+    Foresight,
     Quantiles,
     Rental,
     Slicer,
@@ -227,13 +228,14 @@ class Simulation:
                 | {name: value.numpy() for name, value in row.items() if isinstance(value, Tensor)}
             ).with_columns(
                 polars.lit(self.stack.name).alias("stack"),
+                polars.lit(isinstance(self.stack.slicer, Foresight)).alias("foresight"),
                 polars.lit(first + place).alias("period"),
                 polars.lit(trace.times[first + place]).alias("time"),
                 *(polars.lit(value).alias(name) for name, value in row.items() if not isinstance(value, Tensor)),
             )
             for place, row in enumerate(self._rows)
         ]
-        keys = ("stack", "period", "time", "region")
+        keys = ("stack", "foresight", "period", "time", "region")
         return polars.concat(frames).select(*keys, polars.exclude(*keys))
 
     def state_dict(self) -> dict[str, Any]:
@@ -302,8 +304,9 @@ def simulate(
         resume_from: the `state_dict` of a simulation of the same periods.
 
     Returns:
-        One row per long slot and region: `stack, period, time, region`; `users, users_forecast, forecast_error`
-        [per short slot]; `users_low, users_high` (10 % and 90 % quantiles, of a point forecast by its recent errors);
+        One row per long slot and region: `stack, foresight` (whether its slicer is told the users that will come),
+        `period, time, region`; `users, users_forecast, forecast_error` [per short slot]; `users_low, users_high`
+        (10 % and 90 % quantiles, of a point forecast by its recent errors);
         `bandwidth_hz, n_vms, capacity_users, uncovered, status, fallback`; `rent, revenue, profit` [money per
         long slot]; `tasks, done, late, dropped` [in the simulated slots]; `bandwidth_utilisation, vm_utilisation`
         [0-1]; `backlog_s` [s, all VMs together at the long slot's end].

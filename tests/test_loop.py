@@ -120,6 +120,7 @@ def test_nothing_but_the_oracle_depends_on_the_future(windows):
         tables = [run(data, slicer, Greedy(), periods=1) for data in (windows, later)]
         same = all(tables[0][column].equals(tables[1][column]) for column in ("n_vms", "bandwidth_hz"))
         assert same != sees
+        assert tables[0]["foresight"].unique().to_list() == [sees]
 
 
 def test_the_allocator_is_told_the_forecast_of_the_traffic_and_nothing_else(windows):

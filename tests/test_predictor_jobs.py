@@ -119,6 +119,22 @@ def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained
     assert "is a run of job=fit_predictor, not of job=finetune" in other.err
 
 
+@pytest.mark.parametrize(
+    ("rows", "days", "told"),
+    [
+        (500, "[2,40]", "job.days=[2, 40] must each be at least 2, "),  # 48 steps: four horizons
+        (500, "[1]", " at most 13.66, "),  # 328 steps from the first history's 72 to the held-out end at 400
+        (140, "[2]", "job.days=[2]: the trace is too short"),  # 40 steps
+    ],
+)
+def test_amounts_of_days_that_the_trace_does_not_have_are_told_in_days(cli, fitted, tmp_path, rows, days, told):
+    trace = trace_csv(tmp_path / "second.csv", regions=2, rows=rows)
+    ended = cli("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", f"job.days={days}")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert told in ended.err
+    assert "first_steps" not in ended.err
+
+
 @pytest.mark.parametrize("pressed_in", ["on_train_batch_start", "on_validation_start"])
 def test_a_tuning_stopped_after_the_unfreezing_resumes_as_if_it_had_not_been(
     cli, fitted, tmp_path, monkeypatch, pressed_in

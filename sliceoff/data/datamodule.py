@@ -94,11 +94,12 @@ class TrafficDataModule(pl.LightningDataModule):
         if first_steps is not None:
             self._validation_end = input_length + first_steps
             self._train_end = self._validation_end - first_steps // 4
-            if first_steps // 4 < horizon or self._validation_end > self.heldout_start:
+            least, most = self.first_steps_range
+            if not least <= first_steps <= most:
                 raise OptionError(
                     "first_steps",
-                    f"={first_steps} must be at least {4 * horizon} (four horizons) and leave the "
-                    f"held-out end alone: at most {self.heldout_start - input_length}",
+                    f"={first_steps} must be at least {least} (four horizons) and leave the held-out end alone: at "
+                    f"most {most}",
                 )
         self._values = torch.from_numpy(trace.values).float()
         self._calendar = torch.from_numpy(calendar_features(trace.times_at(0, length + horizon), calendar))
@@ -109,6 +110,14 @@ class TrafficDataModule(pl.LightningDataModule):
         sizes = ("n_regions", "n_calendar", "input_length", "horizon", "season_length", "calendar")
         step = {"step_s": self.trace.step_s}  # first: of all that does not suit, `unsuited` tells the first
         return step | {name: getattr(self, name) for name in sizes} | {"regions": list(self.trace.regions)}
+
+    @property
+    def first_steps_range(self) -> tuple[int, int]:
+        """The least that `first_steps` may be, a horizon to validate on, and the most, up to the held-out end.
+
+        The least is above the most where the trace is too short to learn from a part of it.
+        """
+        return 4 * self.horizon, self.heldout_start - self.input_length
 
     @property
     def train_values(self) -> Float[Tensor, "time regions"]:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil, floor
 from typing import Any
 
 import lightning.pytorch as pl
@@ -91,7 +92,7 @@ class Finetune:
         _show(table, lines)
         errors = error_by_windows(table)
         report = transfer_page(table, lines, errors, str(directory.path))
-        return Results(_summary(table), table, report, {"Error against training windows": errors})
+        return Results(_summary(table), table, report, {"Error on the held-out end": errors})
 
     def _budgets(self, saved: Mapping[str, Any], parts: Parts) -> list[TrafficDataModule]:
         """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""
@@ -99,14 +100,20 @@ class Finetune:
         everything = windows()
         if not self.days:
             return [everything]
-        try:
-            steps = [round(day * everything.season_length) for day in sorted(set(self.days), reverse=True)]
-            budgets = {len(data.train_windows): data for data in (windows(first_steps=first) for first in steps)}
-            return list(budgets.values())  # two that come to as many windows are one
-        except InputError as error:
-            steps_a_day = f"a day has {everything.season_length} steps of the trace"
-            short = str(error).removeprefix("windows.")
-            raise InputError(f"job.days={list(self.days)}: {steps_a_day}, and {short}") from error
+        a_day, (least, most) = everything.season_length, everything.first_steps_range
+        if least > most:
+            raise OptionError(
+                "job.days", f"={list(self.days)}: the trace is too short to tune on part of it; leave it out"
+            )
+        steps = [round(days * a_day) for days in sorted(set(self.days), reverse=True)]
+        if not all(least <= first <= most for first in steps):
+            raise OptionError(
+                "job.days",
+                f"={list(self.days)} must each be at least {ceil(100 * least / a_day) / 100:g}, which is four horizons "
+                f"of windows, and at most {floor(100 * most / a_day) / 100:g}, where the held-out end begins",
+            )
+        budgets = {len(data.train_windows): data for data in (windows(first_steps=first) for first in steps)}
+        return list(budgets.values())  # two that come to as many windows are one
 
     def _check(self, saved: Mapping[str, Any], parts: Parts) -> None:
         reason = unsuited(saved, {"step_s": parts.trace.step_s})

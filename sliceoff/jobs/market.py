@@ -1,9 +1,11 @@
 """`job=market`: clear one or many markets by every mechanism, and compare."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars
@@ -57,7 +59,7 @@ class Clearing:
             Every mechanism's means and the margins, and one row per market and mechanism.
         """
         done = directory.path / "cleared.jsonl"
-        rows = [json.loads(line) for line in done.read_text().splitlines()] if done.is_file() else []
+        rows = _whole_lines(done)
         cleared = {(row["scenario"], row["mechanism"]) for row in rows}
         with (
             done.open("a") as log,
@@ -138,3 +140,12 @@ class Single:
     def draw(self, _: int, /) -> MarketScenario:
         """The market, whatever the number."""
         return self.scenario
+
+
+def _whole_lines(file: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file, none where it is missing; a last line that a kill cut short is dropped from it."""
+    if not file.is_file():
+        return []
+    lines, newline, _ = file.read_bytes().rpartition(b"\n")
+    os.truncate(file, len(lines + newline))  # what is appended next begins a line
+    return [json.loads(line) for line in lines.splitlines()]

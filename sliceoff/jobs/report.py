@@ -1,7 +1,7 @@
 """`job=report`: several simulations' run directories in one page."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import polars
 from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError, one_line
 from sliceoff.parts import Parts
-from sliceoff.report import differences, learning_curves, simulation_figures, simulation_page, summarise
+from sliceoff.report import differences, simulation_figures, simulation_page, summarise
 from sliceoff.run_directory import Results, RunDirectory, config_of, logs_of
 
 _KEYS = ("period", "time", "region")
@@ -37,8 +37,9 @@ class Report:
         """Run; returns a summary of every stack and the joined table."""
         parts.init_serves()
         paths = [checks.path("runs", run) for run in self.runs]
-        labels = _labels(paths)
         tables = [results(path) for path in paths]
+        _, *others = tables[0]["stack"].unique(maintain_order=True)
+        labels = _labels(paths, {*others, "bound"})  # the bound's name in a summary
         configs = {label: _config(path) for label, path in zip(labels, paths, strict=True)}
         for place in range(1, len(paths)):
             if (what := _apart(tables[0], configs[labels[0]], tables[place], configs[labels[place]])) is not None:
@@ -59,13 +60,14 @@ class Report:
             f"{len(paths)} runs, compared over the {table['period'].n_unique()} long slots and "
             f"{table['region'].n_unique()} regions that they share, {table['time'].min()!s} to {table['time'].max()!s}."
         )
-        figures, curves = simulation_figures(table, bound, seconds), learning_curves(logs)
-        page = simulation_page("SliceOff: runs compared", about, table, bound, figures, curves, differences(configs))
-        return Results(summarise(table, bound), table, page, {**figures, "Learning": curves})
+        sections = simulation_figures(table, bound, logs, seconds)
+        page = simulation_page("SliceOff: runs compared", about, table, bound, sections, differences(configs))
+        figures = {heading: figure for heading, _, figure in sections}
+        return Results(summarise(table, bound), table, page, figures)
 
 
 def results(path: Path) -> polars.DataFrame:
-    """A run's table.
+    """A run's table; in an older version's, stacks named `oracle...` count as those that are told the future.
 
     Raises:
         InputError: the directory is none of a finished simulation, or its table is broken.
@@ -79,6 +81,8 @@ def results(path: Path) -> polars.DataFrame:
         raise InputError(f"job.runs: {file} cannot be read ({one_line(error, 160)}); run it again") from error
     if not {"stack", "profit", *_KEYS} <= set(table.columns):
         raise InputError(f"job.runs: {file} is no simulation's table; name run directories of job=simulate")
+    if "foresight" not in table.columns:
+        table = table.with_columns(foresight=polars.col("stack").str.starts_with("oracle"))
     return table
 
 
@@ -127,14 +131,12 @@ def _bound(path: Path, table: polars.DataFrame) -> polars.DataFrame | None:
     return polars.read_parquet(file).join(table.select("period").unique(), on="period", how="semi")
 
 
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """The directories' names, with their parents' where two are alike."""
-    names = [path.name for path in paths]
-    if len(set(names)) < len(names):
-        names = [f"{path.parent.name}/{path.name}" for path in paths]
-    if len(set(names)) < len(names):
-        names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
-    return names
+def _labels(paths: Sequence[Path], taken: Set[str]) -> list[str]:
+    """The directories' names, with their parents' where two are alike or one is taken, at last with numbers."""
+    with_parents = [f"{path.parent.name}/{path.name}" for path in paths]
+    numbered = [f"{number}: {name}" for number, name in enumerate(with_parents, 1)]
+    candidates = ([path.name for path in paths], with_parents, numbered)
+    return next(names for names in candidates if len({*names, *taken}) == len(names) + len(taken))
 
 
 def _config(path: Path) -> Mapping[str, Any]:

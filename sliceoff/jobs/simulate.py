@@ -19,7 +19,7 @@ from sliceoff.jobs.progress import progress_bar
 from sliceoff.loop import STATE_LAYOUT, Forecasts, Simulation, Stack, simulate
 from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
-from sliceoff.report import forecast_errors, learning_curves, simulation_figures, simulation_page, summarise
+from sliceoff.report import forecast_errors, simulation_figures, simulation_page, summarise
 from sliceoff.run_directory import Results, RunDirectory
 
 
@@ -159,11 +159,10 @@ class Simulate:
             )
         if bound is not None:
             bound.write_parquet(directory.path / "bound.parquet")
-        figures = simulation_figures(table, bound, seconds)
-        curves = learning_curves(directory.logs())
-        page = simulation_page("SliceOff simulation", about, table, bound, figures, curves)
+        sections = simulation_figures(table, bound, directory.logs(), seconds)
+        page = simulation_page("SliceOff simulation", about, table, bound, sections)
         directory.write_text("timings.json", json.dumps(seconds, indent=2) + "\n")
-        return Results(summary, table, page, {**figures, "Learning": curves})
+        return Results(summary, table, page, {heading: figure for heading, _, figure in sections})
 
 
 def _turned_away(table: polars.DataFrame, scenario: Scenario) -> float:

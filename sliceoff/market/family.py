@@ -60,9 +60,9 @@ class Family:
         between("least_profit", self.least_profit, 0, MOST)
         optional(fraction, "miss_probability", self.miss_probability)
 
-    def draw(self, seed: int) -> MarketScenario:
-        """The market with this number; the same for the same seed everywhere."""
-        generator = np.random.default_rng(seed)
+    def draw(self, number: int) -> MarketScenario:
+        """The market with this number, drawn with it as seed; the same everywhere."""
+        generator = np.random.default_rng(number)
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(ARRAYS, (self.n_applications,))
         shapes |= dict.fromkeys(("capacity", "linear_cost", "quadratic_cost"), (self.n_servers,))
         shapes["delay_s"] = (self.n_applications, self.n_servers)

@@ -7,8 +7,10 @@ import numpy as np
 import polars
 from jaxtyping import Float
 
+from sliceoff.report.intervals import bootstrap_interval, resampled
+
 BOUND = "clairvoyant bound"
-_RESAMPLES, _SEED, _FEWEST_DAYS = 2000, 0, 4
+_FEWEST_DAYS = 4
 
 
 def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> list[dict[str, Any]]:
@@ -26,7 +28,7 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
     for stack, part in table.group_by("stack", maintain_order=True):
         name, profit = str(stack[0]), blocks[stack[0]].to_numpy()
         sums = part.select(polars.col("profit", "revenue", "rent", "tasks", "done").sum()).row(0, named=True)
-        ends = interval(profit)
+        ends = bootstrap_interval(profit)
         row: dict[str, Any] = {
             "stack": name,
             "profit": sums["profit"],
@@ -49,22 +51,22 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
 def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> str:
     """The main stack's profit in one sentence, against the best alternative that knows no more, and the bound."""
     blocks = profit_blocks(table, bound)
-    stacks = [name for name in blocks.columns[1:] if name != BOUND]
-    profit = blocks[stacks[0]].to_numpy()
+    profit = blocks[blocks.columns[1]].to_numpy()
     text = f"Profit {profit.sum():,.0f}"
-    if ends := interval(profit):
+    if ends := bootstrap_interval(profit):
         text += f" ({ends[0]:,.0f} to {ends[1]:,.0f})"
-    if others := alternatives(stacks):
-        best = max(others, key=lambda name: float(blocks[name].sum()))
+    if (best := best_alternative(table)) is not None:
         text += f", {gain(profit, blocks[best].to_numpy())} against {best}, the best alternative"
     if bound is not None and (part := share(profit, blocks[BOUND].to_numpy())):
         text += f"; {part} of the clairvoyant bound"
     return text + "."
 
 
-def alternatives(stacks: Sequence[str]) -> list[str]:
-    """What the first stack is measured against: the others but for oracles (by name), which know what it cannot."""
-    return [name for name in stacks[1:] if not name.startswith("oracle")]
+def best_alternative(table: polars.DataFrame) -> str | None:
+    """What the first stack is measured against: of the others that are not told the future, the one that earns most."""
+    others = table.filter(polars.col("stack") != table["stack"][0], ~polars.col("foresight"))
+    earned = others.group_by("stack", maintain_order=True).agg(polars.col("profit").sum())
+    return max(earned.iter_rows(), key=lambda row: row[1], default=(None,))[0]
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -91,14 +93,6 @@ def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None
         most = bound.group_by(start.alias(kind)).agg(polars.col("bound").sum().alias(BOUND))
         blocks = blocks.join(most, on=kind, how="left").with_columns(polars.col(BOUND).fill_null(0.0))
     return blocks.sort(kind)
-
-
-def interval(blocks: Float[np.ndarray, " blocks"]) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the sum; None for a single block."""
-    if len(blocks) < 2:
-        return None
-    low, high = np.quantile(resampled(blocks), (0.025, 0.975))
-    return float(low), float(high)
 
 
 def share(profit: Float[np.ndarray, " blocks"], most: Float[np.ndarray, " blocks"]) -> str:
@@ -128,9 +122,3 @@ def _differing(key: str, nodes: Sequence[Any]) -> Iterator[tuple[str, list[str]]
             yield from _differing(f"{key}.{name}".lstrip("."), [node.get(name, "") for node in nodes])
     elif any(node != nodes[0] for node in nodes):
         yield key, [str(node.get("_target_", dict(node)) if isinstance(node, Mapping) else node) for node in nodes]
-
-
-def resampled(blocks: Float[np.ndarray, "blocks ..."]) -> Float[np.ndarray, "resamples ..."]:
-    """Sums over blocks drawn with replacement, the same ones for every column."""
-    chosen = np.random.default_rng(_SEED).integers(len(blocks), size=(_RESAMPLES, len(blocks)))
-    return blocks[chosen].sum(1)

@@ -5,7 +5,7 @@ import polars
 from matplotlib.figure import Figure
 
 from sliceoff.data import Trace
-from sliceoff.report.figures import COLOURS
+from sliceoff.report.figures import COLOURS, tidy
 
 _PANELS = 6
 
@@ -33,7 +33,7 @@ def forecast_fan(trace: Trace, table: polars.DataFrame) -> Figure:
         axis.fill_between(times, low, high, color=COLOURS[5], alpha=0.25, lw=0, label=f"{levels[0]} to {levels[-1]}")
         axis.plot(times, mean, color=COLOURS[5], lw=1.4, label="forecast")
         axis.set_ylabel(trace.regions[index])
-        axis.spines[["top", "right"]].set_visible(False)
+        tidy(axis)
     if len(regions) < len(trace.regions):
         axes[0].set_title(f"the {len(regions)} busiest of {len(trace.regions)} regions", loc="right", fontsize=9)
     axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sliceoff.report.comparison import BOUND, alternatives, interval, profit_blocks
+from sliceoff.report.comparison import BOUND, best_alternative, profit_blocks
+from sliceoff.report.intervals import bootstrap_interval
 
 # Okabe and Ito's colours: told apart by colour-blind readers. The main stack is always the first.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -31,7 +32,7 @@ def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = No
     for place, stack in enumerate(stacks):
         profit = blocks[stack].to_numpy()
         axis.barh(place, profit.sum(), color=COLOURS[0] if place == 0 else PALE)
-        if ends := interval(profit):
+        if ends := bootstrap_interval(profit):
             axis.plot(ends, [place, place], color="#333333", lw=1.4, marker="|")
     axis.set_yticks(range(len(stacks)), stacks)
     if bound is not None:
@@ -72,11 +73,9 @@ def profit_over_time(table: polars.DataFrame, bound: polars.DataFrame | None = N
 def money_by_hour(table: polars.DataFrame) -> Figure:
     """Where money is made and lost: the first stack's mean profit by region and hour of the day, and its lead.
 
-    The lead is over the best other stack that is no oracle.
+    The lead is over the best alternative.
     """
-    stacks = table["stack"].unique(maintain_order=True).to_list()
-    main, others = stacks[0], alternatives(stacks)
-    best = max(others, key=lambda name: table.filter(polars.col("stack") == name)["profit"].sum(), default=None)
+    main, best = _main(table), best_alternative(table)
     regions = table["region"].unique(maintain_order=True).to_list()
     panels = [(f"profit of {main}", _by_hour(table, main, regions))]
     if best is not None:

@@ -7,9 +7,9 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from sliceoff.report.comparison import resampled
-from sliceoff.report.figures import COLOURS
-from sliceoff.report.page import page
+from sliceoff.report.figures import COLOURS, PALE, tidy
+from sliceoff.report.intervals import bootstrap_interval
+from sliceoff.report.page import Section, page
 
 PANELS = {
     "revenue": "platform revenue [money/s]",
@@ -24,8 +24,6 @@ YARDSTICKS = ("optimum", "known_supply")
 # rule, such as `greedy_share_90`, as well.
 REPORTED = {"auction": 33.0, "max_transaction": 81.0, "greedy": 131.0}
 _PAY_RULE = re.compile(r"_(share|theta)_\d+$")
-
-Section = tuple[str, str, Figure]
 
 
 def means(table: polars.DataFrame) -> dict[str, float]:
@@ -51,8 +49,8 @@ def margins(table: polars.DataFrame) -> dict[str, float]:
 
 
 def market_figures(table: polars.DataFrame) -> list[Section]:
-    """(heading, what to see there, figure)."""
-    sections = [
+    """All figures of cleared markets, in the report's order."""
+    sections: list[Section] = [
         (
             "The four panels",
             "Means over the markets; lines are 95 % intervals (bootstrap over markets). The dark part of the servers' "
@@ -110,14 +108,14 @@ def panels(table: polars.DataFrame) -> Figure:
         for place, name in enumerate(names):
             rows = table.filter(polars.col("mechanism") == name)
             mean, half = _interval(rows[panel].to_numpy())
-            axis.barh(place, mean, color=COLOURS[0] if name == OURS else "#9db8c9", height=0.7)
+            axis.barh(place, mean, color=COLOURS[0] if name == OURS else PALE, height=0.7)
             if panel == "server_payments":
                 axis.barh(place, rows["server_profit"].to_numpy().mean(), color="#4d4d4d", height=0.35)
             if np.isfinite(half):
                 axis.errorbar(mean, place, xerr=half, color="#333333", lw=1.4, capsize=3)
-        axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=9)
-        axis.set_title(title, fontsize=10, loc="left")
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        axis.set_title(title, fontsize=9, loc="left")
+        tidy(axis, across="x")
     axis.invert_yaxis()  # shared: turns all
     return figure
 
@@ -141,7 +139,7 @@ def margin_boxes(table: polars.DataFrame) -> Figure:
     axis.invert_yaxis()
     axis.set_xlabel("more revenue for the platform [%]")
     axis.axvline(0, color="#999999", lw=0.8)
-    axis.spines[["top", "right"]].set_visible(False)
+    tidy(axis, across="x")
     return figure
 
 
@@ -169,8 +167,6 @@ def _reported(name: str) -> float:
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % interval."""
-    if len(values) < 2:
-        return float(values.mean()), float("nan")
-    low, high = np.quantile(resampled(values) / len(values), (0.025, 0.975))
-    return float(values.mean()), float(high - low) / 2
+    """Mean, and half the width of its 95 % interval; NaN for a single market."""
+    low, high = bootstrap_interval(values) or (float("nan"), float("nan"))
+    return float(values.mean()), (high - low) / len(values) / 2

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 from matplotlib.figure import Figure
 
+Section = tuple[str, str, Figure | None]
+"""Heading, what to see there, figure."""
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin: 2.2rem 0 .4rem; font-size: 1.15rem; } p { max-width: 46rem; }
@@ -25,7 +28,7 @@ def page(
     about: str,
     headline: str,
     rows: Sequence[Mapping[str, object]],
-    sections: Sequence[tuple[str, str, Figure | None]],
+    sections: Sequence[Section],
     details: Sequence[Mapping[str, object]] = (),
 ) -> str:
     """Lay out a report.
@@ -33,7 +36,7 @@ def page(
     Args:
         rows: the table under the headline, all with the same keys; the first row is shown in bold.
         details: a second, smaller table under the first.
-        sections: (heading, what to see there, figure); a section without a figure is left out.
+        sections: those without a figure are left out.
     """
     body = [
         f"<h1>{html.escape(title)}</h1>",

@@ -1,16 +1,15 @@
 """The report of repeated runs: means over seeds with their intervals, and differences seed by seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import floor, log10
-from statistics import fmean, stdev
 from textwrap import fill
 
 import polars
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.special import stdtrit
 
 from sliceoff.report.figures import COLOURS, PALE, tidy
+from sliceoff.report.intervals import t_interval
 from sliceoff.report.page import page
 
 TELLING = ("main/profit_money", "test/real_mae", "val/revenue", "val/loss")
@@ -62,13 +61,6 @@ def means_over_seeds(groups: Mapping[str, Mapping[int, Numbers]]) -> polars.Data
                     row |= {"paired_seeds": len(paired), "difference": difference, "difference_half_width_95": half}
                 rows.append(row)
     return polars.DataFrame(rows, schema=_SCHEMA)
-
-
-def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean, and half the width of its 95 % interval of Student's t; None where there are too few values."""
-    if len(values) < 2:
-        return (values[0] if values else None), None
-    return fmean(values), float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
 
 
 def telling(table: polars.DataFrame) -> str:

@@ -3,34 +3,64 @@
 from collections.abc import Mapping, Sequence
 
 import polars
-from matplotlib.figure import Figure
 
 from sliceoff.report import figures
 from sliceoff.report.comparison import comparison, headline
-from sliceoff.report.page import page
+from sliceoff.report.page import Section, page
 
 
 def simulation_figures(
-    table: polars.DataFrame, bound: polars.DataFrame | None, seconds: Mapping[str, float]
-) -> dict[str, Figure | None]:
-    """All figures of a simulation by heading, in the report's order.
+    table: polars.DataFrame,
+    bound: polars.DataFrame | None,
+    logs: Mapping[str, polars.DataFrame],
+    seconds: Mapping[str, float],
+) -> list[Section]:
+    """All figures of a simulation, in the report's order.
 
     Args:
         table: what `simulate` returns, of several stacks; with columns `x, y` where the regions have coordinates.
         bound: what `clairvoyant` returns for the same long slots.
+        logs: what the fitted modules logged, as in `learning_curves`.
         seconds: wall time by part of the run.
     """
-    return {
-        "Profit by stack": figures.profit_by_stack(table, bound),
-        "Profit over time": figures.profit_over_time(table, bound),
-        "Where money is made and lost": figures.money_by_hour(table),
-        "On the map": figures.money_map(table),
-        "Forecast and rented capacity": figures.forecast(table),
-        "Tasks over time": figures.fates_over_time(table),
-        "Tasks done in time": figures.tasks_done(table),
-        "What became of the tasks": figures.fates(table),
-        "What was slow": figures.wall_time(seconds),
-    }
+    return [
+        (
+            "Profit by stack",
+            "All long slots and regions together. No provider can earn more than the bound.",
+            figures.profit_by_stack(table, bound),
+        ),
+        (
+            "Profit over time",
+            "Money earned so far by every stack, all regions together.",
+            figures.profit_over_time(table, bound),
+        ),
+        (
+            "Where money is made and lost",
+            "Blue: money made, or more than the best alternative; red: money lost, or less.",
+            figures.money_by_hour(table),
+        ),
+        ("On the map", "Every circle is a region.", figures.money_map(table)),
+        (
+            "Forecast and rented capacity",
+            "Where the shaded area lies under the black line, the slice cannot carry all users for ever: a slice that "
+            "earns most may leave tasks out in a busy hour. Far above, rent is wasted.",
+            figures.forecast(table),
+        ),
+        (
+            "Tasks over time",
+            "Of the first stack. Dropped: refused on arrival, hopeless already. The queue is what a long slot leaves "
+            "to the next.",
+            figures.fates_over_time(table),
+        ),
+        (
+            "Tasks done in time",
+            "Share of all offloaded tasks that met their deadline.",
+            figures.tasks_done(table),
+        ),
+        ("What became of the tasks", "Over the whole run.", figures.fates(table)),
+        ("Learning", "What the fitted modules logged while they learned.", figures.learning_curves(logs)),
+        ("What was slow", "Wall time of the run's parts.", figures.wall_time(seconds)),
+    ]
 
 
 def simulation_page(
@@ -38,8 +68,7 @@ def simulation_page(
     about: str,
     table: polars.DataFrame,
     bound: polars.DataFrame | None,
-    drawn: Mapping[str, Figure | None],
-    learning: Figure | None,
+    sections: Sequence[Section],
     differences: Sequence[Mapping[str, object]] = (),
 ) -> str:
     """Lay the figures out under the headline and the table of stacks.
@@ -47,21 +76,4 @@ def simulation_page(
     Args:
         differences: rows of a second table, what the compared runs differ in.
     """
-    sections = [(heading, _TEXTS[heading], figure) for heading, figure in drawn.items()]
-    sections.insert(-1, ("Learning", "What the fitted modules logged while they learned.", learning))
     return page(title, about, headline(table, bound), comparison(table, bound), sections, differences)
-
-
-_TEXTS = {
-    "Profit by stack": "All long slots and regions together. No provider can earn more than the bound.",
-    "Profit over time": "Money earned so far by every stack, all regions together.",
-    "Where money is made and lost": "Blue: money made, or more than the best alternative; red: money lost, or less.",
-    "On the map": "Every circle is a region.",
-    "Forecast and rented capacity": "Where the shaded area lies under the black line, the slice cannot carry all "
-    "users for ever: a slice that earns most may leave tasks out in a busy hour. Far above, rent is wasted.",
-    "Tasks over time": "Of the first stack. Dropped: refused on arrival, hopeless already. The queue is what a long "
-    "slot leaves to the next.",
-    "Tasks done in time": "Share of all offloaded tasks that met their deadline.",
-    "What became of the tasks": "Over the whole run.",
-    "What was slow": "Wall time of the run's parts.",
-}

@@ -6,8 +6,10 @@ import polars
 from matplotlib.figure import Figure
 
 from sliceoff.predictor import Transferred
-from sliceoff.report.figures import COLOURS
+from sliceoff.report.figures import COLOURS, tidy
 from sliceoff.report.page import page
+
+_ERROR = "mean absolute error, the trace's unit"
 
 
 def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], errors: Figure, about: str) -> str:
@@ -33,8 +35,8 @@ def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], errors:
         ],
         sections=[
             (
-                "Error against training windows",
-                "On the held-out end, in the trace's unit; scaled errors are in standard deviations of what the "
+                "Error on the held-out end",
+                "In the trace's unit; scaled errors are in standard deviations of what the "
                 "forecaster was fitted on, so those of other windows or of job.scaler=keep are not comparable. "
                 "Tensors of the checkpoint: "
                 + ", ".join(f"{count} {how}" for how, count in counts.items() if count)
@@ -46,14 +48,30 @@ def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], errors:
 
 
 def error_by_windows(table: polars.DataFrame) -> Figure:
-    """Test error of every forecaster over the number of training windows."""
+    """Test error of every forecaster: lines over the number of training windows, bars where there is only one."""
+    amounts = table["training windows"].n_unique()
+    return _lines(table) if amounts > 1 else _bars(table)
+
+
+def _lines(table: polars.DataFrame) -> Figure:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axis = figure.subplots()
     for colour, ((name,), rows) in zip(COLOURS, table.group_by("forecaster", maintain_order=True), strict=False):
         axis.plot(rows["training windows"], rows["test/real_mae"], color=colour, marker="o", ms=4, label=str(name))
     axis.set_xlabel("training windows")
-    axis.set_ylabel("mean absolute error, the trace's unit")
+    axis.set_ylabel(_ERROR)
     axis.set_ylim(bottom=0)
-    axis.spines[["top", "right"]].set_visible(False)
+    tidy(axis)
     axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _bars(table: polars.DataFrame) -> Figure:
+    figure = Figure(figsize=(9, 0.9 + 0.38 * len(table)), layout="constrained")
+    axis = figure.subplots()
+    bars = axis.barh(table["forecaster"], table["test/real_mae"], color=COLOURS[: len(table)])
+    axis.bar_label(bars, fmt="%.4g", fontsize=8, padding=3)
+    axis.invert_yaxis()
+    axis.set_xlabel(_ERROR)
+    tidy(axis, across="x")
     return figure

@@ -39,14 +39,20 @@ def test_all_mechanisms_clear_the_same_markets_and_a_report_is_left(tmp_path):
     assert summary["centralised/worst_response_error_percent"] < 100 * 5 * 2 / 1000**0.5
 
 
-def test_a_stopped_run_clears_only_what_is_left(tmp_path):
+@pytest.mark.parametrize("begun", [0, 20])
+def test_a_stopped_run_clears_only_what_is_left(tmp_path, begun):
     whole = run(configured(tmp_path, "job.simulated_tasks=0"))
     log = whole.directory / "cleared.jsonl"
-    log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:5]))
+    lines = log.read_text().splitlines(keepends=True)
+    kept = lines[:5]
+    log.write_text("".join(kept) + lines[5][:begun])  # killed between two markets, or within a line
     (whole.directory / "summary.json").unlink()
     resumed = run(configured(tmp_path, "job.simulated_tasks=0", "init=resume", f"init.run={whole.directory}"))
     assert resumed.directory == whole.directory
     assert resumed.table.drop("seconds").equals(whole.table.drop("seconds"))
+    now = log.read_text().splitlines(keepends=True)
+    assert now[:5] == kept
+    assert len([json.loads(line) for line in now]) == len(lines)
 
 
 def test_a_market_from_a_file_and_a_mechanism_of_ones_own(tmp_path, monkeypatch):

@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from sliceoff import report
 from sliceoff.data import Trace
 from sliceoff.report import forecast_fan
+from sliceoff.report.transfer import error_by_windows
 
 
 @pytest.fixture
@@ -17,6 +19,7 @@ def table() -> polars.DataFrame:
     rows = [
         {
             "stack": stack,
+            "foresight": False,
             "period": period,
             "time": datetime(2024, 1, 1) + timedelta(hours=period),
             "region": region,
@@ -119,12 +122,15 @@ def test_a_lead_that_is_certain_has_a_narrow_interval():
     assert report.gain(blocks, blocks - 1000) == "+7,000 money"
 
 
-def test_the_headline_leaves_oracles_out(table):
-    rows = [table, table.filter(polars.col("stack") == "main").with_columns(stack=polars.lit("oracle_greedy"))]
-    text = report.headline(polars.concat(rows))
+@pytest.mark.parametrize(("told", "best"), [(True, "reactive_greedy"), (False, "oracle_avenue")])
+def test_the_best_alternative_is_told_nothing_of_the_future(table, told, best):
+    richer = table.filter(polars.col("stack") == "main").with_columns(stack=polars.lit("oracle_avenue"))
+    rows = polars.concat([table, richer.with_columns(foresight=polars.lit(told))])
+    text = report.headline(rows)
     assert text.startswith("Profit 120")
-    assert "reactive_greedy" in text
-    assert "oracle" not in text
+    assert f"against {best}, the best alternative" in text
+    titles = [axis.get_title(loc="left") for axis in report.money_by_hour(rows).axes]
+    assert f"main less {best} [money per long slot]" in titles
 
 
 def test_profit_by_region_and_hour_leaves_hours_unseen_blank(table):
@@ -163,6 +169,26 @@ def test_the_picture_of_a_forecast_says_how_many_regions_it_leaves_out():
         assert (len(axes), axes[0].get_title(loc="right")) == (6, title)
 
 
+def test_errors_are_lines_over_training_windows_and_bars_where_there_is_one_number_of_them():
+    errors = {"zero-shot": 2.0, "tuned": 2.0, "ridge": 3.0}
+    rows = [
+        {"training windows": windows, "forecaster": name, "test/real_mae": error + windows}
+        for windows in (25, 61)
+        for name, error in errors.items()
+    ]
+    several = error_by_windows(polars.DataFrame(rows))
+    assert lines(several) == {name: [error + 25, error + 61] for name, error in errors.items()}
+    assert not several.axes[0].patches
+    one = error_by_windows(polars.DataFrame(rows[:3]))
+    assert not one.axes[0].lines
+    bars, names = one.axes[0].patches, [label.get_text() for label in one.axes[0].get_yticklabels()]
+    assert dict(zip(names, [bar.get_width() for bar in bars], strict=True)) == {
+        name: error + 25 for name, error in errors.items()
+    }
+    colours = [bar.get_facecolor() for bar in bars]
+    assert colours == [to_rgba(line.get_color()) for line in several.axes[0].lines]
+
+
 def test_what_was_slow_comes_first():
     bars = report.wall_time({"fit predictor": 2.0, "main: slice": 0.0, "main: serve": 9.0}).axes[0].containers[0]
     assert [bar.get_width() for bar in bars] == [9, 2]
@@ -170,10 +196,12 @@ def test_what_was_slow_comes_first():
 
 
 def test_the_whole_page_of_a_simulation(table):
-    figures = report.simulation_figures(table, None, {"main: serve": 1.0})
-    text = report.simulation_page("T", "a", table, None, figures, None)
-    assert figures["On the map"] is None
-    assert text.count("<svg") == sum(figure is not None for figure in figures.values())
+    log = polars.DataFrame({"epoch": [0, 1], "val/loss": [2.0, 1.0]})
+    sections = report.simulation_figures(table, None, {"predictor": log}, {"main: serve": 1.0})
+    text = report.simulation_page("T", "a", table, None, sections)
+    assert [heading for heading, _, figure in sections if figure is None] == ["On the map"]
+    assert text.count("<svg") == len(sections) - 1
+    assert text.index("<h2>Learning") < text.index("<h2>What was slow")
 
 
 def test_differing_configs_are_told_key_by_key_and_another_class_in_one_line():

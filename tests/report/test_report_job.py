@@ -11,10 +11,20 @@ from sliceoff.run import Parts, configure
 from sliceoff.run_directory import RunDirectory
 
 
-def a_run(path, profit, periods=range(5), learning_rate=0.1, stacks=("main", "reactive_greedy"), seed=0, users=20.0):
+def a_run(
+    path,
+    profit,
+    periods=range(5),
+    learning_rate=0.1,
+    stacks=("main", "reactive_greedy"),
+    seed=0,
+    users=20.0,
+    foresight=False,
+):
     rows = [
         {
             "stack": stack,
+            "foresight": foresight and stack == "main",
             "period": period,
             "time": datetime(2024, 1, 1) + timedelta(hours=period),
             "region": region,
@@ -74,6 +84,40 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
     runs = [a_run(tmp_path / parent / "run", profit) for parent, profit in (("a", 1.0), ("b", 2.0))]
     summary, _, _ = compared(tmp_path, *runs)
     assert {"a/run/profit_money", "b/run/profit_money"} <= set(summary)
+
+
+def test_a_run_is_told_apart_from_a_rival_of_its_name(tmp_path):
+    first = a_run(tmp_path / "runs" / "first", 4.0)
+    for name in ("reactive_greedy", "bound"):
+        summary, table, _ = compared(tmp_path, first, a_run(tmp_path / "runs" / name, 3.0))
+        assert table["stack"].unique(maintain_order=True).to_list() == [
+            "runs/first", f"runs/{name}", "reactive_greedy"
+        ]  # fmt: skip
+        assert summary[f"runs/{name}/profit_money"] == 30
+        assert summary["reactive_greedy/profit_money"] == 10
+        assert summary["bound/profit_money"] == 40
+
+
+def test_a_run_twice_is_told_apart_by_numbers(tmp_path):
+    run = a_run(tmp_path / "runs" / "first", 4.0)
+    summary, _, _ = compared(tmp_path, run, run)
+    assert {"1: runs/first/profit_money", "2: runs/first/profit_money"} <= set(summary)
+
+
+def test_a_run_that_is_told_the_future_is_no_alternative_whatever_its_directory(tmp_path):
+    first = a_run(tmp_path / "first", 4.0)
+    told, honest = a_run(tmp_path / "profit", 3.0, foresight=True), a_run(tmp_path / "oracle_avenue", 2.0)
+    _, _, page = compared(tmp_path, first, told, honest)
+    assert "against oracle_avenue, the best alternative" in page
+
+
+def test_a_table_of_an_older_version_has_its_oracles_by_name(tmp_path):
+    first = a_run(tmp_path / "first", 4.0, stacks=("main", "oracle", "reactive_greedy"))
+    file = tmp_path / "first" / "results.parquet"
+    old = polars.read_parquet(file).drop("foresight")
+    old.with_columns(profit=polars.col("profit") + (polars.col("stack") == "oracle")).write_parquet(file)
+    _, _, page = compared(tmp_path, first)
+    assert "against reactive_greedy, the best alternative" in page
 
 
 @pytest.mark.parametrize(("other", "what"), [({"seed": 1}, "seed"), ({"users": 40.0}, "traffic")])
