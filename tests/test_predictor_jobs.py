@@ -262,7 +262,7 @@ def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(
     for run in (tuned.run, ahead.run):  # their configs do not name a predictor and windows that they did not have
         config, choices = config_of(run), choices_of(run)
         assert not {"predictor", "predictor/loss"} & {*config, *choices}
-        assert not {"input_length", "horizon", "calendar"} & set(config.windows)
+        assert not {"input_length", "horizon", "calendar"} & set(config["windows"])
         assert {"slicer", "slicer@rivals.paper_greedy.slicer"} <= set(choices)
     again = cli("--config-dir", str(tuned.run), "--config-name", "config", f"run_dir={tmp_path / 'repeated'}")
     assert again.code == 0, again.err
