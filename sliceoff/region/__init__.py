@@ -31,3 +31,4 @@ from sliceoff.region.state import Outcome as Outcome
 from sliceoff.region.state import RegionState as RegionState
 from sliceoff.region.state import Tasks as Tasks
 from sliceoff.region.state import map_state as map_state
+from sliceoff.region.state import no_allocation as no_allocation

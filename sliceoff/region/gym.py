@@ -31,7 +31,7 @@ from sliceoff.region.picture import draw_slot, rgb
 from sliceoff.region.rules import allocation_of
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import serve
-from sliceoff.region.state import Allocation, Outcome, RegionState
+from sliceoff.region.state import Allocation, Outcome, RegionState, no_allocation
 
 
 def decode(state: RegionState, action: Float[Tensor, "*batch actions"]) -> Allocation:
@@ -108,7 +108,7 @@ class _Regions:
         """The first copy's slot served last."""
         if self._last is None:
             state = self.environment.state
-            nothing = Allocation(torch.zeros_like(state.tasks.data_bits), torch.zeros_like(state.tasks.present).long())
+            nothing = no_allocation(state)
             return draw_slot(self.scenario, state, nothing, serve(self.scenario, state, nothing))
         return draw_slot(self.scenario, *self._last)
 

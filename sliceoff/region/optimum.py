@@ -20,7 +20,7 @@ from jaxtyping import Float
 from sliceoff.errors import InputError
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import bandwidth_work, execution_work
-from sliceoff.region.state import Allocation, RegionState, Tasks
+from sliceoff.region.state import Allocation, RegionState, Tasks, no_allocation
 from sliceoff.solver import Solver, quiet
 
 # Kept free at every deadline and of every slot's bandwidth: an optimal plan survives rounding when it is served.
@@ -207,8 +207,7 @@ class _Program:
 
     def allocation(self, slot: int, state: RegionState) -> Allocation:
         """The plan for one slot."""
-        share = torch.zeros_like(state.tasks.data_bits)
-        vm = torch.zeros_like(state.tasks.present, dtype=torch.int64)
+        share, vm = no_allocation(state)
         for machine, pattern, end in self._chosen_patterns(slot):
             users = [self._tasks[slot][place].user for place in pattern.users]
             share[0, users] = torch.from_numpy(pattern.works / (end - pattern.tails_s)).to(share.dtype)

@@ -8,7 +8,6 @@ import torch
 
 from sliceoff.errors import InputError
 from sliceoff.region import (
-    Allocation,
     Equal,
     Greedy,
     RegionEnvironment,
@@ -18,6 +17,7 @@ from sliceoff.region import (
     bandwidth_work,
     bounds,
     execution_work,
+    no_allocation,
     optimum,
     slice_bounds,
     upper_bound,
@@ -252,11 +252,10 @@ def test_one_descent_bounds_every_slice():
     sizes, machines = torch.tensor([[5e6, 10e6, 15e6, 30e6]]), torch.tensor([[2.0, 4.0, 8.0]])
     environment = RegionEnvironment(scenario, 15.0, 1, seed=3, bandwidth_hz=1e6, n_vms=1)
     cost = sizes.unsqueeze(2) * 3e-9 * 8 + machines.unsqueeze(1) * 0.01 * 8
-    nothing = Allocation(torch.zeros(1, 50), torch.zeros(1, 50, dtype=torch.int64))
     drawn = []
     for _ in range(8):
         drawn.append(environment.state)
-        environment.step(nothing)
+        environment.step(no_allocation(drawn[-1]))
     bounds = slice_bounds(scenario, drawn, sizes, machines, cost)
     best = (bounds - cost).flatten().argmax()
     for pair in range(12):
