@@ -196,8 +196,7 @@ class Bench:
     ) -> Iterator[tuple[RegionState, torch.Tensor]]:
         """Every slot's state, and what each region earns in it."""
         for mean_users, expected_users in zip(regions.traffic, regions.expected, strict=True):
-            regions.environment.mean_users = mean_users
-            regions.environment.expected_users = expected_users
+            regions.environment.traffic(mean_users, expected_users)
             for _ in range(PERIOD):
                 state = regions.environment.state
                 _, outcome = regions.environment.step(allocate(state))

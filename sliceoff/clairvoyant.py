@@ -47,7 +47,7 @@ def clairvoyant(
         batch = periods[start : start + together]
         drawn = []
         for period in batch:
-            environment.mean_users = users[period]
+            environment.traffic(users[period])
             drawn.append([_next_slot(environment) for _ in range(slots_per_period)])
         revenue = slice_bounds(
             scenario,

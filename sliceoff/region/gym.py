@@ -7,8 +7,8 @@ Reward: the slot's revenue (22), over what a slot's tasks are worth on average a
 Episodes are cut after `episode_slots` (truncated, never terminated: bootstrap through it).
 
 `regions = env.unwrapped.environment` is the tensor form below: `regions.rent(bandwidth_hz, n_vms)` and
-`regions.mean_users = traffic` change the rental and the traffic at any border of slots, and queues stay;
-`regions.expected_users = forecast`, set after it, what the observation says of the traffic.
+`regions.traffic(mean_users, expected_users)` change the rental, the traffic and what the observation says of it at any
+border of slots, and queues stay.
 """
 
 from statistics import fmean
