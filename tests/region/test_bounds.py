@@ -1,8 +1,10 @@
 """The exact optimum against brute force written differently, and the bound against the optimum."""
 
 from functools import partial
-from itertools import permutations
+from itertools import count, permutations
+from types import SimpleNamespace
 
+import mip
 import pytest
 import torch
 
@@ -205,6 +207,25 @@ def test_bound_where_nobody_ever_asks():
     asleep, busy = upper_bound(scenario, states).tolist()
     assert asleep == 0
     assert busy > 0
+
+
+def test_all_rounds_of_the_solver_share_its_time(monkeypatch):
+    scenario, _, states = instance(users=4, vms=1, slots=2, seed=3, bandwidth_hz=1.5e6, vm_hz=2.5e9)  # three rounds
+    ten_seconds_each = SimpleNamespace(perf_counter=count(step=10.0).__next__)
+    monkeypatch.setattr("sliceoff.solver.time", ten_seconds_each)
+    solve, limits = mip.Model.optimize, []
+
+    def limited(model, *args, max_seconds, **options):
+        limits.append(max_seconds)
+        return solve(model, *args, max_seconds=max_seconds, **options)
+
+    monkeypatch.setattr(mip.Model, "optimize", limited)
+    assert optimum(scenario, states, max_seconds=25).proven
+    assert limits == [25, 15, 5]
+    limits.clear()
+    with pytest.raises(RuntimeError, match=r"no plan.*time limit"):
+        optimum(scenario, states, max_seconds=20)
+    assert limits == [20, 10]
 
 
 def test_vms_that_come_and_go():
