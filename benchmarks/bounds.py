@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 import torch
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
 
 from sliceoff.region import (
     Allocator,
@@ -84,8 +84,7 @@ def _name(rule: Allocator) -> str:
 
 
 def _percent(values: Sequence[float]) -> str:
-    mean, half = interval([100 * value for value in values])
-    return f"{mean:.2f} ± {half:.2f}"
+    return shown([100 * value for value in values])
 
 
 def main() -> None:

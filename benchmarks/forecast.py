@@ -25,7 +25,7 @@ from typing import cast
 
 import torch
 from folds import FOLDS, Fold
-from harness import finish, interval, kept, options, table
+from harness import finish, interval, kept, options, shown, table
 
 from sliceoff.checkpoint import load
 from sliceoff.predictor import Forecaster
@@ -359,12 +359,6 @@ def finished(cells: list[Cell] | list[LaterCell]) -> dict[tuple[str, str], list[
     return found
 
 
-def shown(runs: list[dict[str, float]], name: str) -> str:
-    """Mean and 95 % interval over seeds."""
-    mean, half = interval([run[name] for run in runs])
-    return f"{mean:.4g}" + (f" ± {half:.1g}" if len(runs) > 1 else "")
-
-
 def mean(runs: list[dict[str, float]], name: str) -> float:
     """Mean over seeds."""
     return interval([run[name] for run in runs])[0]
@@ -385,7 +379,7 @@ def report_ett(given: argparse.Namespace) -> dict[str, float]:
             here = {network: runs for (of, network), runs in found.items() if of == task}
             rows["published Informer"][str(horizon)] = f"{mse}"
             for network, runs in here.items():
-                rows[network][str(horizon)] = shown(runs, "mse")
+                rows[network][str(horizon)] = shown([run["mse"] for run in runs])
                 results |= {f"{task}/{network}/{name}": mean(runs, name) for name in ("mse", "mae")}
             if "informer" in here:
                 results[f"{task}/informer_over_published"] = mean(here["informer"], "mse") / mse
@@ -505,13 +499,13 @@ def report_chosen(
         ridge, row = mean(found[task, "linear"], "mse"), dict[str, object](task=f"{experiment}-{horizon}")
         for among, network in best.items():
             runs = found[task, network]
-            ratio, half = interval([run["mse"] / ridge for run in runs])
+            ratios = [run["mse"] / ridge for run in runs]
             row |= {
                 f"best of {among}": network,
                 f"its MSE over ridge's there, {among}": sum(errors[network]) / sum(errors["linear"]),
-                f"its {when} MSE over ridge's, {among}": f"{ratio:.4f} ±{half:.4f} ({len(runs)} seeds)",
+                f"its {when} MSE over ridge's, {among}": f"{shown(ratios)} ({len(runs)} seeds)",
             }
-            results[f"{task}/best_of_{among}_by_folds_over_ridge"] = ratio
+            results[f"{task}/best_of_{among}_by_folds_over_ridge"] = interval(ratios)[0]
         rows.append(row)
     if rows:
         table(f"Chosen by cross-validation over the training and validation part; {when} error", rows)
@@ -535,7 +529,10 @@ def report_lte(given: argparse.Namespace) -> dict[str, float]:
             {
                 "network": network,
                 "vs simple, %": 100 * (mean(runs, "mse") / best - 1),
-                **{name: shown(runs, name) for name in ("mse", "mae", "wape", "pinball", "coverage", "peak_error")},
+                **{
+                    name: shown([run[name] for run in runs])
+                    for name in ("mse", "mae", "wape", "pinball", "coverage", "peak_error")
+                },
                 "val. MSE": mean(runs, "validation_mse"),
                 "seconds": mean(runs, "seconds"),
                 "seeds": len(runs),
@@ -655,10 +652,10 @@ def report_neuralforecast(given: argparse.Namespace) -> dict[str, float]:
             {
                 "task": cell.task,
                 "neuralforecast MSE": theirs["mse"],
-                "ours MSE": shown(ours, "mse"),
+                "ours MSE": shown([run["mse"] for run in ours]),
                 "theirs/ours": ratio,
                 "neuralforecast MAE": theirs["mae"],
-                "ours MAE": shown(ours, "mae"),
+                "ours MAE": shown([run["mae"] for run in ours]),
                 "test windows": int(theirs["windows"]),
             }
         )

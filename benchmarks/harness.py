@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sliceoff.report.seeds import t_interval
+from sliceoff.report.seeds import plus_minus, t_interval
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
@@ -57,3 +57,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean and half the width of its 95 % interval (Student's t), infinite for a single value."""
     _, half = t_interval(values)
     return fmean(values), float("inf") if half is None else half
+
+
+def shown(values: Sequence[float], sign: str = "") -> str:
+    """The same for people, as reports have it; "+" shows the sign."""
+    return plus_minus(*t_interval(values), sign)

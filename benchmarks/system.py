@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 import numpy as np
 import polars
 import torch
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
 
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.config import CONFIGS, configure
@@ -140,12 +140,6 @@ def mean_percent(tables: Sequence[polars.DataFrame], part: str, whole: str) -> f
     return float(np.mean([100 * part / whole for part, whole in sums]))
 
 
-def shown(values: list[float], digits: int = 1) -> str:
-    """Mean and interval for people."""
-    mean, half = interval(values)
-    return f"{mean:,.{digits}f} ± {half:.{digits}f}" if np.isfinite(half) else f"{mean:,.{digits}f}"
-
-
 def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, float]:
     """Print every cell that all seeds have, beside reactive + greedy and the bound; without these there is nothing."""
     needed = [file for setting in settings for file in (setting.file(Cell(*REFERENCE)), setting.bound_file)]
@@ -168,7 +162,7 @@ def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, 
                 "predictor": "" if cell.slicer in BLIND else cell.predictor,
                 "slicer": cell.slicer,
                 "allocator": cell.allocator,
-                "profit": shown(earned, 0),
+                "profit": shown(earned),
                 "over reactive + greedy, %": shown(gain),
                 "of the clairvoyant bound, %": shown(share),
                 "rent / revenue, %": mean_percent(tables, "rent", "revenue"),

@@ -10,7 +10,7 @@ within a number of days.
 from pathlib import Path
 
 import polars
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
 
 from sliceoff.run import configure, run
 
@@ -66,9 +66,8 @@ def main() -> None:
                 tuned / other for tuned, other in zip(errors["tuned"], errors[rival], strict=True)
             ]
         for name, values in errors.items():
-            mean, half = interval(values)
-            row[name] = f"{mean:.3f} ± {half:.3f}"
-            results |= {f"{days}_days/{name}": mean, f"{days}_days/{name}_half_width": half}
+            row[name] = shown(values)
+            results[f"{days}_days/{name}"], results[f"{days}_days/{name}_half_width"] = interval(values)
         rows.append(row)
     table(
         f"{given.predictor}, {given.source} to {given.target}, four hours ahead: scaled MSE, {len(seeds)} seeds, 95 %",
