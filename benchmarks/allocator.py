@@ -15,7 +15,6 @@ after `--minutes`. The table says over how many seeds each row is.
 import copy
 import json
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from harness import finish, interval, kept, options, shown, table
 from hydra.utils import instantiate
 from prices import per_user
 from stable_baselines3 import PPO, SAC, TD3
+from traces import LTE
 
 from sliceoff.allocator import Prices
 from sliceoff.allocator.decoder import packings
@@ -54,7 +54,7 @@ from sliceoff.run import configure
 
 ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "runs" / "benchmarks" / "allocator"
-TRACE = Path(os.environ.get("SLICEOFF_DATA", ROOT.parent / "shared" / "data")) / "lte" / "week_users.csv"
+TRACE = LTE / "week_users.csv"
 HELD_OUT = 0.2
 # A deadline of 1 s: queues reach ten, four and two slots ahead.
 SLOTS_S = (0.1, 0.25, 0.5)

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import polars
 from harness import finish, interval, options, shown, table
+from traces import TRACES
 
 from sliceoff.run import configure, run
 
-LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
-TRACE = ["data=wide_csv", "data.columns=[rnti_count]", "data.resample_s=600"]
 WINDOWS = ["windows.input_length=144", "windows.horizon=24"]
 QUIET = ["callbacks.predictor.progress=null"]
 PRETRAIN = ["job=fit_predictor", "predictor.instance_norm=true"]
@@ -29,11 +28,10 @@ def transferred(predictor: str, source: str, target: str, seed: int, cache: Path
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         first, second = cache / f"pretrained_{seed}", cache / f"tuned_{seed}"
-        common = [*TRACE, *WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
-        before = configure(*PRETRAIN, *common, f"data.path={LTE}/{source}.csv", f"run_dir={first}")
-        where = [f"data.path={LTE}/{target}.csv", f"run_dir={second}", f"job.days={list(DAYS)}"]
-        pretrained = run(before).directory
-        after = configure("job=finetune", *common, *where, f"init.checkpoint={pretrained}")
+        common = [*WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
+        pretrained = run(configure(*PRETRAIN, *TRACES[source], *common, f"run_dir={first}")).directory
+        tune = ["job=finetune", f"job.days={list(DAYS)}", f"init.checkpoint={pretrained}"]
+        after = configure(*tune, *TRACES[target], *common, f"run_dir={second}")
         run(after).table.write_parquet(file)
     return polars.read_parquet(file)
 
