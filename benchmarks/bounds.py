@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from harness import finish, interval, options, shown, table
+from region import RENT_HZ, RENT_VMS
 
 from sliceoff.region import (
     Allocator,
@@ -28,8 +29,6 @@ from sliceoff.region import (
 )
 
 SMALL = ((1, 8, 3), (2, 6, 2), (3, 5, 2))  # slots, users, VMs
-# What Eq. 17 asks for 20 users (kappa 0.5, z 2): see configs/region/default.yaml.
-RENT_HZ, RENT_VMS = 21.7e6, 12
 COPIES, SLOTS = 16, 40
 
 

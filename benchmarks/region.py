@@ -21,8 +21,9 @@ from sliceoff.region import Allocator, Equal, Greedy, LookaheadGreedy, Random, R
 
 CORES = min(2, os.cpu_count() or 1)
 WINDOWS = 5
-# What Eq. 17 asks per user (kappa 0.5, z 2): see configs/region/default.yaml.
-HERTZ_PER_USER, VMS_PER_USER = 21.7e6 / 20, 12 / 20
+# What Eq. 17 asks for 20 users in the default region (`FixedKappa` with kappa 0.5, z 2), rounded up.
+RENT_HZ, RENT_VMS = 21.7e6, 12
+HERTZ_PER_USER, VMS_PER_USER = RENT_HZ / 20, RENT_VMS / 20
 
 Rates = list[tuple[float, float]]  # per wall and per CPU second, a pair per window
 CLOCKS = {"wall": "per_second", "CPU": "per_cpu_second_times_cores"}
