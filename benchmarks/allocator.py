@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import lightning.pytorch as pl
 import torch
-from harness import finish, interval, kept, options, shown, table
+from harness import bare_trainer, finish, interval, kept, options, shown, table
 from hydra.utils import instantiate
 from prices import per_user
 from stable_baselines3 import PPO, SAC, TD3
@@ -233,16 +233,7 @@ class Bench:
         )
         curve = Curve()
         started = time.perf_counter()
-        pl.Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            logger=False,
-            callbacks=[curve],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        ).fit(allocator)
+        bare_trainer(max_epochs=epochs, accelerator="cpu", callbacks=[curve], num_sanity_val_steps=0).fit(allocator)
         seconds = time.perf_counter() - started
         allocator.load_state_dict(curve.best)
         return {

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import lightning.pytorch as pl
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +32,17 @@ def kept(path: Path, measure: Callable[[], Any]) -> Any:
         part.write_text(json.dumps(measure()))
         part.replace(path)  # whole or not at all
     return json.loads(path.read_text())
+
+
+def bare_trainer(**options: Any) -> pl.Trainer:
+    """A trainer that trains and says, draws and keeps nothing."""
+    return pl.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
 
 
 def resident_mib() -> float:
