@@ -15,7 +15,6 @@ after `--minutes`. The table says over how many seeds each row is.
 import copy
 import json
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,10 +27,11 @@ from typing import Any, NamedTuple
 import gymnasium
 import lightning.pytorch as pl
 import torch
-from harness import finish, interval, kept, options, table
+from harness import bare_trainer, finish, interval, kept, options, shown, table
 from hydra.utils import instantiate
 from prices import per_user
 from stable_baselines3 import PPO, SAC, TD3
+from traces import LTE
 
 from sliceoff.allocator import Prices
 from sliceoff.allocator.decoder import packings
@@ -54,7 +54,7 @@ from sliceoff.run import configure
 
 ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "runs" / "benchmarks" / "allocator"
-TRACE = Path(os.environ.get("SLICEOFF_DATA", ROOT.parent / "shared" / "data")) / "lte" / "week_users.csv"
+TRACE = LTE / "week_users.csv"
 HELD_OUT = 0.2
 # A deadline of 1 s: queues reach ten, four and two slots ahead.
 SLOTS_S = (0.1, 0.25, 0.5)
@@ -196,8 +196,7 @@ class Bench:
     ) -> Iterator[tuple[RegionState, torch.Tensor]]:
         """Every slot's state, and what each region earns in it."""
         for mean_users, expected_users in zip(regions.traffic, regions.expected, strict=True):
-            regions.environment.mean_users = mean_users
-            regions.environment.expected_users = expected_users
+            regions.environment.traffic(mean_users, expected_users)
             for _ in range(PERIOD):
                 state = regions.environment.state
                 _, outcome = regions.environment.step(allocate(state))
@@ -234,16 +233,7 @@ class Bench:
         )
         curve = Curve()
         started = time.perf_counter()
-        pl.Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            logger=False,
-            callbacks=[curve],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        ).fit(allocator)
+        bare_trainer(max_epochs=epochs, accelerator="cpu", callbacks=[curve], num_sanity_val_steps=0).fit(allocator)
         seconds = time.perf_counter() - started
         allocator.load_state_dict(curve.best)
         return {
@@ -348,14 +338,14 @@ def report(bench: Bench, seeds: int) -> dict[str, float]:
             row: dict[str, object] = {"allocator": name, "seeds": len(earned)}
             for load in LOADS:
                 row |= beside(f"{load}/", earned, greedy, bound, [f"{load} {n:g}" for n in USERS])
-            results |= {f"{name}/{slot_s}/{title}": value for title, (value, _) in numbers(row).items()}
+            results |= {f"{name}/{slot_s}/{title}": mean for title, mean in numbers(row).items()}
             rows.append(row)
         for title in (ABOVE, OF_BOUND):
             columns = ["allocator", "seeds", *(f"{load}/{title}" for load in LOADS)]
             if rows:
                 table(
                     f"{title}, short slot {slot_s} s, {bench.name} held out; mean over users {USERS}",
-                    [{column.removesuffix(f"/{title}"): shown(row[column]) for column in columns} for row in rows],
+                    [{column.removesuffix(f"/{title}"): entry(row[column]) for column in columns} for row in rows],
                 )
     results |= report_sb3(read)
     for dual, single in PAIRS:
@@ -377,17 +367,15 @@ def report_sb3(read: Callable[[str, str, float], dict[int, dict]]) -> dict[str, 
         return {}
     table(
         f"{SB3_LABEL} users, short slot {slot_s} s, agents after the environment steps of {SB3_EPOCHS} epochs of dual",
-        [{column: shown(value) for column, value in row.items()} for row in rows],
+        [{column: entry(value) for column, value in row.items()} for row in rows],
     )
-    return {
-        f"{row['allocator']}/{SB3_LABEL}/{title}": mean for row in rows for title, (mean, _) in numbers(row).items()
-    }
+    return {f"{row['allocator']}/{SB3_LABEL}/{title}": mean for row in rows for title, mean in numbers(row).items()}
 
 
 def beside(
     prefix: str, earned: dict[int, dict], greedy: dict[int, dict], bound: dict[int, dict], labels: list[str]
 ) -> dict[str, object]:
-    """Mean and half interval over seeds of the revenue in some regions together, beside greedy's and the bound."""
+    """Seed by seed the revenue of some regions together, beside greedy's and the bound."""
 
     def ratios(base: dict[int, dict]) -> list[float]:
         return [
@@ -396,19 +384,19 @@ def beside(
         ]
 
     return {
-        f"{prefix}{ABOVE}": interval([ratio - 100 for ratio in ratios(greedy)]),
-        f"{prefix}{OF_BOUND}": interval(ratios(bound)),
+        f"{prefix}{ABOVE}": [ratio - 100 for ratio in ratios(greedy)],
+        f"{prefix}{OF_BOUND}": ratios(bound),
     }
 
 
-def numbers(row: dict[str, object]) -> dict[str, tuple[float, float]]:
-    """The entries of a row that have a mean and a half interval."""
-    return {name: value for name, value in row.items() if isinstance(value, tuple)}
+def numbers(row: dict[str, object]) -> dict[str, float]:
+    """Means over seeds of the entries of a row that are seed by seed."""
+    return {name: interval(value)[0] for name, value in row.items() if isinstance(value, list)}
 
 
-def shown(value: object) -> str:
+def entry(value: object) -> str:
     """For people."""
-    return f"{value[0]:+.2f} ±{value[1]:.2f}" if isinstance(value, tuple) else str(value)
+    return shown(value, "+") if isinstance(value, list) else str(value)
 
 
 def steps_to(name: str, dual: dict[int, dict], single: dict[int, dict]) -> dict[str, float]:

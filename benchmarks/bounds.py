@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 
 import torch
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
+from region import RENT_HZ, RENT_VMS
 
 from sliceoff.region import (
     Allocator,
@@ -28,8 +29,6 @@ from sliceoff.region import (
 )
 
 SMALL = ((1, 8, 3), (2, 6, 2), (3, 5, 2))  # slots, users, VMs
-# What Eq. 17 asks for 20 users (kappa 0.5, z 2): see configs/region/default.yaml.
-RENT_HZ, RENT_VMS = 21.7e6, 12
 COPIES, SLOTS = 16, 40
 
 
@@ -84,8 +83,7 @@ def _name(rule: Allocator) -> str:
 
 
 def _percent(values: Sequence[float]) -> str:
-    mean, half = interval([100 * value for value in values])
-    return f"{mean:.2f} ± {half:.2f}"
+    return shown([100 * value for value in values])
 
 
 def main() -> None:

@@ -25,7 +25,8 @@ from typing import cast
 
 import torch
 from folds import FOLDS, Fold
-from harness import finish, interval, kept, options, table
+from harness import finish, interval, kept, options, shown, table
+from traces import TRACES
 
 from sliceoff.checkpoint import load
 from sliceoff.predictor import Forecaster
@@ -103,12 +104,8 @@ ENSEMBLES = tuple(name for name in ETT if name in MEMBERS)
 # Among what cross-validation chooses.
 CHOICES = {"ensembles": ENSEMBLES, "all": (*MEMBERS["ensemble of all"], *ENSEMBLES)}
 # 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
-LTE_WINDOWS = ["job=fit_predictor", "data=wide_csv", "data.resample_s=600", "windows.horizon=24"]
-ROOT = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
-TRACES = {
-    **{name: [f"data.path={ROOT}/{name}.csv", "data.columns=[rnti_count]"] for name in ("PobleSec", "LesCorts")},
-    "week_users": [f"data.path={ROOT}/week_users.csv"],  # four regions, of one week each
-}
+LTE_WINDOWS = ["job=fit_predictor", "windows.horizon=24"]
+LTE_TRACES = ("PobleSec", "LesCorts", "week_users")
 # Training and validation part and the tenth that is forecast then, as shares of a trace whose last fifth is held out.
 BACKTESTS = ((0.4, 0.1, 0.1), (0.5, 0.1, 0.1), (0.6, 0.1, 0.1))
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -307,19 +304,19 @@ def lte_cells(given: argparse.Namespace) -> list[Cell]:
         lte_cell(given, trace, trace, network, seed)
         for seed in range(given.seeds)
         for network in LTE
-        for trace in TRACES
+        for trace in LTE_TRACES
         if seed == 0 or not closed(network)
     ]
 
 
 def backtest_cells(given: argparse.Namespace) -> list[Cell]:
     """The cellular traces before their held-out end: later and later stretches, each learning from what lies before."""
-    steps = {trace: len(Parts(configure(*LTE_WINDOWS, *TRACES[trace])).trace.times) for trace in TRACES}
+    steps = {trace: len(Parts(configure(*LTE_WINDOWS, *TRACES[trace])).trace.times) for trace in LTE_TRACES}
     return [
         lte_cell(given, f"{trace}-backtest-{place}", trace, network, seed, f"windows.split={split}")
         for seed in range(given.seeds)
         for network in LTE
-        for trace in TRACES
+        for trace in LTE_TRACES
         for place, split in enumerate([int(share * steps[trace]) for share in shares] for shares in BACKTESTS)
         if seed == 0 or not closed(network)
     ]
@@ -359,12 +356,6 @@ def finished(cells: list[Cell] | list[LaterCell]) -> dict[tuple[str, str], list[
     return found
 
 
-def shown(runs: list[dict[str, float]], name: str) -> str:
-    """Mean and 95 % interval over seeds."""
-    mean, half = interval([run[name] for run in runs])
-    return f"{mean:.4g}" + (f" ± {half:.1g}" if len(runs) > 1 else "")
-
-
 def mean(runs: list[dict[str, float]], name: str) -> float:
     """Mean over seeds."""
     return interval([run[name] for run in runs])[0]
@@ -385,7 +376,7 @@ def report_ett(given: argparse.Namespace) -> dict[str, float]:
             here = {network: runs for (of, network), runs in found.items() if of == task}
             rows["published Informer"][str(horizon)] = f"{mse}"
             for network, runs in here.items():
-                rows[network][str(horizon)] = shown(runs, "mse")
+                rows[network][str(horizon)] = shown([run["mse"] for run in runs])
                 results |= {f"{task}/{network}/{name}": mean(runs, name) for name in ("mse", "mae")}
             if "informer" in here:
                 results[f"{task}/informer_over_published"] = mean(here["informer"], "mse") / mse
@@ -505,13 +496,13 @@ def report_chosen(
         ridge, row = mean(found[task, "linear"], "mse"), dict[str, object](task=f"{experiment}-{horizon}")
         for among, network in best.items():
             runs = found[task, network]
-            ratio, half = interval([run["mse"] / ridge for run in runs])
+            ratios = [run["mse"] / ridge for run in runs]
             row |= {
                 f"best of {among}": network,
                 f"its MSE over ridge's there, {among}": sum(errors[network]) / sum(errors["linear"]),
-                f"its {when} MSE over ridge's, {among}": f"{ratio:.4f} ±{half:.4f} ({len(runs)} seeds)",
+                f"its {when} MSE over ridge's, {among}": f"{shown(ratios)} ({len(runs)} seeds)",
             }
-            results[f"{task}/best_of_{among}_by_folds_over_ridge"] = ratio
+            results[f"{task}/best_of_{among}_by_folds_over_ridge"] = interval(ratios)[0]
         rows.append(row)
     if rows:
         table(f"Chosen by cross-validation over the training and validation part; {when} error", rows)
@@ -525,7 +516,7 @@ def report_chosen(
 def report_lte(given: argparse.Namespace) -> dict[str, float]:
     """A table per trace."""
     found, results = finished(lte_cells(given)), dict[str, float]()
-    for trace in TRACES:
+    for trace in LTE_TRACES:
         here = {network: runs for (of, network), runs in found.items() if of == trace}
         simple = [mean(here[network], "mse") for network in CLOSED if network in here]
         if not simple:
@@ -535,7 +526,10 @@ def report_lte(given: argparse.Namespace) -> dict[str, float]:
             {
                 "network": network,
                 "vs simple, %": 100 * (mean(runs, "mse") / best - 1),
-                **{name: shown(runs, name) for name in ("mse", "mae", "wape", "pinball", "coverage", "peak_error")},
+                **{
+                    name: shown([run[name] for run in runs])
+                    for name in ("mse", "mae", "wape", "pinball", "coverage", "peak_error")
+                },
                 "val. MSE": mean(runs, "validation_mse"),
                 "seconds": mean(runs, "seconds"),
                 "seeds": len(runs),
@@ -550,7 +544,7 @@ def report_lte(given: argparse.Namespace) -> dict[str, float]:
 def report_backtests(given: argparse.Namespace) -> dict[str, float]:
     """A table per trace: mean MSE on every stretch, and over them."""
     found, results = finished(backtest_cells(given)), {}
-    for trace in TRACES:
+    for trace in LTE_TRACES:
         tasks = [f"{trace}-backtest-{place}" for place in range(len(BACKTESTS))]
         rows: list[dict[str, object]] = []
         for network in LTE:
@@ -655,10 +649,10 @@ def report_neuralforecast(given: argparse.Namespace) -> dict[str, float]:
             {
                 "task": cell.task,
                 "neuralforecast MSE": theirs["mse"],
-                "ours MSE": shown(ours, "mse"),
+                "ours MSE": shown([run["mse"] for run in ours]),
                 "theirs/ours": ratio,
                 "neuralforecast MAE": theirs["mae"],
-                "ours MAE": shown(ours, "mae"),
+                "ours MAE": shown([run["mae"] for run in ours]),
                 "test windows": int(theirs["windows"]),
             }
         )

@@ -12,10 +12,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import lightning.pytorch as pl
 from rich.console import Console
 from rich.table import Table
 
 from sliceoff.report.intervals import t_interval
+from sliceoff.report.seeds import plus_minus
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
@@ -31,6 +33,17 @@ def kept(path: Path, measure: Callable[[], Any]) -> Any:
         part.write_text(json.dumps(measure()))
         part.replace(path)  # whole or not at all
     return json.loads(path.read_text())
+
+
+def bare_trainer(**options: Any) -> pl.Trainer:
+    """A trainer that trains and says, draws and keeps nothing."""
+    return pl.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
 
 
 def resident_mib() -> float:
@@ -57,3 +70,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean and half the width of its 95 % interval (Student's t), infinite for a single value."""
     _, half = t_interval(values)
     return fmean(values), float("inf") if half is None else half
+
+
+def shown(values: Sequence[float], sign: str = "") -> str:
+    """The same for people, as reports have it; "+" shows the sign."""
+    return plus_minus(*t_interval(values), sign)

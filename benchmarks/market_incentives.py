@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 import torch
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
 
 from sliceoff.market import Auction, Centralised, Family, Greedy, KnownSupply, MaxTransaction, Mechanism, Optimum
 from sliceoff.market.decentralised import Decentralised
@@ -31,7 +31,7 @@ SLOW = ("centralised", "decentralised")
 
 
 def measured(name: str, markets: int) -> dict[str, object]:
-    """One row of the table: means over all servers of all markets, intervals over markets."""
+    """One row of the table: means over all servers of all markets, or market by market."""
     family, mechanism = Family(), MECHANISMS[name]()
     gains, losses, tempted, margin = [], [], [], inf
     kinds: Counter[str] = Counter()
@@ -47,10 +47,10 @@ def measured(name: str, markets: int) -> dict[str, object]:
     return {
         "mechanism": name,
         "markets": markets,
-        "gain [money/s]": interval(gains),
+        "gain [money/s]": gains,
         "servers that gain > 1 %": float(np.mean(tempted)),
         "best lies": ", ".join(f"{lie} {count}x" for lie, count in kinds.most_common(3)),
-        "platform's loss [money/s]": interval(losses),
+        "platform's loss [money/s]": losses,
         "least profit over U_min [money/s]": margin,
     }
 
@@ -69,17 +69,16 @@ def main() -> None:
     torch.set_num_threads(1)
     names = given.mechanisms or MECHANISMS
     rows = [measured(name, given.few if name in SLOW else given.scenarios) for name in names]
-    shown = [
-        {key: f"{value[0]:.3f} ± {value[1]:.3f}" if isinstance(value, tuple) else value for key, value in row.items()}
-        for row in rows
-    ]
-    table("What one lying server gains, and what the platform loses by it", shown)
+    table(
+        "What one lying server gains, and what the platform loses by it",
+        [{key: shown(value) if isinstance(value, list) else value for key, value in row.items()} for row in rows],
+    )
     results: dict[str, float] = {}
     for row in rows:
         for key, value in row.items():
             name = f"{row['mechanism']}/{key}"
-            if isinstance(value, tuple):
-                results |= {name: value[0], f"{name}/half_interval": value[1]}
+            if isinstance(value, list):
+                results[name], results[f"{name}/half_interval"] = interval(value)
             elif isinstance(value, float):
                 results[name] = value
     finish(results)

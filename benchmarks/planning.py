@@ -14,7 +14,7 @@ from functools import partial
 from math import ceil, log
 
 import torch
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
 from prices import Allocate, Regions
 
 from sliceoff.allocator import Prices
@@ -132,19 +132,16 @@ def main() -> None:
         for name, allocate in sides.items():
             above[name].append(100 * (regions.states(allocate)[1] / greedy - 1))
         above["bound"].append(100 * (regions.by_kind(upper_bound(scenario, states)) / greedy - 1))
-    means = {name: [interval(values) for values in torch.stack(runs).T.tolist()] for name, runs in above.items()}
+    by_load = {name: dict(zip(LOADS, torch.stack(runs).T.tolist(), strict=True)) for name, runs in above.items()}
     table(
         f"Revenue over greedy's in %, slots of {given.slot} s, {SEEDS} seeds, 95 % intervals",
-        [
-            {"": name} | {load: f"{mean:+.2f} ±{half:.2f}" for load, (mean, half) in zip(LOADS, values, strict=True)}
-            for name, values in means.items()
-        ],
+        [{"": name} | {load: shown(values, "+") for load, values in loads.items()} for name, loads in by_load.items()],
     )
     finish(
         {
-            f"{name}/{load}/above_greedy_percent": mean
-            for name, values in means.items()
-            for load, (mean, _) in zip(LOADS, values, strict=True)
+            f"{name}/{load}/above_greedy_percent": interval(values)[0]
+            for name, loads in by_load.items()
+            for load, values in loads.items()
         }
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 import torch
 from gymnasium.utils.env_checker import check_env as gymnasium_check
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
@@ -70,9 +70,9 @@ def main() -> None:
     rows, results = [], {"steps": arguments.steps, "seeds": arguments.seeds}
 
     def add(name: str, shares: list[float], seconds: float) -> None:
-        mean, half = interval([100 * share for share in shares])
-        rows.append({"allocator": name, "% of bound": f"{mean:.1f} ± {half:.1f}", "training s": seconds})
-        key = name.lower().replace(" ", "_")
+        percent = [100 * share for share in shares]
+        rows.append({"allocator": name, "% of bound": shown(percent), "training s": seconds})
+        key, (mean, half) = name.lower().replace(" ", "_"), interval(percent)
         results.update({f"{key}_of_bound": mean / 100, f"{key}_of_bound_95": half / 100, f"{key}_seconds": seconds})
 
     for rule in (Random(), Equal(), Greedy()):

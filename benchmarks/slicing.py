@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from harness import finish, options, resident_mib, table
-from system import TRACES
+from traces import TRACES
 
 from sliceoff.region import Greedy, Scenario
 from sliceoff.run import Parts, configure

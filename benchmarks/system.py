@@ -16,7 +16,8 @@ import lightning.pytorch as pl
 import numpy as np
 import polars
 import torch
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
+from traces import TRACES
 
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.config import CONFIGS, configure
@@ -24,14 +25,7 @@ from sliceoff.loop import Forecasts, simulate
 from sliceoff.run import Parts
 from sliceoff.run_directory import RunDirectory
 
-LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
-TRACES = {
-    "synthetic": ["data=synthetic"],
-    # One base station, 28 days; training sees 20 of them.
-    "PobleSec": ["data=wide_csv", f"data.path={LTE}/PobleSec.csv", "data.columns=[rnti_count]", "data.resample_s=600"],
-    # Four cell-weeks; short: training sees five days.
-    "week_users": ["data=wide_csv", f"data.path={LTE}/week_users.csv"],
-}
+JUDGED = ("synthetic", "PobleSec", "week_users")
 REFERENCE = ("last_value", "reactive", "greedy")  # rules alone
 PAPER = ("informer", "lp_rounding", "paper_dual")
 PREDICTORS = tuple(sorted({option.stem for option in (CONFIGS / "predictor").glob("*.yaml")} - {"ensemble"}))
@@ -140,12 +134,6 @@ def mean_percent(tables: Sequence[polars.DataFrame], part: str, whole: str) -> f
     return float(np.mean([100 * part / whole for part, whole in sums]))
 
 
-def shown(values: list[float], digits: int = 1) -> str:
-    """Mean and interval for people."""
-    mean, half = interval(values)
-    return f"{mean:,.{digits}f} ± {half:.{digits}f}" if np.isfinite(half) else f"{mean:,.{digits}f}"
-
-
 def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, float]:
     """Print every cell that all seeds have, beside reactive + greedy and the bound; without these there is nothing."""
     needed = [file for setting in settings for file in (setting.file(Cell(*REFERENCE)), setting.bound_file)]
@@ -168,7 +156,7 @@ def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, 
                 "predictor": "" if cell.slicer in BLIND else cell.predictor,
                 "slicer": cell.slicer,
                 "allocator": cell.allocator,
-                "profit": shown(earned, 0),
+                "profit": shown(earned),
                 "over reactive + greedy, %": shown(gain),
                 "of the clairvoyant bound, %": shown(share),
                 "rent / revenue, %": mean_percent(tables, "rent", "revenue"),
@@ -186,7 +174,7 @@ def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, 
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--traces", nargs="+", default=list(TRACES), choices=list(TRACES), help="all if not given")
+    parser.add_argument("--traces", nargs="+", default=JUDGED, choices=JUDGED, help="all if not given")
     parser.add_argument("--seeds", type=int, default=5, help="of tasks, training and the synthetic traffic")
     parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=list(GROUPS), help="all if not given")
     parser.add_argument("--periods", type=int, default=96, help="long slots of the held-out end to simulate")

@@ -25,7 +25,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from gymnasium.spaces import Box, flatdim
-from harness import finish, interval, kept, options, table
+from harness import bare_trainer, finish, interval, kept, options, table
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from plain_td3 import PlainTD3
@@ -416,16 +416,7 @@ def replaying(cfg: DictConfig, turns: int) -> LearningAllocator:
 
 def learn(allocator: LearningAllocator, callbacks: Sequence[pl.Callback] = ()) -> None:
     """An epoch of turns."""
-    pl.Trainer(
-        max_epochs=1,
-        limit_val_batches=0,
-        accelerator="cpu",
-        logger=False,
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(allocator)
+    bare_trainer(max_epochs=1, limit_val_batches=0, accelerator="cpu", callbacks=list(callbacks)).fit(allocator)
 
 
 def repeated(call: Callable[[], object], repeats: int = 300) -> float:

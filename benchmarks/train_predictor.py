@@ -24,13 +24,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from attention import published
-from harness import finish, options, table
+from harness import bare_trainer, finish, options, table
 from torch.utils.data import DataLoader, Dataset
 from windows import RowByRow
 
+from sliceoff.data import Window
 from sliceoff.data.calendar import calendar_features
 from sliceoff.fitting import has_bfloat16
-from sliceoff.predictor import Forecaster, layers
+from sliceoff.predictor import layers
 from sliceoff.run import Parts, configure
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -75,27 +76,15 @@ def now() -> float:
     return time.perf_counter()
 
 
-def quiet(clock: Clock, **options: Any) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="auto",
-        max_steps=clock.steps,
-        limit_val_batches=0,
-        callbacks=[clock],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
-
-
 def ours(parts: Parts, steps: int, side: str) -> float:
     forecaster, clock = parts.forecaster, Clock(steps)
     if side == "compiled":
         forecaster.compile()
     if side == "medium":  # the config's matmul_precision
         torch.set_float32_matmul_precision("medium")
-    quiet(clock, precision="bf16-mixed" if side == "bf16" else "32-true").fit(forecaster, parts.datamodule)
+    precision: Any = "bf16-mixed" if side == "bf16" else "32-true"
+    trainer = bare_trainer(max_steps=steps, limit_val_batches=0, callbacks=[clock], precision=precision)
+    trainer.fit(forecaster, parts.datamodule)
     return Clock.took
 
 
@@ -114,7 +103,7 @@ def plain_published(parts: Parts, steps: int) -> float:
     loader, begun = DataLoader(rows, batch_size=BATCH, shuffle=True), 0.0
     forecaster.train()
     for step, (history, history_calendar, future, future_calendar) in enumerate(loader, 1):
-        window = data.train_windows[0]._replace(
+        window = Window(
             history=history.to(DEVICE),
             history_calendar=history_calendar.to(DEVICE),
             future=future.to(DEVICE),
@@ -177,18 +166,8 @@ def measure(side: str, steps: int, threads: int) -> dict[str, float]:
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     figures = {"samples_per_s": BATCH * (steps - WARM_UP) / took, "peak_mib": grown}
     if side != "neuralforecast":
-        figures["mse"] = heldout_mse(parts.forecaster.eval(), parts)
+        figures["mse"] = parts.test(parts.forecaster)["test/scaled_mse"]
     return figures
-
-
-@torch.no_grad()
-def heldout_mse(forecaster: Forecaster, parts: Parts) -> float:
-    total = count = 0.0
-    forecaster = forecaster.cpu()
-    for window in parts.datamodule.test_dataloader():
-        error = forecaster(window)[..., 0] - forecaster.scaler.transform(window.future)
-        total, count = total + float(error.square().sum()), count + error.numel()
-    return total / count
 
 
 def able(side: str) -> bool:

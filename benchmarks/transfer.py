@@ -10,12 +10,11 @@ within a number of days.
 from pathlib import Path
 
 import polars
-from harness import finish, interval, options, table
+from harness import finish, interval, options, shown, table
+from traces import TRACES
 
 from sliceoff.run import configure, run
 
-LTE = "${oc.env:SLICEOFF_DATA,../shared/data}/lte"
-TRACE = ["data=wide_csv", "data.columns=[rnti_count]", "data.resample_s=600"]
 WINDOWS = ["windows.input_length=144", "windows.horizon=24"]
 QUIET = ["callbacks.predictor.progress=null"]
 PRETRAIN = ["job=fit_predictor", "predictor.instance_norm=true"]
@@ -29,11 +28,10 @@ def transferred(predictor: str, source: str, target: str, seed: int, cache: Path
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         first, second = cache / f"pretrained_{seed}", cache / f"tuned_{seed}"
-        common = [*TRACE, *WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
-        before = configure(*PRETRAIN, *common, f"data.path={LTE}/{source}.csv", f"run_dir={first}")
-        where = [f"data.path={LTE}/{target}.csv", f"run_dir={second}", f"job.days={list(DAYS)}"]
-        pretrained = run(before).directory
-        after = configure("job=finetune", *common, *where, f"init.checkpoint={pretrained}")
+        common = [*WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
+        pretrained = run(configure(*PRETRAIN, *TRACES[source], *common, f"run_dir={first}")).directory
+        tune = ["job=finetune", f"job.days={list(DAYS)}", f"init.checkpoint={pretrained}"]
+        after = configure(*tune, *TRACES[target], *common, f"run_dir={second}")
         run(after).table.write_parquet(file)
     return polars.read_parquet(file)
 
@@ -66,9 +64,8 @@ def main() -> None:
                 tuned / other for tuned, other in zip(errors["tuned"], errors[rival], strict=True)
             ]
         for name, values in errors.items():
-            mean, half = interval(values)
-            row[name] = f"{mean:.3f} ± {half:.3f}"
-            results |= {f"{days}_days/{name}": mean, f"{days}_days/{name}_half_width": half}
+            row[name] = shown(values)
+            results[f"{days}_days/{name}"], results[f"{days}_days/{name}_half_width"] = interval(values)
         rows.append(row)
     table(
         f"{given.predictor}, {given.source} to {given.target}, four hours ahead: scaled MSE, {len(seeds)} seeds, 95 %",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import formatannotation
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -90,12 +91,17 @@ def interval(key: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
+def rising(key: str, value: Any) -> tuple[float, ...]:
+    """`value` as a list of at least one finite number, each above the one before it."""
+    given = numbers(key, value)
+    if any(after <= before for before, after in pairwise(given)):
+        raise OptionError(key, f"={list(value)} must rise from one to the next; sort it and drop doubles")
+    return given
+
+
 def levels(key: str, value: Any) -> tuple[float, ...]:
     """`value` as levels of quantiles: a list of numbers that rise and lie strictly between 0 and 1."""
-    given = numbers(key, value)
-    if list(given) != sorted(set(given)) or not all(0 < level < 1 for level in given):
-        raise OptionError(key, f"={list(value)} must rise and lie between 0 and 1, both excluded")
-    return given
+    return tuple(fraction(key, level) for level in rising(key, value))
 
 
 def flag(key: str, value: Any) -> bool:

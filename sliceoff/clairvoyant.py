@@ -12,7 +12,7 @@ import torch
 
 from sliceoff.data import TrafficDataModule
 from sliceoff.loop import revenue_scale
-from sliceoff.region import Allocation, RegionEnvironment, RegionState, Scenario, map_state, slice_bounds
+from sliceoff.region import RegionEnvironment, RegionState, Scenario, map_state, no_allocation, slice_bounds
 from sliceoff.slicing import Offers, most_profit
 
 _ROWS = 100  # long slots times regions bounded in one batch: fewer are slower, more only take more memory
@@ -47,7 +47,7 @@ def clairvoyant(
         batch = periods[start : start + together]
         drawn = []
         for period in batch:
-            environment.mean_users = users[period]
+            environment.traffic(users[period])
             drawn.append([_next_slot(environment) for _ in range(slots_per_period)])
         revenue = slice_bounds(
             scenario,
@@ -66,5 +66,5 @@ def clairvoyant(
 def _next_slot(environment: RegionEnvironment) -> RegionState:
     """The next slot's tasks, as every allocator will face them; nothing is served."""
     state = environment.state
-    environment.step(Allocation(torch.zeros_like(state.tasks.data_bits), torch.zeros_like(state.tasks.present).long()))
+    environment.step(no_allocation(state))
     return state

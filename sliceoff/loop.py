@@ -373,8 +373,7 @@ def _serve(
         The batch after them, what came of them, and their tasks (batch, slots * users).
     """
     part = environment.copy_ids
-    environment.mean_users = users[part]
-    environment.expected_users = forecast[part]
+    environment.traffic(users[part], forecast[part])
     environment.rent(rental.bandwidth_hz[part], rental.n_vms[part])
     tally, tasks = Tally.empty(len(part)), []
     for states, outcomes in environment.run(allocator, slots):

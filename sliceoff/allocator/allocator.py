@@ -291,8 +291,7 @@ class LearningAllocator(pl.LightningModule):
                     environment.n_copies, experience.draws
                 )
                 for regions in (environment, experience.shadow):
-                    regions.mean_users = mean_users
-                    regions.expected_users = expected_users
+                    regions.traffic(mean_users, expected_users)
                     regions.rent(bandwidth_hz, n_vms)
             state = environment.state
             seen = self._observed(state)
@@ -399,7 +398,7 @@ class LearningAllocator(pl.LightningModule):
             n_vms=n_vms,
             device=self.device,
         )
-        environment.expected_users = expected_users
+        environment.traffic(mean_users, expected_users)
         for _ in range(self.validation_slots):
             state = environment.state
             _, outcome = environment.step(allocate(self.scenario, state))

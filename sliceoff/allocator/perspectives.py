@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sliceoff.checks import interval, not_negative
 from sliceoff.errors import InputError, OptionError
-from sliceoff.region import Scenario, bandwidth_work, execution_work, typical_tasks
+from sliceoff.region import Scenario, need_per_user, typical_tasks
 
 _MOST_LEVELS = 4096
 _TASKS = 3200  # for the mean of what they need
@@ -55,9 +55,7 @@ class Perspectives:
         self._bandwidth = torch.tensor(bandwidth_options_hz, dtype=torch.float64)
         self._vms = torch.tensor(vm_options, dtype=torch.float64)
         self._capacity = torch.tensor(bounds, dtype=torch.float64).log()
-        tasks = typical_tasks(scenario, _TASKS)
-        self._bandwidth_per_user = bandwidth_work(scenario, tasks).double().mean() / scenario.deadline_s
-        self._vms_per_user = execution_work(scenario, tasks).double().mean() / scenario.short_slot_s
+        self._bandwidth_per_user, self._vms_per_user = need_per_user(scenario, typical_tasks(scenario, _TASKS))
 
     def draw(
         self, count: int, generator: torch.Generator

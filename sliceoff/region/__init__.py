@@ -24,6 +24,7 @@ from sliceoff.region.rules import normalise as normalise
 from sliceoff.region.scenario import Scenario as Scenario
 from sliceoff.region.serve import bandwidth_work as bandwidth_work
 from sliceoff.region.serve import execution_work as execution_work
+from sliceoff.region.serve import need_per_user as need_per_user
 from sliceoff.region.serve import serve as serve
 from sliceoff.region.serve import task_efficiency as task_efficiency
 from sliceoff.region.state import Allocation as Allocation
@@ -31,3 +32,4 @@ from sliceoff.region.state import Outcome as Outcome
 from sliceoff.region.state import RegionState as RegionState
 from sliceoff.region.state import Tasks as Tasks
 from sliceoff.region.state import map_state as map_state
+from sliceoff.region.state import no_allocation as no_allocation

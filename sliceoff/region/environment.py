@@ -35,9 +35,7 @@ class RegionEnvironment:
 
     Args:
         scenario: the regions' constants.
-        mean_users: users per short slot, for each copy or for all, at most `max_users`. Traffic that changes, such as a
-            trace, is set as it comes: `environment.mean_users = ...`. Allocators are told to expect as many, unless
-            `environment.expected_users = ...`, set after it, says otherwise.
+        mean_users: users per short slot, for each copy or for all, at most `max_users`; `traffic` changes them.
         n_copies: rows.
         seed: of all draws.
         copy_ids: the copies' identities in the draws, `0..n_copies-1` if not given; a part of a batch repeats the whole
@@ -77,7 +75,7 @@ class RegionEnvironment:
         self._n_vms = torch.zeros(n_copies, device=self.device, dtype=torch.int64)
         self._drawn: list[tuple[Tensor, ...]] = []  # the tasks of the slots to come, the next one last
         self._ahead = 1  # slots drawn together, for speed: a draw depends on its step alone
-        self.mean_users = mean_users
+        self.traffic(mean_users)
         if bool((self._mean_users > scenario.max_users).any()):
             raise InputError(
                 f"mean_users={self._mean_users.max().item():g} is above region.max_users={scenario.max_users}, the "
@@ -90,34 +88,13 @@ class RegionEnvironment:
 
     @property
     def mean_users(self) -> Float[Tensor, " copies"]:
-        """Users per short slot that ask in each copy on average.
-
-        May be set at any time, and may then rise above `max_users`: who finds no room is turned away
-        (`draws.poisson_mean` says how many find some).
-        """
+        """Users per short slot that ask in each copy on average."""
         return self._mean_users
-
-    @mean_users.setter
-    def mean_users(self, value: float | int | Sequence[float] | Tensor) -> None:
-        mean = self._per_copy("mean_users", value, torch.float64)
-        if not bool((mean.isfinite() & (mean >= 0)).all()):
-            raise InputError(f"mean_users={mean.tolist()} must be finite and at least zero")
-        self._mean_users = mean
-        self.expected_users = mean
-        self._poisson_table = draws.poisson_table(mean, self.scenario.max_users)
-        self._drawn, self._ahead = [], 1
 
     @property
     def expected_users(self) -> Float[Tensor, " copies"]:
-        """Users per short slot that the allocator is told to expect: `mean_users`, until a forecast is set after it."""
+        """Users per short slot that the allocator is told to expect."""
         return self._expected_users
-
-    @expected_users.setter
-    def expected_users(self, value: float | int | Sequence[float] | Tensor) -> None:
-        expected = self._per_copy("expected_users", value, self.dtype)
-        if not bool((expected.isfinite() & (expected >= 0)).all()):
-            raise InputError(f"expected_users={expected.tolist()} must be finite and at least zero")
-        self._expected_users = expected
 
     @property
     def steps(self) -> int:
@@ -151,6 +128,27 @@ class RegionEnvironment:
         self._drawn = []
         return self.state
 
+    def traffic(
+        self,
+        mean_users: float | int | Sequence[float] | Tensor,
+        expected_users: float | int | Sequence[float] | Tensor | None = None,
+    ) -> None:
+        """Change the traffic, such as to a trace's next value, from the present slot on; queues stay.
+
+        Args:
+            mean_users: users per short slot, (n_copies,) or one for all, >= 0. They may rise above `max_users`: who
+                finds no room is turned away (`draws.poisson_mean` says how many find some).
+            expected_users: the forecast that allocators are told, likewise; None: the true mean.
+
+        Raises:
+            InputError: names the argument at fault.
+        """
+        mean = self._number_of_users("mean_users", mean_users, torch.float64)
+        expected = mean if expected_users is None else expected_users
+        self._expected_users = self._number_of_users("expected_users", expected, self.dtype)
+        self._mean_users, self._poisson_table = mean, draws.poisson_table(mean, self.scenario.max_users)
+        self._drawn, self._ahead = [], 1
+
     def rent(self, bandwidth_hz: float | int | Tensor, n_vms: int | Tensor) -> RegionState:
         """Change what is rented, from the present slot on; queues stay.
 
@@ -175,11 +173,8 @@ class RegionEnvironment:
         Raises:
             InputError: the allocation breaks C4 or C5, is not finite or has the wrong shape; or nothing is rented yet.
         """
-        if bool((self._n_vms < 1).any()):
-            raise InputError("nothing is rented yet; call rent(bandwidth_hz, n_vms) before the first step")
-        state = self.state
-        check_allocation(state, allocation)
-        outcome = serve(self.scenario, state, allocation)
+        self._check_rented()
+        outcome = self._served(self.state, allocation)
         self._backlog_s = outcome.backlog_s
         self._step += 1
         self._drawn.pop()
@@ -194,8 +189,7 @@ class RegionEnvironment:
         Raises:
             InputError: as `step`.
         """
-        if bool((self._n_vms < 1).any()):
-            raise InputError("nothing is rented yet; call rent(bandwidth_hz, n_vms) before the first slot")
+        self._check_rented()
         self._drawn = []
         at_once = max(1, _MOST_ROWS // self.n_copies) if getattr(allocator, "serves_ahead", False) else 1
         drawn = max(at_once, _MOST_AHEAD // at_once * at_once)
@@ -221,7 +215,7 @@ class RegionEnvironment:
         constant = (x.expand(slots, copies) for x in (self._bandwidth_hz, self._n_vms, self._expected_users))
         states = RegionState(tasks, given, *constant)
         flat = map_state(lambda x: x.flatten(0, 1), states)
-        outcome = self._served(allocator, flat)
+        outcome = self._served(flat, allocator.allocate(self.scenario, flat))
         for _ in range(1, slots):
             left = outcome.backlog_s.unflatten(0, (slots, copies))[:-1]
             wrong = (left != given[1:]).any(-1)
@@ -229,13 +223,17 @@ class RegionEnvironment:
             if not len(rows):
                 break
             given[1:] = left
-            again = self._served(allocator, map_state(itemgetter(rows), flat))
+            part = map_state(itemgetter(rows), flat)
+            again = self._served(part, allocator.allocate(self.scenario, part))
             for field, corrected in zip(outcome, again, strict=True):
                 field[rows] = corrected
         return states, Outcome(*(field.unflatten(0, (slots, copies)) for field in outcome))
 
-    def _served(self, allocator: Allocator, state: RegionState) -> Outcome:
-        allocation = allocator.allocate(self.scenario, state)
+    def _check_rented(self) -> None:
+        if bool((self._n_vms < 1).any()):
+            raise InputError("nothing is rented yet; call rent(bandwidth_hz, n_vms) before the first slot")
+
+    def _served(self, state: RegionState, allocation: Allocation) -> Outcome:
         check_allocation(state, allocation)
         return serve(self.scenario, state, allocation)
 
@@ -270,8 +268,7 @@ class RegionEnvironment:
             )
         self.seed, self._step = int(state["seed"]), int(state["step"])
         self.copy_ids = state["copy_ids"].to(self.device)
-        self.mean_users = state["mean_users"]
-        self.expected_users = state["expected_users"]
+        self.traffic(state["mean_users"], state["expected_users"])
         self._backlog_s = state["backlog_s"].to(self.device, self.dtype)
         self._bandwidth_hz = state["bandwidth_hz"].to(self.device, self.dtype)
         self._n_vms = state["n_vms"].to(self.device)
@@ -305,6 +302,12 @@ class RegionEnvironment:
         radius, angle = (u.to(self.dtype) for u in draws.uniforms(key, _WALK, scenario.max_users))
         walked = scenario.speed_mps * scenario.short_slot_s * steps.to(self.dtype)[:, None, None]
         return walk(radius.sqrt() * outer, angle * (2 * torch.pi), walked, outer).clamp_min(inner)
+
+    def _number_of_users(self, name: str, value: Any, dtype: torch.dtype) -> Float[Tensor, " copies"]:
+        users = self._per_copy(name, value, dtype)
+        if not bool((users.isfinite() & (users >= 0)).all()):
+            raise InputError(f"{name}={users.tolist()} must be finite and at least zero")
+        return users
 
     def _per_copy(self, name: str, value: Any, dtype: torch.dtype) -> Tensor:
         tensor = torch.as_tensor(value, device=self.device).to(dtype)

@@ -7,8 +7,8 @@ Reward: the slot's revenue (22), over what a slot's tasks are worth on average a
 Episodes are cut after `episode_slots` (truncated, never terminated: bootstrap through it).
 
 `regions = env.unwrapped.environment` is the tensor form below: `regions.rent(bandwidth_hz, n_vms)` and
-`regions.mean_users = traffic` change the rental and the traffic at any border of slots, and queues stay;
-`regions.expected_users = forecast`, set after it, what the observation says of the traffic.
+`regions.traffic(mean_users, expected_users)` change the rental, the traffic and what the observation says of it at any
+border of slots, and queues stay.
 """
 
 from statistics import fmean
@@ -31,7 +31,7 @@ from sliceoff.region.picture import draw_slot, rgb
 from sliceoff.region.rules import allocation_of
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import serve
-from sliceoff.region.state import Allocation, Outcome, RegionState
+from sliceoff.region.state import Allocation, Outcome, RegionState, no_allocation
 
 
 def decode(state: RegionState, action: Float[Tensor, "*batch actions"]) -> Allocation:
@@ -108,7 +108,7 @@ class _Regions:
         """The first copy's slot served last."""
         if self._last is None:
             state = self.environment.state
-            nothing = Allocation(torch.zeros_like(state.tasks.data_bits), torch.zeros_like(state.tasks.present).long())
+            nothing = no_allocation(state)
             return draw_slot(self.scenario, state, nothing, serve(self.scenario, state, nothing))
         return draw_slot(self.scenario, *self._last)
 

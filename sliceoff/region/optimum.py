@@ -7,7 +7,6 @@ F, so tangents describe it from below, added where a solution violates it until 
 one pattern per slot and VM.
 """
 
-import time
 from collections.abc import Sequence
 from math import fsum
 from typing import NamedTuple
@@ -20,8 +19,8 @@ from jaxtyping import Float
 from sliceoff.errors import InputError
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import bandwidth_work, execution_work
-from sliceoff.region.state import Allocation, RegionState, Tasks
-from sliceoff.solver import Solver, quiet
+from sliceoff.region.state import Allocation, RegionState, Tasks, no_allocation
+from sliceoff.solver import Solver, Status
 
 # Kept free at every deadline and of every slot's bandwidth: an optimal plan survives rounding when it is served.
 _MARGIN = 1e-5
@@ -80,7 +79,7 @@ def optimum(
 
     Raises:
         InputError: `region.queue` is not `lindley`, a state holds more than one region or more than 12 tasks.
-        RuntimeError: the solver found no plan in time.
+        RuntimeError: the solver found no plan in time, or crashed.
     """
     if scenario.queue != "lindley":
         raise InputError(f"the optimum is for region.queue=lindley, not {scenario.queue}")
@@ -89,9 +88,8 @@ def optimum(
     crowd = max(int(state.tasks.present.sum()) for state in states)
     if crowd > _MAX_USERS:
         raise InputError(f"the optimum is for up to {_MAX_USERS} tasks per slot, not {crowd}; see upper_bound")
-    limited = Solver(solver, max_seconds, integer=True, gap=1e-4)
-    program = _Program(scenario, states, limited)
-    proven = program.solve(limited.time_limit_s)
+    program = _Program(scenario, states, Solver(solver, max_seconds, integer=True, gap=1e-4))
+    proven = program.solve()
     return Optimum(program.revenue, [program.allocation(slot, state) for slot, state in enumerate(states)], proven)
 
 
@@ -155,7 +153,7 @@ class _Program:
 
     def __init__(self, scenario: Scenario, states: Sequence[RegionState], solver: Solver):
         self._deadline = scenario.deadline_s * (1 - _MARGIN)
-        self._model = solver.open()
+        self._solver, self._model = solver, solver.open()
         self._tasks = [_tasks(scenario, state) for state in states]
         self._patterns: list[list[_Pattern]] = []
         self._choices: list[list[_Choice]] = []
@@ -186,29 +184,29 @@ class _Program:
             pattern.revenue for slot in range(len(self._choices)) for _, pattern, _ in self._chosen_patterns(slot)
         )
 
-    def solve(self, max_seconds: float) -> bool:
+    def solve(self) -> bool:
         """Solve, add the tangents that the solution violates, and again; whether the plan is proven to be optimal."""
         if not any(self._patterns):
             return True
-        stop = time.monotonic() + max_seconds
-        while True:
-            with quiet():
-                status = self._model.optimize(max_seconds=max(stop - time.monotonic(), 1.0))
-            if status not in (mip.OptimizationStatus.OPTIMAL, mip.OptimizationStatus.FEASIBLE):
-                raise RuntimeError(f"the solver found no plan: {status.name}")
+        most = self._solver.time_limit_s
+        while self._solver.seconds < most:
+            self._solver.time_limit_s = most - self._solver.seconds
+            solution = self._solver.solve(self._model, ())
+            if solution.values is None:
+                raise RuntimeError(f"the solver found no plan: {solution.status}")
             overspent = [slot for slot in range(len(self._choices)) if self._share_needed(slot) > 1 - _MARGIN / 2]
             if not overspent:
-                return status == mip.OptimizationStatus.OPTIMAL
+                return solution.status is Status.OPTIMAL
             # Read all of the solution before the model changes. VMs are alike: what one violates, another would next.
             ends = [(slot, end) for slot in overspent for _, _, end in self._chosen_patterns(slot)]
             for slot, end in ends:
                 for choice in self._choices[slot]:
                     self._add_tangents(slot, choice, [end] * len(self._patterns[slot]))
+        raise RuntimeError(f"the solver found no plan that keeps to the bandwidth: {Status.TIME_LIMIT}")
 
     def allocation(self, slot: int, state: RegionState) -> Allocation:
         """The plan for one slot."""
-        share = torch.zeros_like(state.tasks.data_bits)
-        vm = torch.zeros_like(state.tasks.present, dtype=torch.int64)
+        share, vm = no_allocation(state)
         for machine, pattern, end in self._chosen_patterns(slot):
             users = [self._tasks[slot][place].user for place in pattern.users]
             share[0, users] = torch.from_numpy(pattern.works / (end - pattern.tails_s)).to(share.dtype)

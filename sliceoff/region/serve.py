@@ -31,6 +31,18 @@ def execution_work(scenario: Scenario, tasks: Tasks) -> Float[Tensor, "*batch us
     return model.execution_time(tasks.data_bits, tasks.cycles_per_bit, scenario.vm_hz)
 
 
+def need_per_user(scenario: Scenario, tasks: Tasks) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """What one user needs on the mean of `tasks`, in double precision.
+
+    Returns:
+        Bandwidth [Hz] that uploads a task within a deadline, and VMs that execute one within a short slot.
+    """
+    return (
+        bandwidth_work(scenario, tasks).double().mean() / scenario.deadline_s,
+        execution_work(scenario, tasks).double().mean() / scenario.short_slot_s,
+    )
+
+
 def serve(scenario: Scenario, state: RegionState, allocation: Allocation) -> Outcome:
     """Serve one slot's tasks as allocated. Pure: no randomness, no checks (`check_allocation` has them).
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -38,6 +39,11 @@ class Allocation(NamedTuple):
 
     share: Float[Tensor, "*batch users"]  # of the region's bandwidth: >= 0, sum <= 1 (C4)
     vm: Int[Tensor, "*batch users"]  # in [0, n_vms) (C5)
+
+
+def no_allocation(state: RegionState) -> Allocation:
+    """Nothing for anybody: no bandwidth, and the first VM for want of another; (*batch, users)."""
+    return Allocation(torch.zeros_like(state.tasks.data_bits), torch.zeros_like(state.tasks.present).long())
 
 
 class Outcome(NamedTuple):

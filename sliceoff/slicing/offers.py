@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sliceoff.checks import Number, not_negative, optional, positive
+from sliceoff.checks import Number, not_negative, optional, positive, rising
 from sliceoff.errors import InputError, OptionError
 from sliceoff.region import Scenario
 
@@ -257,9 +257,4 @@ def _exponent(key: str, value: Any) -> float:
 
 
 def _sizes(key: str, sizes: Any) -> list[float]:
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence) or len(sizes) == 0:
-        raise OptionError(key, f"={sizes!r} is empty or no list; give at least one size, such as [10]")
-    sizes = [positive(key, size) for size in sizes]
-    if sizes != sorted(set(sizes)):
-        raise OptionError(key, f"={sizes} must rise from offer to offer; sort it and drop doubles")
-    return sizes
+    return [positive(key, size) for size in rising(key, sizes)]

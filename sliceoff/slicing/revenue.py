@@ -84,11 +84,11 @@ def measure_revenue(
         bandwidth_hz=cells[0],
         n_vms=cells[1].long(),
     )
-    state, earned = environment.reset(), torch.zeros(cells[0].numel(), dtype=torch.float64)
-    for slot in range(warm_up + slots):
-        state, outcome = environment.step(allocator.allocate(scenario, state))
-        if slot >= warm_up:
-            earned += outcome.revenue.sum(-1)
+    for _ in environment.run(allocator, warm_up):
+        pass  # queues fill
+    earned = torch.zeros(cells[0].numel(), dtype=torch.float64)
+    for _, outcomes in environment.run(allocator, slots):
+        earned += outcomes.revenue.sum(-1).double().sum(0)
     revenue = torch.zeros(*(size + 1 for size in shape[:3]), dtype=torch.float64)
     revenue[1:, 1:, 1:] = earned.view(shape).mean(-1) / slots
 

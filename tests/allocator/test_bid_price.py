@@ -22,7 +22,7 @@ UPLOADING_S = 0.8 * SCENARIO.deadline_s
 
 def state_of(bandwidth_hz, n_vms, users=0, expected_users=0.0, seed=0) -> RegionState:
     environment = RegionEnvironment(SCENARIO, 0.0, 1, seed, bandwidth_hz=bandwidth_hz, n_vms=n_vms)
-    environment.expected_users = expected_users
+    environment.traffic(0.0, expected_users)
     state, present = environment.state, torch.arange(SCENARIO.max_users).unsqueeze(0) < users
     return state._replace(tasks=state.tasks._replace(present=present))
 

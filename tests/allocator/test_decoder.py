@@ -114,7 +114,7 @@ def test_placement_needs_the_least_bandwidth_of_all_orders_of_two():
 
 def revenue(scenario, allocate, bandwidth_hz, n_vms, users=20.0, slots=15):
     environment = RegionEnvironment(scenario, 0.0, n_copies=24, seed=5, bandwidth_hz=bandwidth_hz, n_vms=n_vms)
-    environment.mean_users = users
+    environment.traffic(users)
     state, earned = environment.reset(), 0.0
     for _ in range(slots):
         state, outcome = environment.step(allocate(state))

@@ -1,14 +1,15 @@
 """The exact optimum against brute force written differently, and the bound against the optimum."""
 
 from functools import partial
-from itertools import permutations
+from itertools import count, permutations
+from types import SimpleNamespace
 
+import mip
 import pytest
 import torch
 
 from sliceoff.errors import InputError
 from sliceoff.region import (
-    Allocation,
     Equal,
     Greedy,
     RegionEnvironment,
@@ -18,6 +19,7 @@ from sliceoff.region import (
     bandwidth_work,
     bounds,
     execution_work,
+    no_allocation,
     optimum,
     slice_bounds,
     upper_bound,
@@ -207,6 +209,25 @@ def test_bound_where_nobody_ever_asks():
     assert busy > 0
 
 
+def test_all_rounds_of_the_solver_share_its_time(monkeypatch):
+    scenario, _, states = instance(users=4, vms=1, slots=2, seed=3, bandwidth_hz=1.5e6, vm_hz=2.5e9)  # three rounds
+    ten_seconds_each = SimpleNamespace(perf_counter=count(step=10.0).__next__)
+    monkeypatch.setattr("sliceoff.solver.time", ten_seconds_each)
+    solve, limits = mip.Model.optimize, []
+
+    def limited(model, *args, max_seconds, **options):
+        limits.append(max_seconds)
+        return solve(model, *args, max_seconds=max_seconds, **options)
+
+    monkeypatch.setattr(mip.Model, "optimize", limited)
+    assert optimum(scenario, states, max_seconds=25).proven
+    assert limits == [25, 15, 5]
+    limits.clear()
+    with pytest.raises(RuntimeError, match=r"no plan.*time limit"):
+        optimum(scenario, states, max_seconds=20)
+    assert limits == [20, 10]
+
+
 def test_vms_that_come_and_go():
     """The second slot rents one VM more than the first, or one less, which still finishes what it has."""
     scenario, _, (first, second) = instance(users=5, vms=3, slots=2, seed=2, bandwidth_hz=2e6)
@@ -252,11 +273,10 @@ def test_one_descent_bounds_every_slice():
     sizes, machines = torch.tensor([[5e6, 10e6, 15e6, 30e6]]), torch.tensor([[2.0, 4.0, 8.0]])
     environment = RegionEnvironment(scenario, 15.0, 1, seed=3, bandwidth_hz=1e6, n_vms=1)
     cost = sizes.unsqueeze(2) * 3e-9 * 8 + machines.unsqueeze(1) * 0.01 * 8
-    nothing = Allocation(torch.zeros(1, 50), torch.zeros(1, 50, dtype=torch.int64))
     drawn = []
     for _ in range(8):
         drawn.append(environment.state)
-        environment.step(nothing)
+        environment.step(no_allocation(drawn[-1]))
     bounds = slice_bounds(scenario, drawn, sizes, machines, cost)
     best = (bounds - cost).flatten().argmax()
     for pair in range(12):

@@ -108,7 +108,7 @@ def test_traffic_follows_mean_users():
     state, outcome = region.step(Greedy().allocate(region.scenario, state))
     assert outcome.revenue.sum() == 0
     assert all(not x.isnan().any() for x in outcome)
-    region.mean_users = torch.linspace(1, 20, 200)
+    region.traffic(torch.linspace(1, 20, 200))
     counts = torch.zeros(200)
     for _ in range(200):
         counts += region.state.tasks.present.sum(-1)
@@ -121,7 +121,7 @@ def test_a_trace_drives_the_traffic_and_who_finds_no_room_is_turned_away():
     quiet, crowded = torch.full((400,), 5.0), torch.full((400,), 32.0)  # there is room for 30
     seen = []
     for traffic in (quiet, crowded, quiet):
-        region.mean_users = traffic
+        region.traffic(traffic)
         seen.append(region.state.tasks.present.sum(-1).double())
         state, outcome = region.step(Greedy().allocate(region.scenario, region.state))
         assert_same(state.backlog_s, outcome.backlog_s)  # queues carry over whatever the traffic
@@ -206,7 +206,7 @@ def test_observation_ranges():
 def test_allocators_are_told_the_forecast_and_without_one_the_mean():
     region = environment(mean_users=25.0)
     assert (region.state.expected_users == 25).all()
-    region.expected_users = 12.0
+    region.traffic(25.0, 12.0)
     assert (region.state.expected_users == 12).all()
     told, _ = observe(region.scenario, region.state).region.split([4, 8], dim=-1)
     torch.testing.assert_close(told[:, 3], torch.full((6,), 2 * 12 / 30 - 1))
@@ -214,14 +214,15 @@ def test_allocators_are_told_the_forecast_and_without_one_the_mean():
     other.load_state_dict(region.state_dict())
     assert (other.state.expected_users == 12).all()
     assert (other.mean_users == 25).all()
-    region.mean_users = 20.0
+    region.traffic(20.0)
     assert (region.state.expected_users == 20).all()
     older = {name: value for name, value in region.state_dict().items() if name != "expected_users"}
     with pytest.raises(InputError, match="lacks expected_users: another version"):
         other.load_state_dict(older)
     for wrong in (-1.0, torch.nan):
         with pytest.raises(InputError, match="expected_users"):
-            region.expected_users = wrong
+            region.traffic(10.0, wrong)
+    assert (region.mean_users == 20).all()  # a refused forecast changes nothing
 
 
 def bad(state, **changes):

@@ -119,7 +119,7 @@ def test_rental_and_traffic_change_from_outside_and_queues_stay():
     backlog = regions.state.backlog_s.clone()
     assert backlog.any()
     regions.rent(2.5e6, 1)
-    regions.mean_users = 10.0
+    regions.traffic(10.0)
     assert torch.equal(regions.state.backlog_s, backlog)
     _, _, terminated, truncated, _ = env.step(even)
     assert not terminated

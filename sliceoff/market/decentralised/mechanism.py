@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from sliceoff import checkpoint
-from sliceoff.checks import count, not_negative, numbers, path, positive, random_seed, whole
+from sliceoff.checks import count, not_negative, path, positive, random_seed, rising, whole
 from sliceoff.errors import InputError, OptionError
 from sliceoff.market.checks import role
 from sliceoff.market.decentralised.masking import Noise
@@ -63,9 +62,8 @@ class Decentralised:
         whole("probes", self.probes, 2)
         not_negative("temperature", self.temperature)
         random_seed("seed", self.seed)
-        edges = [positive("bands", edge) for edge in numbers("bands", self.bands)]
-        if np.any(np.diff(edges) <= 0):
-            raise OptionError("bands", f"={edges} must be prices above 0 that rise")
+        for edge in rising("bands", self.bands):
+            positive("bands", edge)
         role("past", self.past, Markets)
         if not isinstance(self.noise, Noise | None):
             raise OptionError("noise", f"={self.noise!r} is neither null nor a sliceoff.market.decentralised.Noise")
