@@ -56,9 +56,12 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) if group else []
 
 
+FITTED_WINDOWS = ("input_length", "horizon", "calendar")
+"""Options of `windows` that a fitted predictor knows."""
+
 # What a checkpoint of `init` brings, so that the config's own plays no part beside it.
 BROUGHT = {
-    "init.checkpoint": ("predictor", "windows.input_length", "windows.horizon", "windows.calendar"),
+    "init.checkpoint": ("predictor", *(f"windows.{name}" for name in FITTED_WINDOWS)),
     "init.predictor": ("predictor",),
 }
 

@@ -68,12 +68,12 @@ def wandb_logger(
     about = {"project": project, "entity": entity, "tags": tags, "notes": notes, "group": group or directory.name}
     if not _in_sweep():
         about |= {"name": f"{directory.name}/{name}", "job_type": name}
-        return Guarded(lambda: _begun(directory, _mode(online), about, known_as=directory / "logs" / name / "wandb_id"))
+        return Guarded(lambda: _begun(directory, online, about, known_as=directory / "logs" / name / "wandb_id"))
 
     def shared() -> WandbLogger:
         if wandb.run is not None:
             return WandbLogger(project=project, experiment=wandb.run)
-        return _begun(directory, _mode(online), {**about, "name": directory.name})
+        return _begun(directory, online, {**about, "name": directory.name})
 
     return Guarded(shared) if name == SUMMARY else Part(name, shared)
 
@@ -131,22 +131,19 @@ def _mode(online: bool) -> Literal["online", "offline", "disabled"]:
     return "online" if online and mode != "offline" and _logged_in() else "offline"
 
 
-def _begun(
-    directory: Path,
-    mode: Literal["online", "offline", "disabled"],
-    about: dict[str, Any],
-    known_as: Path | None = None,
-) -> WandbLogger:
+def _begun(directory: Path, online: bool, about: Mapping[str, Any], known_as: Path | None = None) -> WandbLogger:
     """A new W&B run, or where a file has its id, and the server the run, the one that it was.
 
     Args:
         about: what `wandb.init` is told of it.
         known_as: the file of the id, written where it is missing. W&B joins no offline runs, so these get none.
     """
-    if known_as is not None and mode == "online":
-        about |= {"id": _id(known_as), "resume": "allow"}
+    mode = _mode(online)
+    known = _id(known_as) if known_as is not None and mode == "online" else None
     run = wandb.init(  # here, as Lightning's own call has an option that W&B warns of
         **about,
+        id=known,
+        resume=None if known is None else "allow",
         dir=directory.absolute(),  # W&B's process may have another working directory
         mode=mode,
         settings=wandb.Settings(silent=True, console="off"),

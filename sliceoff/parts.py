@@ -25,7 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
 from sliceoff.checks import annotated, optional, path, positive
-from sliceoff.config import BROUGHT, in_force, options
+from sliceoff.config import BROUGHT, FITTED_WINDOWS, in_force, options
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, OptionError, under, worded
 from sliceoff.fitting import fit, test
@@ -86,7 +86,7 @@ class Parts:
             InputError: the command line has a predictor or windows of its own, which would play no part.
         """
         _refuse_beside("init.checkpoint")
-        chosen = {name: fitted.get(name) for name in ("input_length", "horizon", "calendar")}
+        chosen = {name: fitted.get(name) for name in FITTED_WINDOWS}
         chosen |= {name: value for name, value in options.items() if value is not None}
         return self.windows(**{name: value for name, value in chosen.items() if value is not None})
 

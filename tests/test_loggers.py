@@ -228,8 +228,8 @@ def test_what_a_wandb_run_is_told_about_itself(tmp_path, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize(("online", "same"), [(True, True), (False, False)])
-def test_a_resumed_run_goes_on_in_the_wandb_runs_it_had_where_the_server_has_them(tmp_path, monkeypatch, online, same):
+@pytest.mark.parametrize("online", [True, False])
+def test_a_resumed_run_goes_on_in_the_wandb_runs_it_had_where_the_server_has_them(tmp_path, monkeypatch, online):
     told = []
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(loggers, "_logged_in", lambda: True)
@@ -237,9 +237,9 @@ def test_a_resumed_run_goes_on_in_the_wandb_runs_it_had_where_the_server_has_the
     for name in ("predictor", "summary", "predictor"):
         wandb_logger(name, tmp_path, online=online)
     first, other, again = (about.get("id") for about in told)
-    assert (first is not None and first == again) is same
-    assert (first != other) is same
-    assert {about.get("resume") for about in told} == {"allow" if same else None}
+    assert (first is not None and first == again) is online
+    assert (first != other) is online
+    assert {about.get("resume") for about in told} == {"allow" if online else None}
 
 
 NOTES = """

@@ -17,6 +17,7 @@ from sliceoff.market import MarketScenario, Mechanism, Outcome, check_outcome, s
 from sliceoff.market.checks import role
 from sliceoff.market.family import Markets
 from sliceoff.parts import Parts
+from sliceoff.report import figures_of
 from sliceoff.report.market import margins, market_figures, market_page, means
 from sliceoff.run_directory import Results, RunDirectory
 
@@ -83,7 +84,7 @@ class Clearing:
         summary = {**means(table), **margins(table)}
         sections = market_figures(table)
         report = market_page(table, sections, str(directory.path))
-        return Results(summary, table, report, {heading: figure for heading, _, figure in sections})
+        return Results(summary, table, report, figures_of(sections))
 
     def _cleared(self, mechanism: Mechanism, scenario: MarketScenario, seed: int) -> dict[str, float]:
         """One outcome in numbers; an invalid one is told, not shown."""

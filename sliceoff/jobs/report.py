@@ -12,7 +12,7 @@ import polars
 from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError, one_line
 from sliceoff.parts import Parts
-from sliceoff.report import differences, simulation_figures, simulation_page, summarise
+from sliceoff.report import differences, figures_of, simulation_figures, simulation_page, summarise
 from sliceoff.run_directory import Results, RunDirectory, config_of, logs_of
 
 _KEYS = ("period", "time", "region")
@@ -62,8 +62,7 @@ class Report:
         )
         sections = simulation_figures(table, bound, logs, seconds)
         page = simulation_page("SliceOff: runs compared", about, table, bound, sections, differences(configs))
-        figures = {heading: figure for heading, _, figure in sections}
-        return Results(summarise(table, bound), table, page, figures)
+        return Results(summarise(table, bound), table, page, figures_of(sections))
 
 
 def results(path: Path) -> polars.DataFrame:

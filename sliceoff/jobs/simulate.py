@@ -19,7 +19,7 @@ from sliceoff.jobs.progress import progress_bar
 from sliceoff.loop import STATE_LAYOUT, Forecasts, Simulation, Stack, simulate
 from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
-from sliceoff.report import forecast_errors, simulation_figures, simulation_page, summarise
+from sliceoff.report import figures_of, forecast_errors, simulation_figures, simulation_page, summarise
 from sliceoff.run_directory import Results, RunDirectory
 
 
@@ -162,7 +162,7 @@ class Simulate:
         sections = simulation_figures(table, bound, directory.logs(), seconds)
         page = simulation_page("SliceOff simulation", about, table, bound, sections)
         directory.write_text("timings.json", json.dumps(seconds, indent=2) + "\n")
-        return Results(summary, table, page, {heading: figure for heading, _, figure in sections})
+        return Results(summary, table, page, figures_of(sections))
 
 
 def _turned_away(table: polars.DataFrame, scenario: Scenario) -> float:

@@ -16,6 +16,7 @@ from sliceoff.report.figures import profit_by_stack as profit_by_stack
 from sliceoff.report.figures import profit_over_time as profit_over_time
 from sliceoff.report.figures import tasks_done as tasks_done
 from sliceoff.report.figures import wall_time as wall_time
+from sliceoff.report.page import figures_of as figures_of
 from sliceoff.report.page import page as page
 from sliceoff.report.simulation import simulation_figures as simulation_figures
 from sliceoff.report.simulation import simulation_page as simulation_page

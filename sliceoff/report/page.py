@@ -23,6 +23,11 @@ svg { max-width: 100%; height: auto; } td { white-space: nowrap; }
 """
 
 
+def figures_of(sections: Sequence[Section]) -> dict[str, Figure | None]:
+    """The sections' figures by heading, for loggers that hold pictures."""
+    return {heading: figure for heading, _, figure in sections}
+
+
 def page(
     title: str,
     about: str,

@@ -129,6 +129,7 @@ def test_the_best_alternative_is_told_nothing_of_the_future(table, told, best):
     text = report.headline(rows)
     assert text.startswith("Profit 120")
     assert f"against {best}, the best alternative" in text
+    assert ("oracle" in text) is not told
     titles = [axis.get_title(loc="left") for axis in report.money_by_hour(rows).axes]
     assert f"main less {best} [money per long slot]" in titles
 
