@@ -15,7 +15,8 @@ import logging
 import pstats
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from gymnasium.spaces import Box, flatdim
-from harness import bare_trainer, finish, interval, kept, options, table
+from harness import bare_trainer, finish, interval, kept, options, rounding_error, table
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from plain_td3 import PlainTD3
@@ -50,9 +51,10 @@ LEARNING_RATE, BATCH, LEARNING_STARTS, NOISE, GAMMA, TAU, BUFFER = 1e-3, 128, 50
 # Environments stepped at once, beside one at a time, and environment steps that each side makes in its turn.
 AT_ONCE, TURN = 8, 64
 TOGETHER = f", {AT_ONCE} environments"
-# How the names of sides end, by what they multiply in; where a processor emulates bfloat16 it is left out.
-BF16 = ", bf16"
-PRECISIONS = {"": torch.float32} | ({BF16: torch.bfloat16} if has_bfloat16(torch.device("cpu")) else {})
+# How the names of sides end, by how they multiply: as torch does, as the config's `matmul_precision=medium` lets it (a
+# table says whether that rounds), in bfloat16. Where a processor emulates that it is left out.
+MEDIUM, BF16 = ", medium", ", bf16"
+PRECISIONS = ("", MEDIUM, BF16) if has_bfloat16(torch.device("cpu")) else ("", MEDIUM)
 EVALUATIONS, EVALUATION_SEED = 10, 10_000
 Act = Callable[[np.ndarray], np.ndarray]
 
@@ -183,9 +185,20 @@ def our_return(name: str, seed: int) -> float:
     return mean_return(task, ours.act)
 
 
+@contextmanager
+def multiplying(precision: str) -> Iterator[None]:
+    """Products in one of `PRECISIONS`; bfloat16 as `trainer.allocator.precision=bf16-mixed` has it."""
+    torch.set_float32_matmul_precision("medium" if precision == MEDIUM else "highest")
+    try:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == BF16, cache_enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def within(precision: str, side: Callable) -> Callable:
-    """A side in one of `PRECISIONS`: as it comes, or in what `trainer.allocator.precision=bf16-mixed` trains in."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)(side) if precision == BF16 else side
+    """A side in one of `PRECISIONS`."""
+    return multiplying(precision)(side)
 
 
 def their_return(name: str, seed: int) -> float:
@@ -272,13 +285,16 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
             turn(TURN)
             spent[side] += time.perf_counter() - started
             done[side] += TURN
-    rate = {side: done[side] / spent[side] for side in turns}
-    for precision, dtype in PRECISIONS.items():
+    rate, errors = {side: done[side] / spent[side] for side in turns}, dict[str, float]()
+    for precision in PRECISIONS:
+        dtype = torch.bfloat16 if precision == BF16 else torch.float32
         once = products(tasks[0], SPEED_HIDDEN, 256, dtype)
         with FlopCounterMode(display=False) as counted:
             once()
-        limits = {"matrix products only": 2 * repeated(once)}
-        limits["products as fast as a large one"] = 2 * flops_per_s(dtype) / counted.get_total_flops()
+        with multiplying(precision):
+            limits = {"matrix products only": 2 * repeated(once)}
+            limits["products as fast as a large one"] = 2 * flops_per_s(dtype) / counted.get_total_flops()
+            errors[precision] = rounding_error(torch.device("cpu"))
         rate |= {f"{limit}{precision}": steps for limit, steps in limits.items()}
         peers |= {f"{limit}{precision}": f"sb3{precision}" for limit in limits}
     table(
@@ -288,17 +304,21 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
                 "": side,
                 "steps/s": rate[side],
                 "times SB3": rate[side] / rate["sb3"],
-                "times SB3 at equal precision": rate[side] / rate[peers.get(side, side)],
+                "times SB3 multiplying alike": rate[side] / rate[peers.get(side, side)],
             }
             for side in rate
         ],
+    )
+    table(
+        "The largest error of a product, over its largest entry (1e-6 or less: single precision)",
+        [{f"as it comes{precision}": error for precision, error in errors.items()}],
     )
     fresh = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
     fresh.train(tasks[:1], LEARNING_STARTS + 20, seed=1)
     return {
         **{f"gradient_steps_per_s_{side}": value for side, value in rate.items()},
         **{f"speed_ratio_to_sb3_{side}": rate[side] / rate["sb3"] for side in peers},
-        **{f"speed_ratio_in_equal_precision_{side}": rate[side] / rate[peer] for side, peer in peers.items()},
+        **{f"speed_ratio_multiplying_alike_{side}": rate[side] / rate[peer] for side, peer in peers.items()},
         "speed_ratio_to_plain": rate["ours"] / rate["plain"],
         "share_of_time_sampling": rate["ours"] / repeated(lambda: fresh.buffer.sample(256, fresh.generator)),
         "share_of_time_updating": rate["ours"] / repeated(fresh.learn),

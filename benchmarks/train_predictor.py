@@ -6,8 +6,9 @@ ETTh1, 48 -> 24, all columns; d_model 512, 8 heads, 2 + 1 layers, d_ff 2048, dro
 turns, each in a fresh process, whose first ten steps are not counted; figures are medians of the turns. `published` is
 the network with attention gathered per query as in benchmarks/attention.py (which drops nothing out of its weights, as
 published), torch's own dropout, every step decoded, windows copied row by row, and a loop of plain torch. Ours attends
-densely at this length (`DENSE_BELOW`). The error is that of the held-out windows after the same number of steps from
-the same weights.
+densely at this length (`DENSE_BELOW`). `medium` is the config's `matmul_precision=medium`, which may round what
+products multiply: the error of a product says whether it does (1e-6 or less is single precision). `published_medium` is
+told the same. The held-out error is that of the held-out windows after as many steps from the same weights.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from attention import published
-from harness import bare_trainer, finish, options, table
+from harness import bare_trainer, finish, options, rounding_error, table
 from torch.utils.data import DataLoader, Dataset
 from windows import RowByRow
 
@@ -80,8 +81,6 @@ def ours(parts: Parts, steps: int, side: str) -> float:
     forecaster, clock = parts.forecaster, Clock(steps)
     if side == "compiled":
         forecaster.compile()
-    if side == "medium":  # the config's matmul_precision
-        torch.set_float32_matmul_precision("medium")
     precision: Any = "bf16-mixed" if side == "bf16" else "32-true"
     trainer = bare_trainer(max_steps=steps, limit_val_batches=0, callbacks=[clock], precision=precision)
     trainer.fit(forecaster, parts.datamodule)
@@ -161,10 +160,17 @@ def measure(side: str, steps: int, threads: int) -> dict[str, float]:
     parts = Parts(configure(*SIZE))
     _ = parts.forecaster
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    sides = {"published": plain_published, "neuralforecast": neuralforecast}
+    if side in ("medium", "published_medium"):
+        torch.set_float32_matmul_precision("medium")
+    sides = {"published": plain_published, "published_medium": plain_published, "neuralforecast": neuralforecast}
     took = sides[side](parts, steps) if side in sides else ours(parts, steps, side)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    figures = {"samples_per_s": BATCH * (steps - WARM_UP) / took, "peak_mib": grown}
+    with torch.autocast(DEVICE.type, torch.bfloat16, enabled=side == "bf16"):
+        figures = {
+            "samples_per_s": BATCH * (steps - WARM_UP) / took,
+            "peak_mib": grown,
+            "rounding_error": rounding_error(DEVICE),
+        }
     if side != "neuralforecast":
         figures["mse"] = parts.test(parts.forecaster)["test/scaled_mse"]
     return figures
@@ -182,7 +188,7 @@ def able(side: str) -> bool:
 
 
 def main() -> None:
-    sides = ["published", "ours", "medium", "bf16", "compiled", "neuralforecast"]
+    sides = ["published", "published_medium", "ours", "medium", "bf16", "compiled", "neuralforecast"]
     parser = options(__doc__)
     parser.add_argument("--steps", type=int, default=40, help=f"of training, the first {WARM_UP} of them not counted")
     parser.add_argument("--turns", type=int, default=3, help="processes of every side")
@@ -215,6 +221,7 @@ def main() -> None:
             "side": side,
             "samples/s": figures["samples_per_s"],
             **{f"times {rival}": ratio for rival, ratio in times[side].items()},
+            "error of a product": figures["rounding_error"],
             "memory grown by [MiB]": figures["peak_mib"],
             f"held-out MSE after {given.steps} steps": figures.get("mse", float("nan")),
         }

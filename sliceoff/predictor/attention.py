@@ -12,10 +12,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sliceoff.predictor.dropout import dropout_mask
+
 Sampling = Literal["shared", "independent"]
 
 # Up to about here dense attention was the faster on two cores (`benchmarks/attention.py`), by how keys are sampled.
 DENSE_BELOW: dict[Sampling, int] = {"shared": 64, "independent": 1024}
+
+# Up to here three operations on all scores were faster on a CPU than torch's one: by up to a half in single precision,
+# two to ten times where products go to oneDNN (bfloat16, `matmul_precision=medium`). Further on they take more memory.
+ALL_SCORES_UP_TO = 96
 
 
 def full_attention(
@@ -27,7 +33,14 @@ def full_attention(
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads queries size"]:
     """`softmax(Q K^T / sqrt(size)) V`, every query on every key (on the keys up to its own place when causal)."""
-    return F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
+    n_queries, n_keys = query.shape[-2], key.shape[-2]
+    if query.device.type != "cpu" or max(n_queries, n_keys) > ALL_SCORES_UP_TO:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
+    if causal:
+        scores = scores.masked_fill(torch.ones(n_queries, n_keys, dtype=torch.bool).triu(1), -math.inf)
+    weights = scores.softmax(-1)
+    return (weights * dropout_mask(weights, dropout) if dropout > 0 else weights) @ value
 
 
 def prob_sparse_attention(
@@ -94,7 +107,7 @@ class _Sparse(torch.autograd.Function):
                 torch.arange(key.shape[-2], device=key.device) > active.unsqueeze(-1), -math.inf
             )
         weights = scores.softmax(-1)
-        kept = F.dropout(torch.ones_like(weights), dropout) if dropout > 0 else None
+        kept = dropout_mask(weights, dropout) if dropout > 0 else None
         attended = (weights if kept is None else weights * kept) @ value
         ctx.save_for_backward(key, value, active, chosen, weights, kept, attended)
         device = query.device.type

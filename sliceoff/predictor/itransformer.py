@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.checks import count
-from sliceoff.predictor.layers import DenseAttention, Dropout, EncoderLayer
+from sliceoff.predictor.dropout import Dropout
+from sliceoff.predictor.layers import DenseAttention, EncoderLayer
 from sliceoff.predictor.sizes import Sizes
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.checks import count, not_negative, one_of, positive, whole
+from sliceoff.checks import count, one_of, positive, whole
 from sliceoff.errors import OptionError
 from sliceoff.predictor.attention import (
     Sampling,
@@ -21,6 +21,7 @@ from sliceoff.predictor.attention import (
     sparse_count,
     spread_keys,
 )
+from sliceoff.predictor.dropout import Dropout
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -71,31 +72,6 @@ class EncoderDecoder(nn.Module):
         for layer in layers:
             state = layer(state, memory)
         return self.head(self.norm(last(state, memory, self.horizon))).unflatten(-1, (-1, self.n_outputs))
-
-
-class Dropout(nn.Dropout):
-    """torch's dropout, with masks drawn four at a time on a CPU: one by one they take a quarter of a training step.
-
-    The probability is rounded to 1 / 65536.
-
-    Args:
-        option: what its user calls the probability.
-
-    Raises:
-        InputError: it is below 0, or at least 1.
-    """
-
-    def __init__(self, p: float, option: str = "dropout"):
-        super().__init__(check_dropout(option, p))
-
-    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Drop in training mode."""
-        if not (self.training and 0 < self.p < 1 and input.device.type == "cpu"):
-            return super().forward(input)
-        words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        drawn = words.view(torch.int16)[: input.numel()].view(input.shape)  # evenly from -2^15 to 2^15 - 1
-        kept = (drawn >= round(self.p * 2**16) - 2**15).to(input.dtype)
-        return input * kept.mul_(1 / (1 - self.p))
 
 
 class Embedding(nn.Module):
@@ -259,14 +235,3 @@ class Distil(nn.Module):
         """Halve."""
         convolved = F.elu(self.convolution(state.transpose(1, 2)))
         return F.max_pool1d(convolved, kernel_size=3, stride=2, padding=1).transpose(1, 2)
-
-
-def check_dropout(option: str, value: float) -> float:
-    """`value` as a probability that leaves something.
-
-    Raises:
-        InputError: it is below 0, or at least 1.
-    """
-    if not_negative(option, value) >= 1:
-        raise OptionError(option, f"={value} must be at least 0 and below 1")
-    return float(value)

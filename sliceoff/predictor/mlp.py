@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.checks import count
-from sliceoff.predictor.layers import Dropout
+from sliceoff.predictor.dropout import Dropout
 from sliceoff.predictor.linear import Linear
 from sliceoff.predictor.sizes import Sizes
 

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sliceoff.checks import count, one_of
-from sliceoff.predictor.layers import check_dropout
+from sliceoff.predictor.dropout import check_dropout
 from sliceoff.predictor.sizes import Sizes
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sliceoff.checks import count, whole
-from sliceoff.predictor.layers import Dropout
+from sliceoff.predictor.dropout import Dropout
 from sliceoff.predictor.sizes import Sizes
 
 

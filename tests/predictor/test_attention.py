@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sliceoff.predictor import full_attention, prob_sparse_attention
-from sliceoff.predictor.attention import sample_keys, sparse_count, sparsity
+from sliceoff.predictor.attention import ALL_SCORES_UP_TO, sample_keys, sparse_count, sparsity
 
 
 def qkv(batch=2, heads=3, queries=40, keys=40, size=8, seed=0):
@@ -16,7 +16,7 @@ def qkv(batch=2, heads=3, queries=40, keys=40, size=8, seed=0):
     return tuple(torch.randn(batch, heads, length, size, generator=generator) for length in (queries, keys, keys))
 
 
-def dense(query, key, value, causal):
+def dense(query, key, value, *, causal):
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
     if causal:
         scores = scores.masked_fill(torch.ones(scores.shape[-2:]).triu(1).bool(), -math.inf)
@@ -34,7 +34,7 @@ def dense(query, key, value, causal):
 def test_equals_dense_attention_when_every_query_attends(batch, heads, length, causal, sampling):
     query, key, value = qkv(batch, heads, length, length)
     sparse = prob_sparse_attention(query, key, value, factor=20, causal=causal, sampling=sampling, dense_below=0)
-    torch.testing.assert_close(sparse, dense(query, key, value, causal))
+    torch.testing.assert_close(sparse, dense(query, key, value, causal=causal))
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -49,7 +49,7 @@ def test_active_queries_attend_and_the_others_get_the_mean_or_running_sum(causal
     active = sparsity(query, key, sample, causal).topk(sparse_count(2, 60)).indices
     chosen = torch.zeros(query.shape[:-1], dtype=torch.bool).scatter(-1, active, True)
     lazy = value.cumsum(-2) if causal else value.mean(-2, keepdim=True).expand_as(value)
-    expected = torch.where(chosen.unsqueeze(-1), dense(query, key, value, causal), lazy)
+    expected = torch.where(chosen.unsqueeze(-1), dense(query, key, value, causal=causal), lazy)
     torch.testing.assert_close(sparse, expected)
 
 
@@ -105,6 +105,26 @@ def test_causal_sparse_attention_is_blind_to_later_values(sampling):
     )
     torch.testing.assert_close(before[..., :40, :], after[..., :40, :])
     assert not torch.allclose(before[..., 40:, :], after[..., 40:, :])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("keys", [1, ALL_SCORES_UP_TO, ALL_SCORES_UP_TO + 1])
+@pytest.mark.parametrize("queries", [5, 96])
+def test_dense_attention_is_its_formula_however_it_is_computed(queries, keys, causal):
+    inputs = [x.requires_grad_() for x in qkv(queries=queries, keys=keys)]
+    results = [form(*inputs, causal=causal) for form in (full_attention, dense)]
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*(torch.autograd.grad(result.square().sum(), inputs) for result in results))
+
+
+def test_dense_attention_drops_weights_as_often_as_told_and_keeps_their_mean():
+    query, key, value = qkv(batch=8, heads=8, queries=64, keys=64)
+    dropped = [full_attention(query, key, torch.ones_like(value), dropout=0.25)[..., 0] for _ in range(2)]
+    assert not torch.equal(*dropped)
+    assert dropped[0].mean() == pytest.approx(1, abs=0.01)  # of 4096 rows, each off by about 0.1
+    even = full_attention(torch.zeros_like(query), key, torch.ones_like(value), dropout=0.25)[..., 0]
+    assert (even * 64 * 0.75).mean() == pytest.approx(48, abs=0.3)
+    assert (even * 64 * 0.75).var() == pytest.approx(64 * 0.25 * 0.75, rel=0.1)  # binomial
 
 
 @pytest.mark.parametrize("length", [1, 2])
