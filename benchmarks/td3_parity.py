@@ -196,11 +196,6 @@ def multiplying(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision("highest")
 
 
-def within(precision: str, side: Callable) -> Callable:
-    """A side in one of `PRECISIONS`."""
-    return multiplying(precision)(side)
-
-
 def their_return(name: str, seed: int) -> float:
     """Train SB3's, then evaluate."""
     task = gymnasium.make(name)
@@ -225,7 +220,7 @@ def compare_returns(name: str, seeds: int) -> dict[str, float]:
     """Train both on every seed."""
     sides = {"ours": our_return, "sb3": their_return}
     if BF16 in PRECISIONS:
-        sides["ours, bf16-mixed"] = within(BF16, our_return)
+        sides["ours, bf16-mixed"] = multiplying(BF16)(our_return)
     intervals = {
         side: interval([kept_return(train, side, name, seed) for seed in range(seeds)]) for side, train in sides.items()
     }
@@ -250,17 +245,17 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     peers: dict[str, str] = {}  # what of SB3's is in the same precision, with as many environments
     for precision in PRECISIONS:
         ours = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
-        turns[f"ours{precision}"] = within(precision, partial(ours.train, tasks[:1], seed=1))
+        turns[f"ours{precision}"] = multiplying(precision)(partial(ours.train, tasks[:1], seed=1))
         peers[f"ours{precision}"] = f"sb3{precision}"
         for crowd, count in {"": 1, TOGETHER: AT_ONCE}.items():
             compiled = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
             compiled.agents.compile(options={"cpp_wrapper": True})
             sb3 = theirs(make_vec_env("Pendulum-v1", count), 0, SPEED_HIDDEN, 256)
             # It acts outside, as ours does.
-            sb3.train = within(precision, sb3.train)  # type: ignore[method-assign]
+            sb3.train = multiplying(precision)(sb3.train)  # type: ignore[method-assign]
             turns[f"sb3{precision}{crowd}"] = partial(sb3.learn, reset_num_timesteps=False)
             train = partial(compiled.train, tasks[:count], seed=1)
-            turns[f"ours{precision}, compiled{crowd}"] = within(precision, train)
+            turns[f"ours{precision}, compiled{crowd}"] = multiplying(precision)(train)
             peers[f"ours{precision}, compiled{crowd}"] = f"sb3{precision}{crowd}"
     plain = PlainTD3(
         tasks[0],
