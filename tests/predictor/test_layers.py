@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sliceoff.predictor.layers import DecoderLayer, DenseAttention, Dropout, ProbSparseAttention
+from sliceoff.predictor.dropout import Dropout
+from sliceoff.predictor.layers import DecoderLayer, DenseAttention, ProbSparseAttention
 
 
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.3])
