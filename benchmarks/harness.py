@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from sliceoff.files import write_whole
 from sliceoff.report.intervals import t_interval
 from sliceoff.report.seeds import plus_minus
 
@@ -30,9 +31,8 @@ def kept(path: Path, measure: Callable[[], Any]) -> Any:
     """What is in the JSON file `path`; measured and written there first where it is missing."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(json.dumps(measure()))
-        part.replace(path)  # whole or not at all
+        found = json.dumps(measure())
+        write_whole(path, lambda file: file.write_text(found))
     return json.loads(path.read_text())
 
 

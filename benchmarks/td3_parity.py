@@ -306,7 +306,7 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
     )
     table(
         "The largest error of a product, over its largest entry (1e-6 or less: single precision)",
-        [{f"as it comes{precision}": error for precision, error in errors.items()}],
+        [{precision.removeprefix(", ") or "as torch comes": error for precision, error in errors.items()}],
     )
     fresh = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
     fresh.train(tasks[:1], LEARNING_STARTS + 20, seed=1)

@@ -166,11 +166,8 @@ def measure(side: str, steps: int, threads: int) -> dict[str, float]:
     took = sides[side](parts, steps) if side in sides else ours(parts, steps, side)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     with torch.autocast(DEVICE.type, torch.bfloat16, enabled=side == "bf16"):
-        figures = {
-            "samples_per_s": BATCH * (steps - WARM_UP) / took,
-            "peak_mib": grown,
-            "rounding_error": rounding_error(DEVICE),
-        }
+        error = rounding_error(DEVICE)
+    figures = {"samples_per_s": BATCH * (steps - WARM_UP) / took, "peak_mib": grown, "rounding_error": error}
     if side != "neuralforecast":
         figures["mse"] = parts.test(parts.forecaster)["test/scaled_mse"]
     return figures

@@ -36,10 +36,8 @@ def full_attention(
     n_queries, n_keys = query.shape[-2], key.shape[-2]
     if query.device.type != "cpu" or max(n_queries, n_keys) > ALL_SCORES_UP_TO:
         return F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
-    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
-    if causal:
-        scores = scores.masked_fill(torch.ones(n_queries, n_keys, dtype=torch.bool).triu(1), -math.inf)
-    weights = scores.softmax(-1)
+    places = torch.arange(n_queries) if causal else None
+    weights = _weights(query / math.sqrt(query.shape[-1]), key, places)
     return (weights * dropout_mask(weights, dropout) if dropout > 0 else weights) @ value
 
 
@@ -101,12 +99,7 @@ class _Sparse(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, active: Tensor, causal: bool, dropout: float):
         rows = _rows(active)
         chosen = query[rows].div_(math.sqrt(query.shape[-1]))
-        scores = chosen @ key.transpose(-1, -2)
-        if causal:
-            scores = scores.masked_fill(
-                torch.arange(key.shape[-2], device=key.device) > active.unsqueeze(-1), -math.inf
-            )
-        weights = scores.softmax(-1)
+        weights = _weights(chosen, key, active if causal else None)
         kept = dropout_mask(weights, dropout) if dropout > 0 else None
         attended = (weights if kept is None else weights * kept) @ value
         ctx.save_for_backward(key, value, active, chosen, weights, kept, attended)
@@ -140,6 +133,18 @@ class _Sparse(torch.autograd.Function):
             del along, to_scores, received, chosen, attended  # small ones between large ones would keep the heap apart
             to_query = to_chosen.new_zeros(gradient.shape).index_put_(rows, to_chosen)
         return to_query, to_key, to_value, None, None, None
+
+
+def _weights(
+    scaled: Float[Tensor, "*batch queries size"],
+    key: Float[Tensor, "*batch keys size"],
+    places: Int[Tensor, "*queries"] | None,
+) -> Float[Tensor, "*batch queries keys"]:
+    """Of queries over `sqrt(size)` on the keys; on those up to each query's own place, where `places` are given."""
+    scores = scaled @ key.transpose(-1, -2)
+    if places is not None:
+        scores = scores.masked_fill(torch.arange(key.shape[-2], device=key.device) > places.unsqueeze(-1), -math.inf)
+    return scores.softmax(-1)
 
 
 def _rows(active: Int[Tensor, "batch top"]) -> tuple[Tensor, Tensor]:
