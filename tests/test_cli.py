@@ -11,8 +11,10 @@ from pathlib import Path
 import polars
 import pytest
 import torch
+from torch.testing import assert_close
 from traces import trace_csv
 
+from sliceoff.allocator import LearningAllocator
 from sliceoff.errors import Diverged
 from sliceoff.jobs import training_report
 from sliceoff.loop import Simulation
@@ -231,6 +233,38 @@ def test_a_fit_ends_its_step_before_it_stops(cli, tmp_path, monkeypatch, signall
     last = torch.load(tmp_path / "mine" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == (1 if when == "training_step" else 3)
     assert cli(*command, "init=resume").code == 0
+
+
+FITS = {
+    "fit_predictor": (Forecaster, ("predictor=mlp", "data.days=21", "windows.input_length=24")),
+    "fit_allocator": (
+        LearningAllocator,
+        ("allocator.n_copies=2", "allocator.batch_size=8", "allocator.learning_starts=8"),
+    ),
+}
+FEW_STEPS = ("trainer.predictor.limit_train_batches=3", "allocator.steps_per_epoch=3", "allocator.gradient_steps=2")
+FEW_STEPS += ("allocator.validation_copies=2", "allocator.validation_slots=4")
+FEW_STEPS += ("trainer.predictor.max_epochs=3", "trainer.allocator.max_epochs=3")
+
+
+@pytest.mark.parametrize("job", FITS)
+@pytest.mark.parametrize("step", [2, 3])  # the last of three comes before a validation
+def test_a_fit_stopped_after_any_step_ends_as_one_that_was_not(cli, tmp_path, monkeypatch, job, step):
+    module, command = FITS[job]
+    command = (f"job={job}", *command, *FEW_STEPS)
+    assert cli(*command, "run_dir=whole").code == 0
+    learn, steps = module.training_step, iter(range(1, 99))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "training_step", lambda *given: (next(steps) == step and press(), learn(*given))[1])
+        assert cli(*command, "run_dir=stopped").code == 130
+    assert cli(*command, "run_dir=stopped", "init=resume").code == 0
+    for file, keys in {"last": ("state_dict", "optimizer_states", "global_step"), "best": ("state_dict",)}.items():
+        one, other = (
+            torch.load(tmp_path / run / "checkpoints" / f"{file}.ckpt", weights_only=True)
+            for run in ("whole", "stopped")
+        )
+        for key in keys:
+            assert_close(one[key], other[key], rtol=0, atol=0)
 
 
 def test_a_simulation_ends_at_sigterm_and_resumes(cli, tmp_path, monkeypatch):
