@@ -299,6 +299,27 @@ def test_a_signal_ends_the_whole_grid(cli, monkeypatch, signalled, code):
     assert ended.err == "interrupted; go on with init=resume\n"
 
 
+def test_a_grid_that_was_stopped_goes_on(cli, tmp_path, monkeypatch):
+    grid = (*GRID, "windows.horizon=6", "seed=0,1,2")
+    learned = iter([training_report.learned, press])
+    with monkeypatch.context() as patch:
+        patch.setattr("sliceoff.jobs.fit_predictor.learned", lambda *arguments: next(learned)(*arguments))
+        ended = cli(*grid)
+    assert ended.code == 130
+    finished = Path(ended.out.strip())
+    (stopped,) = {run.relative_to(tmp_path) for run in tmp_path.glob("runs/*/*")} - {finished}
+    written = (finished / "summary.json").stat().st_mtime_ns
+    assert cli(*GRID, "windows.horizon=7", "seed=0,1", "init=resume").code == 0  # another grid is begun afresh
+    assert not (stopped / "summary.json").exists()
+    ended = cli(*grid, "init=resume")
+    assert ended.code == 0, ended.err
+    runs = [Path(line) for line in ended.out.split()]
+    assert runs[:2] == [finished, stopped]
+    assert (finished / "summary.json").stat().st_mtime_ns == written
+    assert [json.loads((run / "summary.json").read_text())["seed"] for run in runs] == [0, 1, 2]
+    assert len(list(tmp_path.glob("runs/*/*"))) == 5
+
+
 def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):
     def trip():
         try:
