@@ -252,6 +252,12 @@ def test_a_simulation_ends_at_sigterm_and_resumes(cli, tmp_path, monkeypatch):
     assert cli(*command, "init=resume").code == 0
 
 
+def test_the_bar_of_a_fit_shows_its_metrics_alone(cli):
+    ended = cli(*FAST[:2], "job=fit_predictor", "predictor=last_value")
+    assert "val/loss" in ended.out
+    assert "v_num" not in ended.out
+
+
 GRID = ("-m", "debug=fast", "job=fit_predictor", "predictor=last_value", "data.days=10", "windows.input_length=24")
 GRID += ("callbacks.predictor.progress=null",)
 
