@@ -76,6 +76,10 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["predictor=linear", "predictor/optimizer=adam"], "the chosen predictor has no optimizer to choose"),
         (["predictr=linear"], "did you mean 'predictor'"),
         (["windows.horizn=3"], "did you mean 'windows.horizon'"),
+        (
+            ["predictor=mlp,gru", "predictor.network.hiden_size=3,4", "-m"],
+            "did you mean 'predictor.network.hidden_size",
+        ),
         (["data=wide_csv"], "data.path"),
         (["data=wide_csv", "data.path=absent.csv"], "absent.csv"),
         (["data=wide_csv", "data.path={good}", "data.columns=[r00]"], "did you mean 'r0'"),
