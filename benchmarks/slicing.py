@@ -135,7 +135,7 @@ def without_prices(offers: Offers, asked: SlicingRequest, options: dict, seed: i
     coverage = requirement(SCENARIO, **options)
     rent = coverage.problem(offers, asked.forecast, asked)
     problem = rent.choice_problem()
-    _, shares = coverage.relaxation(Solver("CBC", 10.0, integer=False)).solve(rent)
+    _, shares = coverage.relaxation(Solver("CBC", 10.0, integer=False))(rent)
     assert shares is not None
     random = np.random.default_rng(seed)
     draws = tuple(draw(share, 64, random) for share in shares)

@@ -148,9 +148,10 @@ def annotated(key: str, target: Callable, options: Mapping[str, Any]) -> None:
     except NameError:  # names that only a type checker imports
         return
     for name, value in options.items():
-        wanted = annotations.get(name, Any)
-        if not is_bearable(value, wanted, conf=BeartypeConf(is_pep484_tower=True)):  # where 5 is as good as 5.0
-            raise OptionError(f"{key}.{name}", f"={value!r} is no {formatannotation(wanted)}")
+        wanted, conf = annotations.get(name, Any), BeartypeConf(is_pep484_tower=True)  # where 5 is as good as 5.0
+        if not is_bearable(value, wanted, conf=conf):
+            hint = f"; write it as a list, [{value}]" if is_bearable([value], wanted, conf=conf) else ""
+            raise OptionError(f"{key}.{name}", f"={value!r} is no {formatannotation(wanted)}{hint}")
 
 
 def optional(check: Any, key: str, value: Any) -> Any:

@@ -118,7 +118,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
 def _known_keys(overrides: Sequence[str], unknown: str) -> list[str]:
     """Every dotted key of the config that the other group choices compose."""
     groups = [
-        word
+        word.partition(",")[0]  # of a grid, the first
         for word in overrides
         if "=" in word and not word.startswith(unknown) and (CONFIGS / word.partition("=")[0]).is_dir()
     ]

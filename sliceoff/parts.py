@@ -39,6 +39,9 @@ from sliceoff.slicing import Offers, Slicer
 # Packages that only an extra installs.
 EXTRAS = {"gymnasium": "region", "botorch": "market", "gpytorch": "market", "cryptography": "market"}
 
+# What classes raise where they are given what they cannot use, and Hydra where `_args_` is no list.
+_MISUSE = TypeError | ValueError | ImportError | AttributeError | MisconfigurationException | InstantiationException
+
 Module = TypeVar("Module", bound=pl.LightningModule)
 
 
@@ -70,11 +73,11 @@ class Parts:
     @cached_property
     def datamodule(self) -> TrafficDataModule:
         """Windows over the trace."""
-        return self._build("windows", trace=self.trace)
+        return self._built(TrafficDataModule, "windows", trace=self.trace)
 
     def windows(self, **options: Any) -> TrafficDataModule:
         """Windows over the trace with options of the job's own, such as `first_steps`."""
-        return self._build("windows", trace=self.trace, **options)
+        return self._built(TrafficDataModule, "windows", trace=self.trace, **options)
 
     def windows_as_fitted(self, fitted: Mapping[str, Any], **options: Any) -> TrafficDataModule:
         """Windows over the trace as a predictor was fitted on, but for the options that are not None.
@@ -152,12 +155,12 @@ class Parts:
     @cached_property
     def scenario(self) -> Scenario:
         """The regions' physics and money."""
-        return self._build("region")
+        return self._built(Scenario, "region")
 
     @cached_property
     def offers(self) -> Offers:
         """What the infrastructure provider rents out, and the limits on it."""
-        offers: Offers = self._build("offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s)
+        offers: Offers = self._built(Offers, "offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s)
         offers.check_fit(self.scenario)
         return offers
 
@@ -280,7 +283,7 @@ class Parts:
             untrained,
             kind,
             datamodule=datamodule,
-            trainer=self._build(f"trainer.{kind}"),
+            trainer=self._build(f"trainer.{kind}", partial=True),
             callbacks={**(self._build(f"callbacks.{kind}") or {}), **callbacks},
             loggers=lambda: self.loggers(folder or kind, directory),
             checkpoints=directory.checkpoints(folder),
@@ -289,7 +292,7 @@ class Parts:
 
     def test(self, forecaster: Forecaster, datamodule: TrafficDataModule | None = None) -> dict[str, float]:
         """The forecaster's metrics on the held-out end."""
-        trainer = self._build("trainer.predictor")
+        trainer = self._build("trainer.predictor", partial=True)
         return test(forecaster, "predictor", trainer=trainer, datamodule=datamodule or self.datamodule)
 
     def check_loggers(self) -> None:
@@ -356,7 +359,7 @@ class Parts:
         node = OmegaConf.select(self._cfg, key, throw_on_missing=True)
         try:
             _check_lightning(key, OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
-            made = instantiate(node, _convert_="all", **({"_partial_": True} if partial or added else {}))
+            made = instantiate(node, _convert_="all", _partial_=partial or bool(added))
         except InstantiationException as error:
             cause, key = error.__cause__, _full_key(error) or key
             if isinstance(cause, OptionError):
@@ -365,9 +368,7 @@ class Parts:
                 raise cause from None
             if missing := missing_extra(str(cause or error)):
                 raise InputError(f"{key}: {missing}") from error
-            if isinstance(
-                cause, TypeError | ValueError | ImportError | AttributeError | MisconfigurationException | None
-            ):
+            if isinstance(cause, _MISUSE | None):
                 raise InputError(f"{key}: {worded(cause or error)}") from error
             raise cause from None
         except MissingMandatoryValue as error:

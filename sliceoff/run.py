@@ -1,5 +1,6 @@
 """From a config to one job, to a run directory: what the command line, tests and notebooks call."""
 
+import json
 import platform
 import time
 from collections.abc import Mapping
@@ -7,12 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import polars
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sliceoff import checkpoint
@@ -23,7 +25,7 @@ from sliceoff.errors import Diverged, InputError
 from sliceoff.loggers import SUMMARY, ended_if_failed, log_results
 from sliceoff.parts import Parts as Parts
 from sliceoff.parts import missing_extra
-from sliceoff.run_directory import DIVERGED, Results, RunDirectory, config_of, deciding, newest_unfinished
+from sliceoff.run_directory import DIVERGED, Results, RunDirectory, config_of, deciding, newest_unfinished, runs_under
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,11 @@ def run(cfg: DictConfig) -> RunResult:
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
     one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
-    with closing(_directory(cfg)) as directory, ended_if_failed():
+    begun = _begun_in_grid(cfg)
+    if begun is not None and (begun / "summary.json").is_file():
+        summary = json.loads((begun / "summary.json").read_text())
+        return RunResult(summary, polars.read_parquet(begun / "results.parquet"), begun, Parts(cfg))
+    with closing(_directory(cfg, begun)) as directory, ended_if_failed():
         return _run(cfg, directory)
 
 
@@ -87,10 +93,33 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
     return RunResult(dict(results.summary), results.table, directory.path, parts)
 
 
-def _directory(cfg: DictConfig) -> RunDirectory:
-    run = path("run_dir", cfg.run_dir)
-    if one_of("init.mode", cfg.init.mode, ("scratch", "resume")) == "scratch":
-        return RunDirectory(run, config=_repeatable(cfg))
+def _grid_goes_on(cfg: DictConfig) -> bool:
+    """Whether this is a job of a grid that was stopped: `main.py -m ... init=resume`."""
+    of_grid = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+    return of_grid and cfg.init.mode == "resume" and cfg.init.run is None
+
+
+def _begun_in_grid(cfg: DictConfig) -> Path | None:
+    """Where a grid goes on: the job's run, known by its config. A finished one, else the newest that was stopped."""
+    if not _grid_goes_on(cfg):
+        return None
+    mine, stopped = _content(cfg), None
+    for run in runs_under(path("run_dir", cfg.run_dir).parent):
+        its = config_of(run)
+        if (run / "summary.json").is_file():
+            if checkpoint.differing(deciding(its), deciding(mine)) is None:
+                return run
+        elif stopped is None and checkpoint.differing(_fixed(its), _fixed(mine)) is None:
+            stopped = run
+    return stopped
+
+
+def _directory(cfg: DictConfig, begun: Path | None) -> RunDirectory:
+    run, config = path("run_dir", cfg.run_dir), _repeatable(cfg)
+    if begun is not None:
+        return RunDirectory(begun, config, resume=True)
+    if one_of("init.mode", cfg.init.mode, ("scratch", "resume")) == "scratch" or _grid_goes_on(cfg):
+        return RunDirectory(run, config)
     given = "run_dir"
     if cfg.init.run is not None:
         given, run = "init.run", path("init.run", cfg.init.run)
@@ -98,11 +127,10 @@ def _directory(cfg: DictConfig) -> RunDirectory:
         if given == "init.run" or not OmegaConf.is_interpolation(cfg, "run_dir"):
             raise InputError(f"{given}={run} is no run directory (no config.yaml there); name the run to resume")
         run = newest_unfinished(run.parent, cfg.job.name)
-    begun, config = _fixed(config_of(run)), _repeatable(cfg)
-    if (job := begun.get("job.name")) != cfg.job.name:
+    its = _fixed(config_of(run))
+    if (job := its.get("job.name")) != cfg.job.name:
         raise InputError(f"{run} is a run of job={job}, not of job={cfg.job.name}; name the run with init.run")
-    now = cast(dict, OmegaConf.to_container(OmegaConf.create(config)))
-    if (key := checkpoint.differing(begun, _fixed(now))) is not None:
+    if (key := checkpoint.differing(its, _fixed(_content(cfg)))) is not None:
         raise InputError(f"{run} was begun with another {key}; resume with the config that the run began with")
     return RunDirectory(run, config, resume=True)
 
@@ -113,16 +141,22 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in deciding(config).items() if key.partition(".")[0] not in free}
 
 
-def _repeatable(cfg: DictConfig) -> str:
-    """The config in force; `--config-dir RUN --config-name config` repeats the run, in a directory of its own."""
+def _content(cfg: DictConfig) -> dict[str, Any]:
+    """The config in force, without what a run is begun or resumed by."""
     content = in_force(cfg)
-    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     content["run_dir"] = f"runs/{content['job']['name']}/${{now:%Y-%m-%d_%H-%M-%S}}"
     content["init"] = {
         key: value for key, value in content["init"].items() if key not in ("mode", "run") and value is not None
     }
+    return content
+
+
+def _repeatable(cfg: DictConfig) -> str:
+    """The text of `config.yaml`: `--config-dir RUN --config-name config` repeats the run, in a directory of its own."""
+    content = _content(cfg)
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     defaults = {"defaults": [{"init": "scratch"}, {"hydra": "default"}, "_self_"]}
-    left_out = {"hydra", *cfg} - set(content)
+    left_out = {"hydra", "init"} | cfg.keys() - content.keys()
     header = "".join(
         f"# {group}={choice}\n" for group, choice in sorted(choices.items()) if group.partition("/")[0] not in left_out
     )

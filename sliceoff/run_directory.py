@@ -192,6 +192,12 @@ def _flat(key: str, node: Any) -> Iterator[tuple[str, Any]]:
         yield from _flat(f"{key}.{name}".lstrip("."), value)
 
 
+def runs_under(directory: Path) -> list[Path]:
+    """The run directories directly under one, that written last first."""
+    runs = [file.parent for file in directory.glob("*/config.yaml")]
+    return sorted(runs, key=lambda run: run.stat().st_mtime, reverse=True)
+
+
 def newest_unfinished(runs: Path, job: str) -> Path:
     """The newest run of `job` directly under `runs` that was stopped: it has a `config.yaml` but no `summary.json`.
 
@@ -199,11 +205,11 @@ def newest_unfinished(runs: Path, job: str) -> Path:
         InputError: there is none, or a `config.yaml` cannot be read.
     """
     unfinished = [
-        file.parent
-        for file in runs.glob("*/config.yaml")
-        if not (file.parent / "summary.json").exists() and deciding(config_of(file.parent)).get("job.name") == job
+        run
+        for run in runs_under(runs)
+        if not (run / "summary.json").exists() and deciding(config_of(run)).get("job.name") == job
     ]
-    for run in sorted(unfinished, key=lambda path: path.stat().st_mtime, reverse=True):
+    for run in unfinished:
         if _free(run):
             return run
     going_on = f" ({len(unfinished)} going on in other processes, or not yours to write)" if unfinished else ""

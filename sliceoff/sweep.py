@@ -20,10 +20,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from sliceoff.checks import count, listed, one_of, optional
 from sliceoff.cli import INTERRUPTED, TERMINATED, WRONG_INPUT
 from sliceoff.config import read_config
-from sliceoff.errors import InputError
+from sliceoff.errors import InputError, near_miss
 from sliceoff.run_directory import DIVERGED
+
+_NEEDED = ("program", "method", "metric", "parameters")
+_KEYS = (*_NEEDED, "run_cap", "command", "name", "description", "project", "entity", "early_terminate", "controller")
 
 
 def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -35,10 +39,11 @@ def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     choices: dict[str, list[Any]] = {}
     for name, given in sweep["parameters"].items():
         if not isinstance(given, Mapping) or not {"value", "values"} & set(given):
-            raise InputError(f"sweep: parameters.{name} has neither value nor values; other distributions need W&B")
-        choices[name] = given["values"] if "values" in given else [given["value"]]
-        if not choices[name]:
-            raise InputError(f"sweep: parameters.{name}.values is empty; give at least one")
+            raise InputError(
+                f"sweep: parameters.{name}={given} has neither value nor values; other distributions need W&B"
+            )
+        values = given["values"] if "values" in given else [given["value"]]
+        choices[name] = list(listed(f"sweep: parameters.{name}.values", values, "[1, 2]"))
     if sweep["method"] == "grid":
         products = itertools.islice(itertools.product(*choices.values()), sweep.get("run_cap"))
         yield from (dict(zip(choices, chosen, strict=True)) for chosen in products)
@@ -57,9 +62,7 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
         InputError: the file cannot be used, or a run failed.
         KeyboardInterrupt: interrupted, after the run that was going on has ended.
     """
-    sweep = read_config(file)
-    if not {"program", "method", "metric", "parameters"} <= set(sweep):
-        raise InputError(f"sweep: {file} needs program, method, metric and parameters")
+    sweep = _read(file)
     metric, fixed, rows = sweep["metric"], _fixed(sweep), []
     for chosen in combinations(sweep):
         overrides = fixed + [f"{name}={_override(value)}" for name, value in chosen.items()]
@@ -70,6 +73,28 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
     # A run that came to no number, such as one that diverged, has null: after all others.
     order = sorted(range(len(rows)), key=lambda place: (results[place] is None, sign * (results[place] or 0)))
     return [rows[place] for place in order]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A sweep file; keys that are W&B's alone are let be.
+
+    Raises:
+        InputError: it cannot be read, a key is missing or misspelt, or what it holds is of another kind.
+    """
+    sweep = read_config(file)
+    for key in sweep:
+        if key not in _KEYS and (meant := near_miss(key, _KEYS)):
+            raise InputError(f"sweep: {file} has no use for {key}{meant}")
+    if missing := [key for key in _NEEDED if key not in sweep]:
+        raise InputError(f"sweep: {file} needs {', '.join(_NEEDED)}; there is no {', '.join(missing)}")
+    metric = sweep["metric"]
+    if not isinstance(metric, Mapping) or "name" not in metric:
+        raise InputError(f"sweep: metric={metric} has no name; write {{name: main/profit_money, goal: maximize}}")
+    one_of("sweep: metric.goal", metric.get("goal", "minimize"), ("maximize", "minimize"))
+    if not isinstance(sweep["parameters"], Mapping):
+        raise InputError(f"sweep: parameters={sweep['parameters']} must be of the form {{seed: {{values: [0, 1]}}}}")
+    optional(count, "sweep: run_cap", sweep.get("run_cap"))
+    return sweep
 
 
 def _fixed(sweep: Mapping[str, Any]) -> list[str]:

@@ -78,6 +78,10 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["predictor=linear", "predictor/optimizer=adam"], "the chosen predictor has no optimizer to choose"),
         (["predictr=linear"], "did you mean 'predictor'"),
         (["windows.horizn=3"], "did you mean 'windows.horizon'"),
+        (
+            ["predictor=mlp,gru", "predictor.network.hiden_size=3,4", "-m"],
+            "did you mean 'predictor.network.hidden_size",
+        ),
         (["data=wide_csv"], "data.path"),
         (["data=wide_csv", "data.path=absent.csv"], "absent.csv"),
         (["data=wide_csv", "data.path={good}", "data.columns=[r00]"], "did you mean 'r0'"),
@@ -102,6 +106,12 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["slicer._target_=collections.Counter"], "makes a Counter, which is no Slicer"),
         (["allocator=greedy", "allocator._target_=collections.Counter"], "makes a Counter, which is no Allocator"),
         (["data._target_=collections.Counter"], "makes a Counter, which is no Trace"),
+        (["region._target_=collections.Counter"], "makes a Counter, which is no Scenario"),
+        (["offers._target_=collections.Counter"], "makes a Counter, which is no Offers"),
+        (["windows._target_=collections.Counter"], "makes a Counter, which is no TrafficDataModule"),
+        (["+slicer._args_=3"], "slicer: Unsupported _args_ type: 'int'"),
+        (["+predictor.network._args_=3"], "predictor.network: Unsupported _args_ type: 'int'"),
+        (["+slicer._recursive_=3"], "slicer: Instantiation: _recursive_ flag must be a bool"),
         (["predictor.network._target_=len"], "predictor"),
         (["windows.calendar=[day,day]"], "names a cycle twice"),
         (["region.short_slot_s=3601"], "region.short_slot_s=3601 is longer"),
@@ -120,7 +130,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["allocator=greedy", "+logger.project=mine"], "logger: "),
         (["logger=wandb", "logger.online=abc"], "logger.online='abc' is no bool"),
         (["logger=wandb", "logger.entity=3"], "logger.entity=3 is no str | None"),
-        (["logger=wandb", "logger.tags=baseline"], "logger.tags='baseline' is no list[str]"),
+        (["logger=wandb", "logger.tags=baseline"], "write it as a list, [baseline]"),
         (["logger=wandb", "logger.notes=[a]"], "logger.notes=['a'] is no str | None"),
         (["job=fit_predictor", "callbacks.predictor.early_stopping.patience=abc"], "early_stopping.patience='abc'"),
         (["job=fit_predictor", "trainer.predictor.limit_train_batches=abc"], "limit_train_batches='abc'"),
@@ -280,6 +290,12 @@ def test_a_simulation_ends_at_sigterm_and_resumes(cli, tmp_path, monkeypatch):
     assert cli(*command, "init=resume").code == 0
 
 
+def test_the_bar_of_a_fit_shows_its_metrics_alone(cli):
+    ended = cli(*FAST[:2], "job=fit_predictor", "predictor=last_value")
+    assert "val/loss" in ended.out
+    assert "v_num" not in ended.out
+
+
 GRID = ("-m", "debug=fast", "job=fit_predictor", "predictor=last_value", "data.days=10", "windows.input_length=24")
 GRID += ("callbacks.predictor.progress=null",)
 
@@ -325,6 +341,27 @@ def test_a_signal_ends_the_whole_grid(cli, monkeypatch, signalled, code):
     ended = cli(*GRID, "seed=0,1")
     assert (ended.code, ended.out) == (code, "")
     assert ended.err == "interrupted; go on with init=resume\n"
+
+
+def test_a_grid_that_was_stopped_goes_on(cli, tmp_path, monkeypatch):
+    grid = (*GRID, "windows.horizon=6", "seed=0,1,2")
+    learned = iter([training_report.learned, press])
+    with monkeypatch.context() as patch:
+        patch.setattr("sliceoff.jobs.fit_predictor.learned", lambda *arguments: next(learned)(*arguments))
+        ended = cli(*grid)
+    assert ended.code == 130
+    finished = Path(ended.out.strip())
+    (stopped,) = {run.relative_to(tmp_path) for run in tmp_path.glob("runs/*/*")} - {finished}
+    written = (finished / "summary.json").stat().st_mtime_ns
+    assert cli(*GRID, "windows.horizon=7", "seed=0,1", "init=resume").code == 0  # another grid is begun afresh
+    assert not (stopped / "summary.json").exists()
+    ended = cli(*grid, "init=resume")
+    assert ended.code == 0, ended.err
+    runs = [Path(line) for line in ended.out.split()]
+    assert runs[:2] == [finished, stopped]
+    assert (finished / "summary.json").stat().st_mtime_ns == written
+    assert [json.loads((run / "summary.json").read_text())["seed"] for run in runs] == [0, 1, 2]
+    assert len(list(tmp_path.glob("runs/*/*"))) == 5
 
 
 def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):

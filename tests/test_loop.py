@@ -271,7 +271,7 @@ def test_no_fewer_users_than_none_are_expected(windows):
 @pytest.mark.parametrize("network", [Broken, Endless])
 def test_a_forecast_that_is_no_number_is_told_and_replaced_by_the_last_users(windows, program, network):
     broken, whole = (
-        run(windows, program(), Greedy(), 2, forecasts(windows, kind, nonnegative=False), slots_per_period=2)
+        run(windows, program(), Greedy(), 2, forecasts(windows, kind), slots_per_period=2)
         for kind in (network, LastValue)
     )
     assert broken["users_forecast"].to_numpy() == pytest.approx(whole["users_forecast"].to_numpy(), rel=1e-5)

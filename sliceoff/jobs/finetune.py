@@ -27,7 +27,8 @@ from sliceoff.predictor import (
     unsuited,
     untrained,
 )
-from sliceoff.report.transfer import error_by_windows, transfer_page
+from sliceoff.report import figures_of
+from sliceoff.report.transfer import transfer_figures, transfer_page
 from sliceoff.run_directory import Results, RunDirectory
 
 
@@ -90,9 +91,9 @@ class Finetune:
         table = polars.DataFrame(rows).sort("training windows", maintain_order=True)
         directory.write_text("transfer.txt", "".join(f"{line}\n" for line in lines))
         _show(table, lines)
-        errors = error_by_windows(table)
-        report = transfer_page(table, lines, errors, str(directory.path))
-        return Results(_summary(table), table, report, {"Error on the held-out end": errors})
+        sections = transfer_figures(table, lines)
+        report = transfer_page(table, sections, str(directory.path))
+        return Results(_summary(table), table, report, figures_of(sections))
 
     def _budgets(self, saved: Mapping[str, Any], parts: Parts) -> list[TrafficDataModule]:
         """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""

@@ -1,8 +1,6 @@
 """The Stackelberg leader: asks servers for capacity, hears what they want for it, and seeks the best request."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +12,6 @@ from sliceoff.market.program import Dispatch, DispatchProgram
 from sliceoff.market.scenario import MarketScenario, Servers
 from sliceoff.market.search import Composite, Negotiation, Search
 from sliceoff.market.servers import Followers, Rational
-
-_DECIDED = ("dispatch", "hosted", "bought", "payments")
 
 
 class Leader:
@@ -73,19 +69,6 @@ class Leader:
         self._revenues.append(outcome.revenue)
         if outcome.revenue > self.best.revenue:
             self.best = outcome
-
-    def state_dict(self) -> dict[str, Any]:
-        """All answers, what each would have earned, and the best outcome, as plain lists: JSON."""
-        best = {name: getattr(self.best, name).tolist() for name in _DECIDED}
-        answers = [[part.tolist() for part in answer] for answer in self._answers]
-        return {"answers": answers, "revenues": self._revenues, "best": best}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken, as if there had been no stop."""
-        self._answers = [tuple(map(np.array, answer)) for answer in state["answers"]]
-        self._revenues = list(state["revenues"])
-        best: dict[str, Any] = {name: np.array(state["best"][name]) for name in _DECIDED}
-        self.best = Outcome(self.scenario, **best)
 
     def _past(self) -> Negotiation:
         asked, given, wanted = np.reshape(self._answers, (-1, 3, len(self.scenario.capacity))).swapaxes(0, 1)

@@ -18,6 +18,7 @@ from sliceoff.market.servers import affordable, greatest_surplus
 from sliceoff.solver import Solution, Solver, Status, quiet
 
 _GAP = 1e-7
+_SECONDS = 3.0  # per dispatch; then the best one found counts
 _FIRST_TANGENTS = 5
 _ROUNDING = 1e-6  # of a bound, relative to the value
 _NOTHING = 1e-9  # share of a pair's most work
@@ -61,20 +62,14 @@ class DispatchProgram:
 
     Args:
         eligible: applications that may take part; all unless given.
-        time_limit_s: per solve; then the best dispatch found counts.
 
     Raises:
         InputError: on solving, the solver gives up.
     """
 
-    def __init__(
-        self,
-        scenario: MarketScenario,
-        eligible: Bool[np.ndarray, " applications"] | None = None,
-        time_limit_s: float = 3.0,
-    ):
+    def __init__(self, scenario: MarketScenario, eligible: Bool[np.ndarray, " applications"] | None = None):
         self._scenario = scenario
-        self._solver = Solver("HIGHS", time_limit_s, integer=True, gap=_GAP)
+        self._solver = Solver("HIGHS", _SECONDS, integer=True, gap=_GAP)
         self._model = self._solver.open()
         possible = scenario.possible if eligible is None else scenario.possible & eligible[:, None]
         self._pairs = Pairs(self._model, scenario, possible, scenario.useful)

@@ -12,6 +12,7 @@ from sliceoff.errors import InputError, near_miss
 from sliceoff.predictor.forecaster import Forecaster
 
 INPUTS = ("history", "history_calendar", "future_calendar")
+_TOLERANCE = 1e-3  # standard deviations between the file's forecast and the forecaster's
 
 
 class Exported(nn.Module):
@@ -32,12 +33,11 @@ class Exported(nn.Module):
         return self.forecaster.forecast(Window(history, history_calendar, empty, future_calendar))
 
 
-def export(forecaster: Forecaster, path: str | Path, atol: float = 1e-3) -> Path:
+def export(forecaster: Forecaster, path: str | Path) -> Path:
     """Write `forecaster` to `path`, for any batch size, and check that the file forecasts what it forecasts.
 
     Args:
         path: ending in `.pt2` (`torch.export.load(path).module()`) or `.onnx` (needs the extra `export`).
-        atol: largest difference from the eager forecast that is put up with, in standard deviations.
 
     Raises:
         InputError: another ending, or the extra is missing.
@@ -55,7 +55,7 @@ def export(forecaster: Forecaster, path: str | Path, atol: float = 1e-3) -> Path
     for size in (1, 5):
         example = _example(forecaster, size)
         difference = ((run(*example) - module(*example)) / forecaster.scaler.std.unsqueeze(-1)).abs().max()
-        if not difference <= atol:
+        if not difference <= _TOLERANCE:
             path.unlink()
             raise RuntimeError(f"{path.name} forecasts up to {difference:.2g} standard deviations off at batch {size}")
     return path

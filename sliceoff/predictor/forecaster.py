@@ -269,7 +269,8 @@ class Forecaster(pl.LightningModule):
 
     def _in_units(self, forecast: Tensor) -> Tensor:
         real = self.scaler.inverse(forecast)
-        return real.clamp_min(0) if self.nonnegative else real
+        # An infinity stays: it is no forecast, and not one of no traffic.
+        return real.where(real.isinf(), real.clamp_min(0)) if self.nonnegative else real
 
     def _loss(self, forecast: Tensor, window: Window) -> Tensor:
         return self.loss(forecast, self.scaler.transform(window.future).unsqueeze(-1))

@@ -1,7 +1,7 @@
 """Stacks side by side: money with its uncertainty, and what became of the tasks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars
@@ -13,6 +13,20 @@ BOUND = "clairvoyant bound"
 _FEWEST_DAYS = 4
 
 
+class Blocks(NamedTuple):
+    """Money by block of time, in time's order.
+
+    Attributes:
+        kind: what a block is, `day` or `long slot`.
+        profit: by stack, the first one first.
+        most: what the bound allows; None where it is not given.
+    """
+
+    kind: str
+    profit: Mapping[str, Float[np.ndarray, " blocks"]]
+    most: Float[np.ndarray, " blocks"] | None
+
+
 def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> list[dict[str, Any]]:
     """One row per stack, the first one first: money over all long slots and regions, and what became of the tasks.
 
@@ -22,21 +36,22 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
         table: what `simulate` returns, of several stacks.
         bound: what `clairvoyant` returns for the same long slots; adds its row and everyone's share of it.
     """
-    blocks = profit_blocks(table, bound)
-    main = blocks.columns[1]
+    _, profits, most = profit_blocks(table, bound)
+    main = next(iter(profits))
     rows = []
     for stack, part in table.group_by("stack", maintain_order=True):
-        name, profit = str(stack[0]), blocks[stack[0]].to_numpy()
+        name = str(stack[0])
+        profit = profits[name]
         sums = part.select(polars.col("profit", "revenue", "rent", "tasks", "done").sum()).row(0, named=True)
         ends = bootstrap_interval(profit)
         row: dict[str, Any] = {
             "stack": name,
             "profit": sums["profit"],
             "95 %": f"{ends[0]:,.0f} to {ends[1]:,.0f}" if ends else "",
-            f"{main} against it": "" if name == main else gain(blocks[main].to_numpy(), profit),
+            f"{main} against it": "" if name == main else gain(profits[main], profit),
         }
-        if bound is not None:
-            row["of the bound"] = share(profit, blocks[BOUND].to_numpy())
+        if most is not None:
+            row["of the bound"] = share(profit, most)
         row |= {
             "revenue": sums["revenue"],
             "rent": sums["rent"],
@@ -50,14 +65,14 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
 
 def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> str:
     """The main stack's profit in one sentence, against the best alternative that knows no more, and the bound."""
-    blocks = profit_blocks(table, bound)
-    profit = blocks[blocks.columns[1]].to_numpy()
+    _, profits, most = profit_blocks(table, bound)
+    profit = next(iter(profits.values()))
     text = f"Profit {profit.sum():,.0f}"
     if ends := bootstrap_interval(profit):
         text += f" ({ends[0]:,.0f} to {ends[1]:,.0f})"
     if (best := best_alternative(table)) is not None:
-        text += f", {gain(profit, blocks[best].to_numpy())} against {best}, the best alternative"
-    if bound is not None and (part := share(profit, blocks[BOUND].to_numpy())):
+        text += f", {gain(profit, profits[best])} against {best}, the best alternative"
+    if most is not None and (part := share(profit, most)):
         text += f"; {part} of the clairvoyant bound"
     return text + "."
 
@@ -80,19 +95,23 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
     return [{"config key": key} | dict(zip(configs, texts, strict=True)) for key, texts in _differing("", kept)]
 
 
-def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> polars.DataFrame:
-    """Profit per block of time, one column per stack, then the bound's where it is given.
+def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Blocks:
+    """Profit per block of time: a day, or a long slot where there are fewer than four days.
 
-    The first column, the blocks' start, is named for their kind: `day`, or `long slot` where there are fewer than four
-    days. Long slots follow each other's traffic, so that their intervals are rougher.
+    Long slots follow each other's traffic, so that their intervals are rougher.
+
+    Args:
+        table, bound: as in `comparison`.
     """
+    time = polars.col("time")
     kind = "day" if table["time"].dt.truncate("1d").n_unique() >= _FEWEST_DAYS else "long slot"
-    start = polars.col("time").dt.truncate("1d") if kind == "day" else polars.col("time")
-    blocks = table.with_columns(start.alias(kind)).pivot("stack", index=kind, values="profit", aggregate_function="sum")
-    if bound is not None:
-        most = bound.group_by(start.alias(kind)).agg(polars.col("bound").sum().alias(BOUND))
-        blocks = blocks.join(most, on=kind, how="left").with_columns(polars.col(BOUND).fill_null(0.0))
-    return blocks.sort(kind)
+    block = time.dt.truncate("1d") if kind == "day" else time
+
+    def sums(rows: polars.DataFrame, column: str) -> Float[np.ndarray, " blocks"]:
+        return rows.group_by(block).agg(polars.col(column).sum()).sort("time")[column].to_numpy()
+
+    profit = {str(stack[0]): sums(rows, "profit") for stack, rows in table.group_by("stack", maintain_order=True)}
+    return Blocks(kind, profit, None if bound is None else sums(bound, "bound"))
 
 
 def share(profit: Float[np.ndarray, " blocks"], most: Float[np.ndarray, " blocks"]) -> str:

@@ -26,15 +26,13 @@ DONE, LATE, DROPPED = "#009E73", "#E69F00", "#D55E00"
 
 def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
     """Profit of every stack with its interval, and the clairvoyant bound as a line."""
-    blocks = profit_blocks(table)
-    kind, *stacks = blocks.columns
-    figure, (axis,) = _figure(rows=1, height=0.9 + 0.38 * len(stacks))
-    for place, stack in enumerate(stacks):
-        profit = blocks[stack].to_numpy()
+    kind, profits, _ = profit_blocks(table)
+    figure, (axis,) = _figure(rows=1, height=0.9 + 0.38 * len(profits))
+    for place, profit in enumerate(profits.values()):
         axis.barh(place, profit.sum(), color=COLOURS[0] if place == 0 else PALE)
         if ends := bootstrap_interval(profit):
             axis.plot(ends, [place, place], color="#333333", lw=1.4, marker="|")
-    axis.set_yticks(range(len(stacks)), stacks)
+    axis.set_yticks(range(len(profits)), list(profits))
     if bound is not None:
         axis.axvline(float(bound["bound"].sum()), color=COLOURS[5], lw=1.4, ls="--", label=BOUND)
         axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))

@@ -7,22 +7,40 @@ from matplotlib.figure import Figure
 
 from sliceoff.predictor import Transferred
 from sliceoff.report.figures import COLOURS, tidy
-from sliceoff.report.page import page
+from sliceoff.report.page import Section, page
 
 _ERROR = "mean absolute error, the trace's unit"
 
 
-def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], errors: Figure, about: str) -> str:
-    """Lay out the report.
+def transfer_figures(table: polars.DataFrame, lines: Sequence[Transferred]) -> list[Section]:
+    """All figures of a fine-tuning, in the report's order.
 
     Args:
         table: columns `training windows`, `forecaster` and the test metrics.
         lines: what became of the checkpoint's tensors.
-        errors: `error_by_windows` of the table.
+    """
+    counts = {how: sum(line.how == how for line in lines) for how in ("loaded", "adapted", "left out", "new")}
+    return [
+        (
+            "Error on the held-out end",
+            "In the trace's unit; scaled errors are in standard deviations of what the "
+            "forecaster was fitted on, so those of other windows or of job.scaler=keep are not comparable. "
+            "Tensors of the checkpoint: "
+            + ", ".join(f"{count} {how}" for how, count in counts.items() if count)
+            + " (transfer.txt).",
+            error_by_windows(table),
+        )
+    ]
+
+
+def transfer_page(table: polars.DataFrame, sections: Sequence[Section], about: str) -> str:
+    """Lay the figures out under the headline and the table of errors.
+
+    Args:
+        table: as in `transfer_figures`.
     """
     last = table.filter(polars.col("training windows") == table["training windows"].max())
     error = dict(zip(last["forecaster"], last["test/real_mae"], strict=True))
-    counts = {how: sum(line.how == how for line in lines) for how in ("loaded", "adapted", "left out", "new")}
     shown = {"test/real_mae": "MAE", "test/real_wape": "WAPE", "test/scaled_mse": "MSE (scaled)"}
     rows = table.select("forecaster", "training windows", *shown).rename(shown).to_dicts()
     return page(
@@ -33,17 +51,7 @@ def transfer_page(table: polars.DataFrame, lines: Sequence[Transferred], errors:
         rows=[
             {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
         ],
-        sections=[
-            (
-                "Error on the held-out end",
-                "In the trace's unit; scaled errors are in standard deviations of what the "
-                "forecaster was fitted on, so those of other windows or of job.scaler=keep are not comparable. "
-                "Tensors of the checkpoint: "
-                + ", ".join(f"{count} {how}" for how, count in counts.items() if count)
-                + " (transfer.txt).",
-                errors,
-            )
-        ],
+        sections=sections,
     )
 
 

@@ -1,5 +1,6 @@
 """What coverage means (C6): Eq. 17 with kappa given, or with the best kappa of every region."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,14 +18,9 @@ from sliceoff.slicing.program import CoverProgram, ShareProgram
 from sliceoff.slicing.rental import SlicingRequest, offer_costs
 from sliceoff.solver import Solution, Solver
 
-
-@runtime_checkable
-class Relaxation(Protocol):
-    """A linear program whose shares are an offer's probabilities; it takes its requirement's own kind of problem."""
-
-    def solve(self, problem: Any) -> tuple[Solution, list[np.ndarray] | None]:
-        """Solve for this period; the shares (regions, options) of every block where there are any."""
-        ...
+Relaxation = Callable[[Any], tuple[Solution, list[np.ndarray] | None]]
+"""Solves a linear program for a period's problem, of its requirement's own kind. The shares (regions, options) of every
+block, where there are any, are an offer's probabilities."""
 
 
 @runtime_checkable
@@ -117,7 +113,7 @@ class FixedKappa:
 
     def relaxation(self, solver: Solver) -> Relaxation:
         """The program (18)."""
-        return CoverProgram(solver)
+        return CoverProgram(solver).solve
 
 
 @dataclass(frozen=True)
@@ -157,12 +153,5 @@ class JointKappa:
 
     def relaxation(self, solver: Solver) -> Relaxation:
         """The pairs' own relaxation."""
-        return _PairRelaxation(ShareProgram(solver))
-
-
-@dataclass(frozen=True)
-class _PairRelaxation:
-    program: ShareProgram
-
-    def solve(self, problem: PairProblem) -> tuple[Solution, list[np.ndarray] | None]:
-        return self.program.solve(problem.choice_problem())
+        program = ShareProgram(solver)
+        return lambda pairs: program.solve(pairs.choice_problem())

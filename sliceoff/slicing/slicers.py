@@ -164,10 +164,10 @@ class LpRounding:
         start = time.perf_counter()
         rent = self._requirement.problem(self._offers, request.forecast, request)
         fallback = ""
-        solution, shares = self._relaxation.solve(rent)
+        solution, shares = self._relaxation(rent)
         if solution.status is Status.INFEASIBLE and (looser := rent.without_aggregate()) is not None:
             rent, fallback = looser, NO_AGGREGATE
-            solution, shares = self._relaxation.solve(rent)
+            solution, shares = self._relaxation(rent)
         problem = rent.choice_problem()
         choice: Choice | None = None
         if shares is not None:

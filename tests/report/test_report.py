@@ -101,17 +101,21 @@ def test_the_same_results_give_the_same_page(table):
     assert pages[0] == pages[1]
 
 
+def bound_of(table: polars.DataFrame, money: float) -> polars.DataFrame:
+    return table.select(polars.col("time").unique().sort(), bound=money / table["time"].n_unique())
+
+
 def test_the_comparison_pairs_stacks_on_the_same_long_slots(table):
-    main, rival, bound = report.comparison(table, polars.DataFrame({"time": [datetime(2024, 1, 1)], "bound": [240.0]}))
+    main, rival, bound = report.comparison(table, bound_of(table, 240.0))
     assert (main["profit"], rival["profit"], bound["profit"]) == (120, 20, 240)
-    assert (main["of the bound"], rival["of the bound"]) == ("50.0 %", "8.3 %")
+    assert (main["of the bound"], rival["of the bound"]) == ("50.0 % (45.0 to 55.0)", "8.3 % (3.3 to 13.3)")
     assert (main["95 %"], rival["95 %"]) == ("108 to 132", "8 to 32")
     # The lead is 100 however the long slots are drawn: 100 / 20, and 100 / 32 to 100 / 8.
     assert (main["main against it"], rival["main against it"]) == ("", "+500.0 % (+312.5 to +1250.0)")
 
 
 def test_there_is_no_share_of_a_bound_of_nothing(table):
-    bound = polars.DataFrame({"time": [datetime(2024, 1, 1)], "bound": [0.0]})
+    bound = bound_of(table, 0.0)
     assert [row["of the bound"] for row in report.comparison(table, bound)] == ["", "", ""]
     assert "of the clairvoyant bound" not in report.headline(table, bound)
 

@@ -98,6 +98,14 @@ def test_a_run_is_told_apart_from_a_rival_of_its_name(tmp_path):
         assert summary["bound/profit_money"] == 40
 
 
+@pytest.mark.parametrize(("name", "hours"), [("long slot", 5), ("day", 96), ("clairvoyant bound", 5)])
+def test_a_run_may_have_any_name(tmp_path, name, hours):
+    first = a_run(tmp_path / "first", 4.0, periods=range(hours))
+    _, table, page = compared(tmp_path, first, a_run(tmp_path / name, 3.0, periods=range(hours)))
+    assert table["stack"].unique(maintain_order=True).to_list() == ["first", name, "reactive_greedy"]
+    assert "75.0 % (75.0 to 75.0)" in page  # of the bound, which the first reaches
+
+
 def test_a_run_twice_is_told_apart_by_numbers(tmp_path):
     run = a_run(tmp_path / "runs" / "first", 4.0)
     summary, _, _ = compared(tmp_path, run, run)
