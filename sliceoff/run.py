@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from sliceoff import checkpoint
-from sliceoff.checks import one_of, path, random_seed, whole
+from sliceoff.checks import one_of, path, positive, random_seed, whole
 from sliceoff.config import configure as configure
 from sliceoff.config import in_force
 from sliceoff.errors import Diverged, InputError
@@ -48,6 +48,7 @@ def run(cfg: DictConfig) -> RunResult:
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
     one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
+    positive("mean_users", cfg.mean_users)
     with closing(_directory(cfg)) as directory, ended_if_failed():
         return _run(cfg, directory)
 
