@@ -1,5 +1,7 @@
 """The same trace comes out of every format, and times are read as people write them."""
 
+import gzip
+
 import numpy as np
 import polars
 import pytest
@@ -159,6 +161,13 @@ def test_the_column_of_times_is_found(write, wide_rows, header, found):
 def test_other_separators(wide_rows, write, trace, separator):
     path = write(wide_rows, header=separator.join(["time", "north", "south"]), sep=separator)
     assert_same(read_wide_csv(path), trace)
+
+
+def test_a_compressed_csv(wide_rows, write, trace):
+    path = write(wide_rows, header="\n\ntime,north,south")
+    packed = path.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert_same(read_wide_csv(packed), trace)
 
 
 def test_files_as_spreadsheets_save_them(wide_rows, trace, tmp_path):
