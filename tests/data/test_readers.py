@@ -148,6 +148,13 @@ def test_npz_times_may_be_numbers_or_text(tmp_path, times):
     assert trace.step_s in (600, 86_400)
 
 
+@pytest.mark.parametrize(("start", "warned"), [(0, True), (1709510400, False)])
+def test_times_that_count_from_nothing_are_warned_of(write, caplog, start, warned):
+    trace = read_wide_csv(write([[str(start + i), "1"] for i in range(3)], header="time,a"))
+    assert trace.times[0] == np.datetime64(start, "s")
+    assert any("trace.csv: times count from 0" in line for line in caplog.messages) == warned
+
+
 @pytest.mark.parametrize(("header", "found"), [("Date,a,b", "Date"), ("a,b,timestamp", "timestamp"), ("x,y,z", "y")])
 def test_the_column_of_times_is_found(write, wide_rows, header, found):
     names = header.split(",")
