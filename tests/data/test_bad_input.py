@@ -285,3 +285,10 @@ def test_npz(tmp_path, arrays, expected):
     text = message(read_npz, tmp_path / "t.npz")
     assert expected in text
     assert "t.npz" in text
+
+
+def test_a_damaged_npz(tmp_path):
+    np.savez_compressed(tmp_path / "t.npz", values=np.random.default_rng(0).random((4, 2)), times=TIMES)
+    packed = (tmp_path / "t.npz").read_bytes()
+    (tmp_path / "t.npz").write_bytes(packed[:80] + b"\xff" * 20 + packed[100:])
+    assert "t.npz is no .npz archive" in message(read_npz, tmp_path / "t.npz")
