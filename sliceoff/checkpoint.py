@@ -8,6 +8,7 @@ import functools
 import hashlib
 import importlib
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -94,9 +95,12 @@ def read(path: str | Path, expect: type[nn.Module] = nn.Module) -> dict[str, Any
 
 def _content(file: Path) -> dict[str, Any]:
     try:
+        zipfile.ZipFile(file).close()  # what torch.save writes; of other files torch.load warns before it refuses them
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (
+        zipfile.BadZipFile,
         pickle.UnpicklingError,
+        OSError,
         RuntimeError,
         EOFError,
         LookupError,
@@ -104,11 +108,21 @@ def _content(file: Path) -> dict[str, Any]:
         TypeError,
         AttributeError,
     ) as error:
-        reason = "no file of tensors" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
-        raise InputError(f"{file} is not a readable checkpoint ({reason}); give a .ckpt file") from error
+        raise InputError(f"{file} {_unloadable(error)}; give a .ckpt file that a SliceOff run wrote") from error
     if not isinstance(content, dict) or "spec" not in content:
         raise InputError(f"{file} holds no SliceOff module; give a .ckpt file that a SliceOff run wrote")
     return content
+
+
+def _unloadable(error: Exception) -> str:
+    """What is wrong with a file that led to this error."""
+    match error:
+        case pickle.UnpicklingError():
+            return "holds more than tensors and plain data, which is not loaded, as it could run anything"
+        case OSError():
+            return f"cannot be read ({error.strerror})"
+        case _:
+            return "is no checkpoint, or a damaged one, cut short perhaps"
 
 
 def find(path: str | Path) -> list[Path]:
@@ -223,10 +237,6 @@ def differing(saved: Any, current: Any, name: str = "") -> str | None:
     if isinstance(saved, torch.Tensor) and isinstance(current, torch.Tensor):
         return None if torch.equal(saved, current) else name
     return None if type(saved) is type(current) and saved == current else name
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
 
 
 def _path(cls: type) -> str:

@@ -73,15 +73,14 @@ def fit(
             unless the trainer is given more epochs or steps.
 
     Raises:
-        InputError: `last.ckpt` is of another module or was written with other options; the trainer or a callback cannot
-            do what it is told, or is told to train nothing, or on several devices.
+        InputError: `last.ckpt` is of another module, was written with other options or has more epochs; the trainer or
+            a callback cannot do what it is told, or is told to train nothing, or on several devices.
         KeyboardInterrupt: interrupted, by Ctrl-C or SIGTERM, after `last.ckpt` was written.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     last, best = checkpoints / "last.ckpt", checkpoints / "best.ckpt"
     resume = resume and last.is_file()
-    if resume and (place := checkpoint.differing(checkpoint.read(last)["spec"], module.spec)) is not None:
-        raise InputError(f"{last} was written with another {place}; resume with the config that the run began with")
+    trained = _epochs(last, module) if resume else 0
     made = [
         _made(f"callbacks.{kind}.{name}", callback, checkpoints)
         for name, callback in callbacks.items()
@@ -98,6 +97,11 @@ def fit(
     ended, budget = checkpoints / "ended", f"epochs {engine.max_epochs}, steps {engine.max_steps}\n"
     if resume and ended.is_file() and ended.read_text() == budget:
         return checkpoint.load(best, expect=type(module))
+    if engine.max_epochs in range(trained):
+        raise InputError(
+            f"trainer.{kind}.max_epochs={engine.max_epochs}, but {trained} epochs are trained already; resume with at "
+            f"least as many, or begin a new run"
+        )
     if engine.precision == "bf16-mixed" and not has_bfloat16(engine.strategy.root_device):
         slow = f"trainer.{kind}.precision=bf16-mixed is slow: this processor has no bfloat16; 32-true is faster"
         warnings.warn(slow, stacklevel=1)
@@ -157,6 +161,18 @@ def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
         raise InputError(f"trainer.{kind} or callbacks.{kind}: {one_line(error)}") from error
     finally:
         handle(handlers)  # Lightning leaves Ctrl-C ignored
+
+
+def _epochs(last: Path, module: pl.LightningModule) -> int:
+    """How many epochs `module` was trained until it was stopped.
+
+    Raises:
+        InputError: `last` is not of this module, or was written with other options.
+    """
+    content = checkpoint.read(last)
+    if (place := checkpoint.differing(content["spec"], module.spec)) is not None:
+        raise InputError(f"{last} was written with another {place}; resume with the config that the run began with")
+    return content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
 
 def _made(key: str, callback: Any, checkpoints: Path) -> Callback:

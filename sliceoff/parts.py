@@ -24,7 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sliceoff import checkpoint
 from sliceoff.allocator import traffic_levels
-from sliceoff.checks import annotated, optional, path, positive
+from sliceoff.checks import annotated, optional, path
 from sliceoff.config import BROUGHT, FITTED_WINDOWS, in_force, options
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, OptionError, under, worded
@@ -139,7 +139,7 @@ class Parts:
     @cached_property
     def users_per_unit(self) -> float:
         """Users per short slot for one unit of the trace."""
-        mean_users, room = positive("mean_users", self._cfg.mean_users), self.scenario.max_users
+        mean_users, room = self._cfg.mean_users, self.scenario.max_users
         if mean_users > room:
             raise InputError(
                 f"mean_users={mean_users:g} is above region.max_users={room}; lower the one or raise the other"

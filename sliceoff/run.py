@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sliceoff import checkpoint
-from sliceoff.checks import one_of, path, random_seed, whole
+from sliceoff.checks import one_of, path, positive, random_seed, whole
 from sliceoff.config import configure as configure
 from sliceoff.config import in_force
 from sliceoff.errors import Diverged, InputError
@@ -50,6 +50,7 @@ def run(cfg: DictConfig) -> RunResult:
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
     one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
+    positive("mean_users", cfg.mean_users)
     begun = _begun_in_grid(cfg)
     if begun is not None and (begun / "summary.json").is_file():
         summary = json.loads((begun / "summary.json").read_text())

@@ -1,5 +1,7 @@
 """Checkpoints rebuild their module from the file alone, and refuse what is not theirs in one line."""
 
+import pickle
+from argparse import Namespace
 from functools import partial
 
 import pytest
@@ -86,12 +88,26 @@ def test_a_class_that_takes_other_arguments_now_is_refused(tmp_path, module):
         checkpoint.load(saved(tmp_path, module, spec=spec), expect=Whole)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 torn"])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"time,r0\n2024-01-01,1\n", pickle.dumps({"spec": 1})])
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "best.ckpt"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"best.ckpt"):
+    with pytest.raises(InputError, match=r"best\.ckpt is no checkpoint, .*; give a \.ckpt file that"):
         checkpoint.read(path)
+
+
+def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path, module):
+    path = saved(tmp_path, module)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="cut short"):
+            checkpoint.read(path)
+
+
+def test_a_checkpoint_of_objects_that_could_run_code_is_refused(tmp_path, module):
+    with pytest.raises(InputError, match="holds more than tensors and plain data"):
+        checkpoint.read(saved(tmp_path, module, hyper_parameters=Namespace(width=3)))
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -160,6 +160,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["=3"], "write key=value"),
         (["threads=true"], "threads=True"),
         (["mean_users=true"], "mean_users=True"),
+        (["job=fit_predictor", "mean_users=-1"], "mean_users=-1 must be above zero"),
         (["job=market", "job.scenario=5"], "5"),
         (["job=finetune", "job.schedule=5"], "job.schedule=5"),
         (["job=finetune", "job.schedule.backbone_initial_ratio_lr=-1"], "backbone_initial_ratio_lr=-1"),

@@ -203,6 +203,14 @@ def test_a_resume_with_other_data_is_refused(cli, fitted):
     assert "was begun with another" in refused.err
 
 
+def test_a_resume_with_fewer_epochs_than_were_trained_is_refused(cli, fitted):
+    data = ("data=wide_csv", f"data.path={config_of(fitted)['data']['path']}")
+    command = ("job=fit_predictor", *data, *SMALL, "trainer.predictor.max_epochs=2")
+    refused = cli(*command, "init=resume", f"init.run={fitted}")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "trainer.predictor.max_epochs=2, but 3 epochs are trained already" in refused.err
+
+
 def test_a_size_that_is_no_whole_number_is_one_line(cli):
     refused = cli("job=fit_predictor", "debug=fast", "predictor.network.n_heads=4.0")
     assert (refused.code, refused.err.count("\n")) == (2, 1)

@@ -3,6 +3,7 @@
 All work on whole columns; nothing here loops over rows.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,8 +173,10 @@ def _parsed(source: Source, text: polars.Series) -> polars.Series:
     cells = text.gather(odd).str.strip_chars()
     again = cells.cast(polars.Float64, strict=False)
     if (bad := first((again.is_null() & ~cells.str.to_lowercase().is_in(_EMPTY)).to_numpy())) is not None:
+        separated = re.fullmatch(r"[-+]?\d[\d.,'\s]*", cells[bad])
+        mend = "write numbers like 1234.5" if separated else "mend the cell"
         raise InputError(
-            f"{source.at(odd[bad], text.name)}: '{cells[bad][:40]}' is no number; mend the cell, or choose "
-            f"other columns with data.columns"
+            f"{source.at(odd[bad], text.name)}: '{cells[bad][:40]}' is no number; {mend}, or choose other columns with "
+            f"data.columns"
         )
     return parsed.scatter(odd, again)

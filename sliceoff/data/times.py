@@ -1,10 +1,14 @@
 """Times as they stand in files."""
 
+import logging
+
 import numpy as np
 import polars
 
 from sliceoff.data.checks import Source, first
 from sliceoff.errors import InputError
+
+log = logging.getLogger(__name__)
 
 _NAMES = ("time", "timestamp", "datetime", "date", "ds")
 _YEAR_FIRST = r"^\d{4}[-/]\d{1,2}[-/]\d"
@@ -20,7 +24,7 @@ def parse_times(source: Source, column: polars.Series) -> np.ndarray:
     Read are ISO 8601 text and its usual variants (space or T, slashes, no seconds, no time of day, Z or an offset),
     `31.12.2024 23:00`, date and datetime columns, and epoch numbers in s, ms, us or ns, told apart by magnitude. Other
     orders of day and month are refused: they cannot be told apart. Numbers from 0 on count seconds from nowhere in
-    particular, which makes a Thursday, 1970-01-01, their first day.
+    particular, which makes a Thursday, 1970-01-01, their first day; a warning says so.
 
     Raises:
         InputError: a time is missing, or is none.
@@ -102,7 +106,14 @@ def _from_epoch(source: Source, column: polars.Series) -> np.ndarray:
     whole = column.cast(polars.Int64).to_numpy() if column.dtype.is_integer() else counts.astype(np.int64)
     times = whole.astype(f"datetime64[{unit}]").astype("datetime64[s]")
     outside = (times < _EARLIEST) | (times >= _LATEST)
-    if len(counts) and counts[0] != 0 and (row := first(outside)) is not None:
+    if len(counts) and counts[0] == 0:
+        log.warning(
+            "%s: times count from 0 and are read as [%s] from Thursday, 1970-01-01, on; write dates if they count "
+            "something else, such as rows",
+            source.path,
+            unit,
+        )
+    elif (row := first(outside)) is not None:
         raise InputError(
             f"{source.at(row, column.name)}: {column[row]:.0f} as epoch time [{unit}] is {times[row]}, hardly right; "
             f"write 2024-12-31 23:00:00, or choose the column of times with data.time_column"

@@ -21,7 +21,8 @@ class Forecast:
     """Forecast the `horizon` steps after the trace's last one, with a fitted predictor (`init`) or one fitted now.
 
     Quantiles are the network's own if it was trained on them (`QuantileLoss`), else the forecast plus quantiles of its
-    errors on the validation part.
+    errors on the validation part. For that part the trace is split as for a fit, also where nothing is fitted: it needs
+    input_length + 3 horizon steps.
 
     Args:
         levels: of those quantiles, between 0 and 1, rising.

@@ -1,6 +1,7 @@
 """A fitted forecaster as a file that runs without SliceOff: `torch.export` (.pt2) or ONNX (.onnx)."""
 
 import logging
+import warnings
 from pathlib import Path
 
 import torch
@@ -87,7 +88,9 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path):
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(
         logging.ERROR
     )  # no torchvision: no matter
-    written = torch.onnx.export(program, input_names=INPUTS, output_names=["forecast"], dynamo=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # torch 2.13's own, when it copies the program
+        written = torch.onnx.export(program, input_names=INPUTS, output_names=["forecast"], dynamo=True, verbose=False)
     assert written is not None
     written.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

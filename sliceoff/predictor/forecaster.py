@@ -201,7 +201,9 @@ class Forecaster(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics over all validation windows."""
-        self.log_dict(self.val_metrics.compute())
+        metrics = self.val_metrics.compute()
+        # A ratio to no traffic or a square beyond float32 is no divergence, which shows in the loss, too.
+        self.log_dict({name: value for name, value in metrics.items() if value.isfinite()})
 
     def on_test_epoch_start(self) -> None:
         """Start the metrics anew."""
@@ -314,6 +316,17 @@ def _within(name: str, modules: list[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
+class WAPE(WeightedMeanAbsolutePercentageError):
+    """Sum of absolute errors over that of the targets, in whatever unit; NaN where these are all zero.
+
+    Torchmetrics' own divides by at least 1.17e-6, which is more than all traffic in some units.
+    """
+
+    def compute(self) -> Tensor:
+        """The ratio."""
+        return self.sum_abs_error / self.sum_scale.where(self.sum_scale > 0, torch.nan)
+
+
 class Metrics(nn.Module):
     """MSE, MAE and WAPE in scaled and in real units, exact over all windows whatever the batch size.
 
@@ -325,7 +338,7 @@ class Metrics(nn.Module):
         super().__init__()
         self.scaled, self.real = (
             MetricCollection(
-                {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "wape": WeightedMeanAbsolutePercentageError()},
+                {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "wape": WAPE()},
                 prefix=f"{part}/{unit}_",
             )
             for unit in ("scaled", "real")

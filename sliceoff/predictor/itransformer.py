@@ -37,6 +37,7 @@ class ITransformer(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
+        count("d_model", d_model)
         count("d_ff", d_ff)
         count("n_layers", n_layers)
         self.n_outputs = sizes.n_outputs

@@ -43,6 +43,7 @@ class PatchTST(nn.Module):
         super().__init__()
         count("patch_length", patch_length)
         count("stride", stride)
+        count("d_model", d_model)
         count("d_ff", d_ff)
         count("n_layers", n_layers)
         self.patch_length, self.stride, self.n_outputs = patch_length, stride, sizes.n_outputs

@@ -1,5 +1,7 @@
 """Whatever is wrong with a file, one line names file, column and line, and says how to mend it."""
 
+import gzip
+
 import numpy as np
 import polars
 import pytest
@@ -66,7 +68,12 @@ def two_hourly_from_the_eighth(rows):
 
 CASES = {
     "text": (replaced(3, 2, "many"), {}, ["column 'south'", "line 5", "'many' is no number", "data.columns"]),
-    "decimal comma": (replaced(3, 1, '"1,5"'), {}, ["column 'north'", "line 5", "'1,5' is no number"]),
+    "decimal comma": (
+        replaced(3, 1, '"1,5"'),
+        {},
+        ["column 'north'", "line 5", "'1,5' is no number; write numbers like 1234.5"],
+    ),
+    "thousands": (replaced(3, 1, '"1,500.25"'), {}, ["line 5", "'1,500.25' is no number; write numbers like 1234.5"]),
     "negative": (replaced(10, 1, "-0.5"), {}, ["column 'north'", "line 12", "-0.5 is negative", "data.negative=zero"]),
     "infinite": (replaced(0, 2, "inf"), {}, ["column 'south'", "line 2", "infinite"]),
     "overflow": (replaced(0, 2, "1e400"), {}, ["column 'south'", "line 2", "too large"]),
@@ -151,6 +158,13 @@ def test_a_missing_an_empty_and_a_wrong_file(tmp_path, read):
     assert "there is no file" in message(read, tmp_path / "nowhere" / "traffic.csv")
     (tmp_path / f"binary.{suffix}").write_bytes(bytes(range(256)) * 4)
     assert f"binary.{suffix}" in message(read, tmp_path / f"binary.{suffix}")
+
+
+@pytest.mark.parametrize("spoil", [lambda packed: packed[:15], lambda packed: packed[:-9], lambda _: b"time,a\n"])
+def test_a_compressed_csv_that_is_damaged_or_none(tmp_path, wide_rows, spoil):
+    text = "\n".join(",".join(row) for row in [["time", "north", "south"], *wide_rows])
+    (tmp_path / "t.csv.gz").write_bytes(spoil(gzip.compress(text.encode())))
+    assert "t.csv.gz cannot be read" in message(read_wide_csv, tmp_path / "t.csv.gz")
 
 
 def test_a_csv_of_blank_lines(tmp_path):
@@ -271,3 +285,10 @@ def test_npz(tmp_path, arrays, expected):
     text = message(read_npz, tmp_path / "t.npz")
     assert expected in text
     assert "t.npz" in text
+
+
+def test_a_damaged_npz(tmp_path):
+    np.savez_compressed(tmp_path / "t.npz", values=np.random.default_rng(0).random((4, 2)), times=TIMES)
+    packed = (tmp_path / "t.npz").read_bytes()
+    (tmp_path / "t.npz").write_bytes(packed[:80] + b"\xff" * 20 + packed[100:])
+    assert "t.npz is no .npz archive" in message(read_npz, tmp_path / "t.npz")

@@ -1,5 +1,7 @@
 """The same trace comes out of every format, and times are read as people write them."""
 
+import gzip
+
 import numpy as np
 import polars
 import pytest
@@ -146,6 +148,13 @@ def test_npz_times_may_be_numbers_or_text(tmp_path, times):
     assert trace.step_s in (600, 86_400)
 
 
+@pytest.mark.parametrize(("start", "warned"), [(0, True), (1709510400, False)])
+def test_times_that_count_from_nothing_are_warned_of(write, caplog, start, warned):
+    trace = read_wide_csv(write([[str(start + i), "1"] for i in range(3)], header="time,a"))
+    assert trace.times[0] == np.datetime64(start, "s")
+    assert any("trace.csv: times count from 0" in line for line in caplog.messages) == warned
+
+
 @pytest.mark.parametrize(("header", "found"), [("Date,a,b", "Date"), ("a,b,timestamp", "timestamp"), ("x,y,z", "y")])
 def test_the_column_of_times_is_found(write, wide_rows, header, found):
     names = header.split(",")
@@ -159,6 +168,13 @@ def test_the_column_of_times_is_found(write, wide_rows, header, found):
 def test_other_separators(wide_rows, write, trace, separator):
     path = write(wide_rows, header=separator.join(["time", "north", "south"]), sep=separator)
     assert_same(read_wide_csv(path), trace)
+
+
+def test_a_compressed_csv(wide_rows, write, trace):
+    path = write(wide_rows, header="\n\ntime,north,south")
+    packed = path.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert_same(read_wide_csv(packed), trace)
 
 
 def test_files_as_spreadsheets_save_them(wide_rows, trace, tmp_path):

@@ -26,7 +26,7 @@ def in_onnxruntime(path):
     return run
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, of its exporter
+@pytest.mark.filterwarnings("ignore", "error::FutureWarning")  # which a user would see
 @pytest.mark.parametrize(("suffix", "loaded"), [(".pt2", in_torch), (".onnx", in_onnxruntime)])
 @pytest.mark.parametrize(
     "forecaster",

@@ -160,6 +160,8 @@ def test_sparse_tsf_starts_as_the_mean_of_the_whole_days_and_maps_days_alike_at_
         (partial(SeasonalMLP, recent=0), "recent"),
         (partial(SparseTSF, recent=-1), "recent"),
         (partial(PatchTST, stride=0), "stride"),
+        (partial(PatchTST, d_model=-1), "d_model"),
+        (partial(ITransformer, d_model=-1), "d_model"),
         (partial(Recurrent, hidden_size=0), "hidden_size"),
         (partial(Recurrent, cell="rnn"), "cell"),
         (partial(ITransformer, d_model=10, n_heads=3), "n_heads"),

@@ -1,5 +1,6 @@
 """Networks and the module around them: shapes, scaling, metrics, checkpoints, no look-ahead."""
 
+from dataclasses import replace
 from functools import partial
 
 import lightning.pytorch as pl
@@ -11,7 +12,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import ConstantLR, ExponentialLR
 
-from callbacks import RandomState
+from callbacks import DivergenceGuard, RandomState
 from sliceoff import checkpoint
 from sliceoff.config import options
 from sliceoff.data import Trace, TrafficDataModule, Window, synthetic_trace
@@ -110,6 +111,29 @@ def test_metrics_do_not_depend_on_the_batch_size(tmp_path, windows):
     naive = whole.history[:, -24:-18]
     wape = ((naive - whole.future).abs().sum() / whole.future.abs().sum()).item()
     assert results[1]["test/real_wape"] == pytest.approx(wape, rel=1e-3)
+
+
+def in_unit(trace, unit) -> TrafficDataModule:
+    return TrafficDataModule(replace(trace, values=unit * trace.values), input_length=30, horizon=6)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e25])
+def test_wape_does_not_depend_on_the_unit(tmp_path, windows, unit):
+    results = []
+    for data in (windows, in_unit(windows.trace, unit)):
+        forecaster = Forecaster(LastValue, **DATA)
+        forecaster.scaler.fit(data.train_values)
+        results.append(trainer(tmp_path).test(forecaster, data, verbose=False)[0]["test/real_wape"])
+    assert results[0] == pytest.approx(results[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("unit", [0.0, 1e25])
+def test_no_traffic_and_squares_beyond_float32_are_no_divergence(tmp_path, windows, unit):
+    forecaster, data = Forecaster(MLP, **DATA), in_unit(windows.trace, unit)
+    engine = trainer(tmp_path, epochs=2, callbacks=[DivergenceGuard()], limit_train_batches=1)
+    engine.fit(forecaster, data)
+    measured = engine.test(forecaster, data, verbose=False)[0]
+    assert np.isnan(measured["test/real_wape"]) == (unit == 0)
 
 
 def test_informer_learns(tmp_path, windows):

@@ -1,6 +1,7 @@
 """NumPy archives."""
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def read_npz(
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file} is no .npz archive ({one_line(error, 160)}); write it with numpy.savez") from None
     check_columns(file, list(arrays), ["values", "times"], "the arrays' names when saving the file")
     values, stamps = arrays["values"], arrays["times"]

@@ -1,5 +1,7 @@
 """A CSV or Parquet file as a table that is read lazily, columns as needed, every row with its line."""
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,26 +89,25 @@ class Table:
 def scan_csv(path: str | Path) -> Table:
     """Open a CSV with a header; cells are separated by commas, semicolons or tabs, whichever the header has most of.
 
-    All cells stay text, so that one that is no number can be named by its line.
+    It may be compressed (`.csv.gz`). All cells stay text, so that one that is no number can be named by its line.
 
     Raises:
-        InputError: the file is missing, empty or not UTF-8 text.
+        InputError: the file is missing, empty, damaged or not UTF-8 text.
     """
     file = existing(path)
     try:
-        with file.open(encoding="utf-8-sig") as lines:
+        with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig") as lines:
             number, header = next(((n, line) for n, line in enumerate(lines, 1) if line.strip()), (0, ""))
-    except UnicodeDecodeError:
-        raise InputError(f"{file} is no UTF-8 text; save it as CSV in UTF-8, or read it as what it is") from None
-    if not header:
-        raise InputError(f"{file} is empty; give a file with data")
-    separator = max(",;\t", key=header.count)
-    try:
-        frame = polars.scan_csv(
+        if not header:
+            raise InputError(f"{file} is empty; give a file with data")
+        separator = max(",;\t", key=header.count)
+        frame = polars.scan_csv(  # unpacks what is compressed, as it sees in the file itself
             file, separator=separator, infer_schema=False, row_index_name=_LINE, row_index_offset=number + 1, glob=False
         )
         names = [name.strip() for name in frame.collect_schema().names()]
-    except polars.exceptions.PolarsError as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is no UTF-8 text; save it as CSV in UTF-8, or read it as what it is") from None
+    except (polars.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read: {one_line(error, 160)}; mend the file") from None
     names = [name.partition("_duplicated_")[0] for name in names]  # what polars makes of a name that is there again
     if twice := [name for name in names if names.count(name) > 1]:
