@@ -219,13 +219,19 @@ class Parts:
                 )
         return [self.main_stack(), *rivals]
 
-    def check_simulation(self) -> None:
+    def check_simulation(self, slots_per_period: int) -> None:
         """Build all that a simulation needs, so that wrong input shows before anything is fitted.
 
         Raises:
-            InputError: there is some.
+            InputError: there is some, or a long slot has not so many short ones.
         """
         _ = self.datamodule, self.users_per_unit, self.forecaster, self.stacks()
+        slot_s, step_s = self.scenario.short_slot_s, self.trace.step_s
+        if slots_per_period * slot_s > step_s:
+            raise InputError(
+                f"job.slots_per_period={slots_per_period} short slots of {slot_s:g} s are longer than a step of the "
+                f"trace, {step_s} s; lower it to {int(step_s / slot_s)} or less"
+            )
 
     def fit_missing(self, directory: RunDirectory) -> dict[str, float]:
         """Fit the predictor, and an allocator that learns, unless `init` brings them.

@@ -78,6 +78,8 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["predictor=linear", "predictor/optimizer=adam"], "the chosen predictor has no optimizer to choose"),
         (["predictr=linear"], "did you mean 'predictor'"),
         (["windows.horizn=3"], "did you mean 'windows.horizon'"),
+        (["trainer.predictor.fast_dev_run=true"], "+trainer.predictor.fast_dev_run=VALUE adds it"),
+        (["job.slots_per_period=7201"], "lower it to 7200 or less"),
         (
             ["predictor=mlp,gru", "predictor.network.hiden_size=3,4", "-m"],
             "did you mean 'predictor.network.hidden_size",

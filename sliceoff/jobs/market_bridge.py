@@ -49,7 +49,7 @@ class MarketBridge(Clearing):
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns what `clear` does, and leaves the loop's table as `slices.parquet`."""
         parts.init_serves("predictor", "allocator")
-        parts.check_simulation()
+        parts.check_simulation(self.slots_per_period)
         windows = parts.datamodule
         numbers = range(self.first, self.first + self.scenarios)
         periods = range(windows.heldout_start, windows.heldout_start + numbers.stop)

@@ -31,7 +31,7 @@ class Simulate:
     allocator were fitted further, it simulates from the start.
 
     Args:
-        periods: long slots to simulate from the start of the held-out end; None: all of it.
+        periods: long slots to simulate from the start of the held-out end, at most; None: all of it.
         slots_per_period: short slots simulated per long slot.
         regions_per_batch: regions whose short slots are served together; None: all, or each worker's part.
         workers: processes that serve batches of regions side by side.
@@ -58,13 +58,12 @@ class Simulate:
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns the summary and one row per stack, long slot and region."""
         parts.init_serves("predictor", "allocator")
-        parts.check_simulation()
+        parts.check_simulation(self.slots_per_period)
         windows = parts.datamodule
         if self.bound and (queue := parts.scenario.queue) != "lindley":
             raise InputError(f"job.bound=true is for region.queue=lindley, not {queue}; set job.bound=false")
         seconds = parts.fit_missing(directory)
-        start, end = windows.heldout_start, windows.heldout_end
-        periods = range(start, end if self.periods is None else min(start + self.periods, end))
+        periods = range(windows.heldout_start, windows.heldout_end)[: self.periods]
         arguments: dict[str, Any] = {
             "unit_users": parts.users_per_unit,
             "periods": periods,

@@ -240,7 +240,7 @@ def _curves(log: polars.DataFrame) -> list[str]:
     wanted = [name for name in log.columns if not name.endswith("_step") and log[name].drop_nulls().len() > 1]
     results = [name for name in wanted if name.startswith("val/")]
     losses = [name for name in wanted if name.startswith("train/") and name.endswith("loss")]
-    return [*results[:5], *losses[:3]]
+    return [*results, *losses]
 
 
 def _main(table: polars.DataFrame) -> str:

@@ -68,12 +68,18 @@ def test_shares_of_tasks_are_percentages_of_all_tasks(table):
 
 
 def test_learning_curves_take_what_was_logged_more_than_once():
+    results = [f"val/{name}" for name in "abcdef"]
     log = polars.DataFrame(
-        {"epoch": [0, 0, 1, 1], "val/loss": [None, 2.0, None, 1.0], "train/loss_step": [4.0, 3.0, 2.0, 1.0]}
+        {
+            "epoch": [0, 0, 1, 1],
+            **dict.fromkeys(results, [None, 2.0, None, 1.0]),
+            "val/once": [None, None, None, 1.0],
+            "train/loss_step": [4.0, 3.0, 2.0, 1.0],
+        }
     )
     figure = report.learning_curves({"predictor": log})
     assert figure is not None
-    assert [axis.get_title(loc="left") for axis in figure.axes] == ["predictor: val/loss"]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [f"predictor: {name}" for name in results]
     assert lines(figure).popitem()[1] == [2.0, 1.0]
     assert report.learning_curves({}) is None
 
