@@ -32,6 +32,8 @@ def main() -> None:
         check_words(sys.argv[1:])
     except InputError as error:
         _fail(str(error))
+    # First, because argparse refuses words on both sides of it.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     _failures.clear()
     terminated: list[int] = []
 

@@ -203,13 +203,15 @@ class Parts:
         """The main stack, then the rivals.
 
         Raises:
-            InputError: a rival has the main stack's name, or an allocator that learns.
+            InputError: a rival has the name of the main stack or of the bound, or an allocator that learns.
         """
-        if "main" in (self._cfg.get("rivals") or {}):
-            raise InputError("rivals.main: the main stack has that name; choose another")
+        names = self._cfg.get("rivals") or {}
+        for taken, whose in {"main": "the main stack", "bound": "the clairvoyant bound"}.items():
+            if taken in names:
+                raise InputError(f"rivals.{taken}: {whose} has that name; choose another")
         rivals = [
             Stack(name, self._slicer(f"rivals.{name}.slicer"), self._allocator(f"rivals.{name}.allocator"))
-            for name in self._cfg.get("rivals") or {}
+            for name in names
         ]
         for rival in rivals:
             if isinstance(rival.allocator, pl.LightningModule):

@@ -154,6 +154,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
             ["+slicer@rivals.a.slicer=oracle", "+allocator@rivals.a.allocator=equal", "rivals.a.slicer.slicer.kappa=2"],
             "rivals.a.slicer.slicer.kappa=2",
         ),
+        (["+slicer@rivals.bound.slicer=exact", "+allocator@rivals.bound.allocator=equal"], "rivals.bound"),
         (["+slicer@rivals.mine.slicer=cheapest"], "rivals.mine.allocator has no value"),
         (["allocator._target_=sliceoff.region.Greedyy"], "Error loading 'sliceoff.region.Greedyy'"),
         (["run_dir=null"], "run_dir=None is no path"),
@@ -319,7 +320,7 @@ def test_a_grid_goes_on_after_jobs_that_fail_and_ends_with_the_worst_code(cli, t
     assert ended.code == 1
     assert [line[-8:] for line in ended.err.splitlines()] == [" seed=0)", " seed=1)"]
     assert [file.read_text() for file in tmp_path.glob("runs/*/*/diverged.txt")] == ["train/loss is nan\n"] * 2
-    assert cli(*GRID, "seed=-1,1").code == 2  # wrong input is worse, whatever comes last
+    assert cli(*GRID[1:], "-m", "seed=-1,1").code == 2  # wrong input is worse, whatever comes last
 
 
 def test_an_unforeseen_error_is_shown_whole_and_the_grid_goes_on(cli, monkeypatch):
