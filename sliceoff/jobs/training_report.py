@@ -31,6 +31,6 @@ def learned(module: str, directory: RunDirectory, measured: Mapping[str, float] 
         about=str(directory.path),
         headline=f"{len(log)} log lines, {log['epoch'].n_unique()} epochs; the values are those of the best one.",
         rows=rows or [{"quantity": "nothing to learn", "value": ""}],
-        sections=[("Learning", "Validation results and training losses; all that was logged is in results.csv.", curves)],
+        sections=[("Learning", "Validation results and losses; results.csv has all that was logged.", curves)],
     )
     return Results(summary, log, report, {"Learning": curves})

@@ -72,7 +72,7 @@ def test_learning_curves_take_what_was_logged_more_than_once():
     log = polars.DataFrame(
         {
             "epoch": [0, 0, 1, 1],
-            **dict.fromkeys(results, [None, 2.0, None, 1.0]),
+            **{name: [None, 2.0, None, 1.0] for name in results},
             "val/once": [None, None, None, 1.0],
             "train/loss_step": [4.0, 3.0, 2.0, 1.0],
         }
