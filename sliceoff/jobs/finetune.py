@@ -152,7 +152,7 @@ class Finetune:
         def plain(network: type) -> Forecaster:
             return Forecaster(network, **sizes, **{name: saved[name] for name in ("instance_norm", "nonnegative")})
 
-        scheduled = self.schedule is not None and len(start.backbone)
+        scheduled = self.schedule is not None and any(True for _ in start.backbone.parameters())
         schedule = {"schedule": copy.deepcopy(self.schedule), "unfrozen": Unfrozen()} if scheduled else {}
         zero_shot = parts.test(start, data)
         forecasters = {

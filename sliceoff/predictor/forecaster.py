@@ -145,18 +145,12 @@ class Forecaster(pl.LightningModule):
         self.network.compile(*args, **options)
 
     @property
-    def backbone(self) -> nn.ModuleList:
+    def backbone(self) -> nn.Module:
         """All of the network but its module called `head`: what `BackboneFinetuning` freezes at first.
 
         Empty where no module is called so: then there is nothing to freeze.
         """
-        parts = dict(self.network.named_modules())
-        heads = [name for name in parts if name.split(".")[-1] == "head"]
-        return nn.ModuleList(
-            part
-            for name, part in parts.items()
-            if heads and next(part.parameters(recurse=False), None) is not None and not _within(name, heads)
-        )
+        return _headless(self.network) if _has_head(self.network) else nn.Module()
 
     def on_fit_start(self) -> None:
         """Fit the scaler on the training part, and a closed form, unless a checkpoint brought them.
@@ -312,8 +306,22 @@ def _statistics(
     return history.mean(1, keepdim=True), history.std(1, keepdim=True, correction=0) + 1e-5
 
 
-def _within(name: str, modules: list[str]) -> bool:
-    return any(name == module or name.startswith(f"{module}.") for module in modules)
+def _has_head(module: nn.Module) -> bool:
+    """Whether a module called `head`, with weights to tune, is somewhere in it."""
+    return any(name.split(".")[-1] == "head" and [*part.parameters()] for name, part in module.named_modules())
+
+
+def _headless(module: nn.Module) -> nn.Module:
+    """The module itself where there is no head in it, else a plain one of its other modules and own parameters."""
+    if not _has_head(module):
+        return module
+    rest = nn.Module()
+    for name, weight in module.named_parameters(recurse=False):
+        rest.register_parameter(name, weight)
+    for name, part in module.named_children():
+        if name != "head":
+            rest.add_module(name, _headless(part))
+    return rest
 
 
 class WAPE(WeightedMeanAbsolutePercentageError):

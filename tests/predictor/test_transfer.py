@@ -4,7 +4,9 @@ from functools import partial
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import BackboneFinetuning
 from quiet import trainer
+from torch import nn
 
 from sliceoff.data import TrafficDataModule, Window, synthetic_trace
 from sliceoff.errors import InputError
@@ -126,11 +128,32 @@ def test_resizing_keeps_the_ends_and_interpolates_between():
     torch.testing.assert_close(resized(weight, (3, 3))[1], torch.tensor([5.0, 6.0, 7.0]))
 
 
-def test_the_backbone_is_everything_but_the_head():
-    forecaster = Forecaster(SMALL, **SIZES)
-    frozen = {id(weight) for weight in forecaster.backbone.parameters()}
-    free = {name for name, weight in forecaster.network.named_parameters() if id(weight) not in frozen}
-    assert free == {"body.head.weight", "body.head.bias"}
+class Positioned(nn.Module):
+    """A head, and weights of the network's own beside it."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(sizes.input_length))
+        self.scales = nn.ParameterList([nn.Parameter(torch.ones(1))])
+        self.head = nn.Linear(sizes.input_length, sizes.horizon)
+
+    def forward(self, history, history_calendar, future_calendar):
+        return self.head(history.transpose(1, 2) * self.scales[0] + self.position).transpose(1, 2).unsqueeze(-1)
+
+
+@pytest.mark.parametrize(
+    ("network", "head"),
+    [(SMALL, "body.head"), (Positioned, "head"), (partial(PatchTST, d_model=8, n_heads=2), "head.2")],
+)
+def test_all_is_frozen_but_the_head(network, head):
+    forecaster = Forecaster(network, **SIZES)
+    BackboneFinetuning().freeze(forecaster.backbone)
+    free = {name for name, weight in forecaster.network.named_parameters() if weight.requires_grad}
+    assert free == {f"{head}.weight", f"{head}.bias"}
+
+
+def test_without_a_head_nothing_is_frozen():
+    assert not [*Forecaster(SparseTSF, **SIZES).backbone.parameters()]
 
 
 def test_a_closed_form_has_nothing_to_tune():
