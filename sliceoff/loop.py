@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import polars
 import torch
@@ -279,7 +279,7 @@ class Simulation:
         point = outputs[:, forecaster.n_outputs // 2]
         if forecaster.n_outputs == 1:
             return point, None, instead
-        return point, Quantiles(cast(Tensor, forecaster.loss.levels).double(), outputs.double()), instead
+        return point, Quantiles(torch.tensor(forecaster.levels, dtype=torch.float64), outputs.double()), instead
 
 
 def simulate(

@@ -13,7 +13,6 @@ from sliceoff.checks import listed
 from sliceoff.data import Window
 from sliceoff.errors import OptionError
 from sliceoff.predictor.forecaster import Forecaster, unsuited
-from sliceoff.predictor.losses import QuantileLoss
 from sliceoff.predictor.sizes import Sizes
 
 
@@ -59,7 +58,7 @@ class Ensemble(Forecaster):
         for place, (member, forecaster) in enumerate(zip(members, forecasters, strict=True)):
             name = f"members[{place}]" + (f"={member}" if isinstance(member, str | Path) else "")
             _check(name, forecaster, forecasters[0], data, input_length)
-        self.loss, self.n_outputs = forecasters[0].loss, forecasters[0].n_outputs
+        self.loss, self.levels, self.n_outputs = forecasters[0].loss, forecasters[0].levels, forecasters[0].n_outputs
         self.network.extend(forecaster.requires_grad_(False) for forecaster in forecasters)
         specs = [forecaster.spec for forecaster in forecasters]
         arguments = {**data, "members": specs, "input_length": input_length, "nonnegative": nonnegative}
@@ -98,9 +97,5 @@ def _check(name: str, member: Forecaster, first: Forecaster, data: dict[str, Any
         raise OptionError(name, f" {reason}; name predictors that were fitted for these data")
     if (own := member.sizes.input_length) > input_length:
         raise OptionError(name, f" sees {own} steps of history; set windows.input_length={own} or more")
-    if _levels(member) != _levels(first):
+    if member.levels != first.levels:
         raise OptionError(name, " and members[0] forecast other quantiles; name predictors of the same loss")
-
-
-def _levels(forecaster: Forecaster) -> list[float]:
-    return forecaster.loss.levels.tolist() if isinstance(forecaster.loss, QuantileLoss) else []

@@ -18,7 +18,7 @@ from sliceoff import checkpoint
 from sliceoff.checks import flag, not_negative, one_of, positive, precision
 from sliceoff.data import Scaler, Window
 from sliceoff.errors import InputError, OptionError, under
-from sliceoff.predictor.losses import QuantileLoss
+from sliceoff.predictor.losses import levels_of
 from sliceoff.predictor.sizes import Sizes
 
 ADAMW, CONSTANT = partial(AdamW, fused=True), partial(ConstantLR, factor=1.0)
@@ -37,7 +37,8 @@ class Forecaster(pl.LightningModule):
         n_regions, n_calendar, input_length, horizon, season_length: of the data (`TrafficDataModule` has them).
         channels: `independent`, one network shared by every region, which a checkpoint can take to any number of
             regions; or `joint`, all regions in one vector.
-        loss: makes the loss; a `QuantileLoss` gives one output per level, sorted so that quantiles never cross.
+        loss: makes the loss. One with an attribute `levels`, as `QuantileLoss` has, gives one output per level, sorted
+            so that quantiles never cross.
         optimizer: called with the weights, `lr=` and `weight_decay=`, makes the optimizer.
         scheduler: called with the optimizer, makes the schedule of its learning rate, which is stepped every epoch.
             Neither is part of a checkpoint's `spec`: what is tuned from one begins with the defaults.
@@ -47,6 +48,9 @@ class Forecaster(pl.LightningModule):
         nonnegative: no forecast below zero (traffic never is).
         regions, calendar, step_s: names of the data's regions and calendar cycles, its step [s]. A checkpoint keeps
             them, so that it is not used on other ones (`unsuited`); None: not known.
+
+    Attributes:
+        levels: of the quantiles forecast, rising; empty where one number is.
 
     Raises:
         InputError: an option is out of range.
@@ -89,7 +93,8 @@ class Forecaster(pl.LightningModule):
         self.nonnegative = flag("nonnegative", nonnegative)
         with under("loss"):
             self.loss = loss()
-        self.n_outputs = len(self.loss.levels) if isinstance(self.loss, QuantileLoss) else 1
+            self.levels = levels_of(self.loss)
+        self.n_outputs = len(self.levels) or 1
         try:
             self.loss(torch.zeros(1, 1, 1, self.n_outputs), torch.zeros(1, 1, 1, 1))
         except (RuntimeError, TypeError, ValueError) as error:  # torch's own look at their options only when called

@@ -1,6 +1,7 @@
 """Losses beyond torch's own. All compare a forecast (batch, horizon, regions, outputs) with a target of one output."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,9 +25,7 @@ class QuantileLoss(nn.Module):
 
     def __init__(self, levels: Sequence[float]):
         super().__init__()
-        levels = checks.levels("levels", levels)
-        if len(levels) % 2 == 0 or levels[len(levels) // 2] != 0.5:
-            raise OptionError("levels", f"={list(levels)} must have the median 0.5 in the middle")
+        levels = centred("levels", levels)
         self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32), persistent=False)
 
     def forward(
@@ -35,3 +34,21 @@ class QuantileLoss(nn.Module):
         """Mean over everything of `max(level * e, (level - 1) * e)`, `e = target - forecast`."""
         error = target - forecast
         return torch.maximum(self.levels * error, (self.levels - 1) * error).mean()
+
+
+def levels_of(loss: nn.Module) -> tuple[float, ...]:
+    """The levels of the quantiles that a loss wants forecast, its attribute `levels`; none where it has no such.
+
+    Raises:
+        InputError: they do not rise between 0 and 1 with the median in the middle.
+    """
+    levels = getattr(loss, "levels", None)
+    return () if levels is None else centred("levels", levels.tolist() if isinstance(levels, Tensor) else levels)
+
+
+def centred(key: str, value: Any) -> tuple[float, ...]:
+    """`value` as levels of quantiles with the median in the middle, which is the point forecast."""
+    levels = checks.levels(key, value)
+    if len(levels) % 2 == 0 or levels[len(levels) // 2] != 0.5:
+        raise OptionError(key, f"={list(levels)} must have the median 0.5 in the middle")
+    return levels

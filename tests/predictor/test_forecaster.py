@@ -158,6 +158,23 @@ def test_quantiles_never_cross_and_the_pinball_loss_is_right_by_hand(windows):
     assert value.item() == pytest.approx((0.1 * 2 + 0.5 * 1 + 0.1 * 1) / 3)
 
 
+class OwnPinball(nn.Module):
+    """A loss of one's own over quantiles, which only its `levels` tell."""
+
+    levels = (0.2, 0.5, 0.8)
+
+    def forward(self, forecast, target):
+        error, levels = target - forecast, torch.tensor(self.levels)
+        return torch.maximum(levels * error, (levels - 1) * error).mean()
+
+
+def test_a_loss_of_ones_own_with_levels_gets_an_output_for_each(tmp_path, windows):
+    forecaster = Forecaster(NETWORKS["mlp"], **DATA, loss=OwnPinball)
+    trainer(tmp_path, limit_train_batches=2).fit(forecaster, windows)
+    assert forecaster.forecast(windows.history_until(100)).shape == (1, 6, 4, 3)
+    assert forecaster.levels == OwnPinball.levels
+
+
 @pytest.mark.parametrize(
     ("loss", "value"), [("mse", 4.0), ("mae", 2.0), ("huber", 1.5), ("quantiles", (0.1 + 0.5 + 0.9) * 2 / 3)]
 )
@@ -269,6 +286,7 @@ def test_distilling_halves(length, halved):
         ({"scheduler": partial(ExponentialLR, decay=0.5)}, "scheduler"),
         ({"loss": partial(QuantileLoss, levels=(0.1, 0.9))}, "median"),
         ({"loss": partial(QuantileLoss, levels=(0.9, 0.5, 0.1))}, "rise"),
+        ({"loss": type("Uncentred", (OwnPinball,), {"levels": torch.tensor([0.2, 0.8])})}, r"loss\.levels=.*median"),
     ],
 )
 def test_wrong_options_are_named(options, message):
