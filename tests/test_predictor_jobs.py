@@ -332,6 +332,16 @@ def test_a_forecast_without_a_checkpoint_fits_first(cli, tmp_path):
     assert forecast["mean"].to_numpy() == pytest.approx(50 + 30 * np.sin(2 * np.pi * hours / 24), abs=0.5)
 
 
+def test_the_forecast_of_quantiles_is_their_median_and_not_called_mean(cli, tmp_path):
+    trace = trace_csv(tmp_path / "first.csv", regions=2)
+    data = ("data=wide_csv", f"data.path={trace}", *WINDOWS, *BUDGET)
+    ended = cli("job=forecast", *data, "predictor=mlp", "predictor/loss=quantiles")
+    assert ended.code == 0, ended.err
+    forecast = polars.read_parquet(ended.run / "results.parquet")
+    assert forecast.columns == ["time", "region", "q0.1", "q0.5", "q0.9"]
+    assert "<th>q0.5</th>" in (ended.run / "report.html").read_text()
+
+
 def test_a_checkpoint_of_other_regions_does_not_forecast(cli, fitted, tmp_path):
     trace = trace_csv(tmp_path / "one.csv", regions=1)
     ended = cli("job=forecast", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}")

@@ -11,7 +11,7 @@ from sliceoff import checks
 from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.parts import Parts
-from sliceoff.predictor import Forecaster, QuantileLoss, error_quantiles, unsuited
+from sliceoff.predictor import Forecaster, error_quantiles, unsuited
 from sliceoff.report import forecast_fan, page
 from sliceoff.run_directory import Results, RunDirectory
 
@@ -20,9 +20,9 @@ from sliceoff.run_directory import Results, RunDirectory
 class Forecast:
     """Forecast the `horizon` steps after the trace's last one, with a fitted predictor (`init`) or one fitted now.
 
-    Quantiles are the network's own if it was trained on them (`QuantileLoss`), else the forecast plus quantiles of its
-    errors on the validation part. For that part the trace is split as for a fit, also where nothing is fitted: it needs
-    input_length + 3 horizon steps.
+    Quantiles are the network's own if it was trained on them (`Forecaster.levels`), else the forecast plus quantiles of
+    its errors on the validation part. For that part the trace is split as for a fit, also where nothing is fitted: it
+    needs input_length + 3 horizon steps.
 
     Args:
         levels: of those quantiles, between 0 and 1, rising.
@@ -38,7 +38,10 @@ class Forecast:
         checks.levels("levels", self.levels)
 
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
-        """Run; returns what was used, and a row per step and region: time, region, mean (point forecast), quantiles."""
+        """Run; returns what was used, and a row per step and region: `time, region`, forecast, quantiles `q0.1, ...`.
+
+        The forecast is called `mean`, but of a predictor of quantiles it is their median, `q0.5`.
+        """
         tuned = parts.has_checkpoint("checkpoint")
         parts.init_serves("checkpoint" if tuned else "predictor")
         if tuned:
@@ -57,14 +60,15 @@ class Forecast:
                 forecaster = parts.fit_predictor(directory)
         forecaster.check_sign(data.train_values)
         table = _table(forecaster, data, self.levels)
-        figure = forecast_fan(data.trace, table)
+        point = "q0.5" if forecaster.levels else "mean"
+        figure = forecast_fan(data.trace, table, point)
         figure.savefig(directory.path / "forecast.png", dpi=150, metadata={"Software": None})
         first, step_s = data.trace.times_at(len(data.trace.times), 1)[0], data.trace.step_s
         report = page(
             title="SliceOff: forecast",
             about=str(directory.path),
             headline=f"{data.horizon} steps of {step_s} s for {data.n_regions} regions, from {first} on.",
-            rows=[{"region": name, "mean": f"{mean:.4g}"} for name, mean in _means(table)],
+            rows=[{"region": name, point: f"{mean:.4g}"} for name, mean in _means(table, point)],
             sections=[("Forecast", "The end of the trace, then the forecast and its quantiles.", figure)],
         )
         summary = {"horizon": data.horizon, "n_regions": data.n_regions}
@@ -74,14 +78,15 @@ class Forecast:
 def _table(forecaster: Forecaster, data: TrafficDataModule, levels: Sequence[float]) -> polars.DataFrame:
     end = len(data.trace.times)
     window = data.history_until(end)
-    point = forecaster.point(window)[0]
-    if isinstance(forecaster.loss, QuantileLoss):
-        levels, quantiles = forecaster.loss.levels.tolist(), forecaster.forecast(window)[0]
+    columns = {}
+    if forecaster.levels:
+        levels, quantiles = forecaster.levels, forecaster.forecast(window)[0]
     else:
+        columns["mean"] = point = forecaster.point(window)[0]
         quantiles = point.unsqueeze(-1) + error_quantiles(forecaster, data, levels)
         quantiles = quantiles.clamp_min(0) if forecaster.nonnegative else quantiles
     times = data.trace.times_at(end, data.horizon)
-    columns = {"mean": point, **{f"q{level:g}": quantiles[..., index] for index, level in enumerate(levels)}}
+    columns |= {f"q{level:g}": quantiles[..., index] for index, level in enumerate(levels)}
     return polars.concat([_region(times, name, index, columns) for index, name in enumerate(data.trace.regions)])
 
 
@@ -90,5 +95,5 @@ def _region(times: np.ndarray, name: str, index: int, columns: dict[str, Tensor]
     return polars.DataFrame({"time": times.astype("datetime64[ms]"), "region": [name] * len(times), **values})
 
 
-def _means(table: polars.DataFrame) -> list[tuple[str, float]]:
-    return table.group_by("region", maintain_order=True).agg(polars.col("mean").mean()).rows()
+def _means(table: polars.DataFrame, column: str) -> list[tuple[str, float]]:
+    return table.group_by("region", maintain_order=True).agg(polars.col(column).mean()).rows()

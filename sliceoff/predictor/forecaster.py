@@ -341,7 +341,9 @@ class WAPE(WeightedMeanAbsolutePercentageError):
 
 
 class Metrics(nn.Module):
-    """MSE, MAE and WAPE in scaled and in real units, exact over all windows whatever the batch size.
+    """MSE and MAE in scaled and in real units, WAPE in real ones, exact over all windows whatever the batch size.
+
+    WAPE divides by the traffic: in scaled units, where that is about 0 on average, it would mean nothing.
 
     Args:
         part: prefix of the logged names, `val` or `test`.
@@ -350,12 +352,10 @@ class Metrics(nn.Module):
     def __init__(self, part: str):
         super().__init__()
         self.scaled, self.real = (
-            MetricCollection(
-                {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "wape": WAPE()},
-                prefix=f"{part}/{unit}_",
-            )
+            MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()}, prefix=f"{part}/{unit}_")
             for unit in ("scaled", "real")
         )
+        self.real.add_metrics({"wape": WAPE()})
 
     def reset(self) -> None:
         """Before an epoch, not after it: an evaluation in inference mode leaves sums that a later fit cannot add to."""

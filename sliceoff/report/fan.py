@@ -10,14 +10,15 @@ from sliceoff.report.figures import COLOURS, tidy
 _PANELS = 6
 
 
-def forecast_fan(trace: Trace, table: polars.DataFrame) -> Figure:
+def forecast_fan(trace: Trace, table: polars.DataFrame, point: str) -> Figure:
     """The last three horizons of the trace, then the forecast with its quantiles; the six busiest regions.
 
     Args:
-        table: columns `time, region, mean` and quantiles `q0.1, ...`, as `job=forecast` writes them.
+        table: columns `time, region`, the point forecast and quantiles `q0.1, ...`, as `job=forecast` writes them.
+        point: the column of the point forecast, `mean` or `q0.5`.
     """
-    means = table.group_by("region", maintain_order=True).agg(polars.col("mean").mean())
-    busiest = set(means.top_k(_PANELS, by="mean")["region"])
+    means = table.group_by("region", maintain_order=True).agg(polars.col(point).mean())
+    busiest = set(means.top_k(_PANELS, by=point)["region"])
     regions = [index for index, name in enumerate(trace.regions) if name in busiest]
     levels = [name for name in table.columns if name.startswith("q")]
     figure = Figure(figsize=(9, 0.8 + 1.7 * len(regions)), layout="constrained")
@@ -29,9 +30,9 @@ def forecast_fan(trace: Trace, table: polars.DataFrame) -> Figure:
         axis.plot(trace.times[-shown:], past, color="#333333", lw=1.2, label="trace")
         # From the last value on, so that there is no gap.
         times = np.concatenate((trace.times[-1:], rows["time"].to_numpy()))
-        low, mean, high = (np.concatenate((past[-1:], rows[name])) for name in (levels[0], "mean", levels[-1]))
+        low, middle, high = (np.concatenate((past[-1:], rows[name])) for name in (levels[0], point, levels[-1]))
         axis.fill_between(times, low, high, color=COLOURS[5], alpha=0.25, lw=0, label=f"{levels[0]} to {levels[-1]}")
-        axis.plot(times, mean, color=COLOURS[5], lw=1.4, label="forecast")
+        axis.plot(times, middle, color=COLOURS[5], lw=1.4, label="forecast")
         axis.set_ylabel(trace.regions[index])
         tidy(axis)
     if len(regions) < len(trace.regions):

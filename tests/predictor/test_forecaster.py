@@ -111,6 +111,7 @@ def test_metrics_do_not_depend_on_the_batch_size(tmp_path, windows):
     naive = whole.history[:, -24:-18]
     wape = ((naive - whole.future).abs().sum() / whole.future.abs().sum()).item()
     assert results[1]["test/real_wape"] == pytest.approx(wape, rel=1e-3)
+    assert "test/scaled_wape" not in results[1]  # a share of traffic that is about 0 on average
 
 
 def in_unit(trace, unit) -> TrafficDataModule:

@@ -176,7 +176,7 @@ def test_the_picture_of_a_forecast_says_how_many_regions_it_leaves_out():
         names = tuple(f"r{index}" for index in range(n_regions))
         trace = Trace(np.ones((24, n_regions), dtype=np.float32), times.astype("datetime64[s]"), names, 3600)
         rows = [{"time": times[-1], "region": name, "mean": 1.0, "q0.1": 0.5, "q0.9": 2.0} for name in names]
-        axes = forecast_fan(trace, polars.DataFrame(rows)).axes
+        axes = forecast_fan(trace, polars.DataFrame(rows), "mean").axes
         assert (len(axes), axes[0].get_title(loc="right")) == (6, title)
 
 
