@@ -15,6 +15,8 @@ from sliceoff.slicing.forecast_errors import ForecastErrors, Quantiles
 from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.rental import Rental, Slicer, SlicingRequest
 
+_INNER = "slicer."  # in the memory, before the names that the slicer inside gave to what it keeps
+
 
 class Newsvendor:
     """Hands another slicer an upper bound of the users that is exceeded in a chosen part of the long slots.
@@ -54,6 +56,8 @@ class Newsvendor:
             kept = request.previous.memory
             errors = ForecastErrors(kept["errors"], kept["guess"]).observed(request.last)
             miss = adapted_miss(kept["miss"], request.last > kept["bound"], self.miss, self._rate)
+            inner = {name.removeprefix(_INNER): value for name, value in kept.items() if name.startswith(_INNER)}
+            request = replace(request, previous=replace(request.previous, memory=inner))
         guess = request.forecast
         if request.quantiles is not None:
             guess = request.quantiles.at(torch.tensor([1 - self.miss], dtype=torch.float64))[:, 0]
@@ -62,7 +66,7 @@ class Newsvendor:
             replace(request, forecast=bound.to(request.forecast.dtype), quantiles=Quantiles.certain(bound))
         )
         kept = {"errors": errors.relative, "guess": guess.double(), "miss": miss, "bound": bound}
-        return replace(rental, memory=kept)
+        return replace(rental, memory=kept | {_INNER + name: value for name, value in rental.memory.items()})
 
 
 class Foresight:

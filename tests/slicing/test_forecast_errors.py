@@ -130,6 +130,23 @@ def test_quantile_forecasts_are_calibrated_too(offers, scenario, ask):
     assert float(torch.stack(exceeded)[24:].double().mean()) == pytest.approx(miss, abs=0.02)
 
 
+class Counting(Cheapest):
+    """Keeps how many long slots it has rented, under a name that the newsvendor has in use."""
+
+    def rent(self, request):
+        before = torch.zeros(1) if request.previous is None else request.previous.memory["miss"]
+        return replace(super().rent(request), memory={"miss": before + 1})
+
+
+def test_the_newsvendor_leaves_the_memory_of_the_slicer_inside_to_it(offers, scenario, ask):
+    inside = partial(Counting, kappa=0.5, z=0.0)
+    slicer, plain = (Newsvendor(offers(1), scenario, each) for each in (partial(Newsvendor, slicer=inside), inside))
+    twice, once = None, None
+    for _ in range(3):
+        twice, once = slicer.rent(ask([15.0], previous=twice)), plain.rent(ask([15.0], previous=once))
+    assert once.memory["slicer.miss"] == twice.memory["slicer.slicer.miss"] == 3
+
+
 @pytest.mark.parametrize(("option", "value"), [("miss", 1.5), ("miss", 0.0), ("rate", -1.0)])
 def test_wrong_options(offers, scenario, option, value):
     with pytest.raises(InputError, match=f"^{option}"):
