@@ -23,7 +23,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sliceoff import checkpoint
-from sliceoff.allocator import traffic_levels
 from sliceoff.checks import annotated, optional, path
 from sliceoff.config import BROUGHT, FITTED_WINDOWS, in_force, options
 from sliceoff.data import Trace, TrafficDataModule
@@ -334,14 +333,23 @@ class Parts:
         target = locate(str(OmegaConf.select(self._cfg, f"{key}._target_")))
         if not (isinstance(target, type) and issubclass(target, pl.LightningModule)):
             return self._built(Allocator, key)
-        return self._built(
+        made = self._built(
             Allocator,
             key,
             scenario=self.scenario,
-            mean_users=traffic_levels((self.datamodule.train_values * self.users_per_unit).float()),
+            mean_users=(self.datamodule.train_values * self.users_per_unit).float(),
             bandwidth_options_hz=self.offers.bandwidth_hz[0].tolist(),
             vm_options=self.offers.n_vms[0].tolist(),
         )
+        saved: dict[str, Any] = {"state_dict": made.state_dict()}
+        made.on_save_checkpoint(saved)
+        kept = {
+            "self.scenario": isinstance(getattr(made, "scenario", None), Scenario),
+            "the spec that on_save_checkpoint writes": "spec" in saved,
+        }
+        if lacking := " and ".join(name for name, there in kept.items() if not there):
+            raise InputError(f"{key}: {target.__name__} lacks {lacking}; docs/extending.md has an example")
+        return made
 
     def _built(self, kind: type, key: str, **added: Any) -> Any:
         """`_build` what has to be of some kind, or to have its methods."""

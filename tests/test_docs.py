@@ -23,6 +23,7 @@ COMMANDS = [
 QUICK = {
     "simulate": ["job.periods=2", "job.slots_per_period=4", "rivals=none", "predictor=linear", "allocator=greedy"],
     "fit_predictor": ["debug=fast"],
+    "fit_allocator": ["debug=fast"],
     "market": ["job.mechanisms.centralised=null", "job.mechanisms.decentralised=null"],
 }
 

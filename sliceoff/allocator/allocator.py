@@ -18,7 +18,7 @@ from sliceoff.allocator import td3
 from sliceoff.allocator.agents import Agents, Policy, acting
 from sliceoff.allocator.decoder import Decoder
 from sliceoff.allocator.networks import Network
-from sliceoff.allocator.perspectives import Perspectives
+from sliceoff.allocator.perspectives import Perspectives, traffic_levels
 from sliceoff.allocator.replay import ReplayBuffer, Transition
 from sliceoff.checks import count, not_negative, one_of, positive, precision, whole
 from sliceoff.errors import InputError, OptionError, under
@@ -73,7 +73,7 @@ class LearningAllocator(pl.LightningModule):
     Args:
         scenario: the regions' constants, or a mapping of them.
         mean_users: (periods, regions) users per short slot in the training part of the trace.
-        bandwidth_options_hz, vm_options: what may be rented.
+        bandwidth_options_hz, vm_options: what may be rented; of a run, in its first region.
         network, decoder: see `sliceoff.allocator.networks` and `.decoder`; called with what they need.
         observation: `full`, or `paper`, which leaves out backlogs and channels.
         policy: who acts in `allocate`: the current agent, its peer, or per state whoever is worth more there.
@@ -137,6 +137,7 @@ class LearningAllocator(pl.LightningModule):
         **agents: Any,
     ):
         super().__init__()
+        mean_users = traffic_levels(mean_users)  # a long trace's table would swell every checkpoint
         arguments = {name: value for name, value in locals().items() if name not in ("self", "agents", "__class__")}
         scenario = scenario if isinstance(scenario, Scenario) else Scenario(**scenario)
         self.spec = checkpoint.describe(type(self), {**arguments, **agents, "scenario": dataclasses.asdict(scenario)})

@@ -20,8 +20,11 @@ class Allocator(Protocol):
     One whose decisions depend on the state alone, row by row, and are quickly made, may have an attribute
     `serves_ahead = True`: `RegionEnvironment.run` then asks it for many slots at once, for some of them twice.
 
-    One that learns is a LightningModule, made with `scenario, mean_users, bandwidth_options_hz, vm_options` beside its
-    own options and fitted without a datamodule: see `sliceoff.allocator.LearningAllocator`.
+    One that learns is a LightningModule, fitted without a datamodule. Beside its own options it is made with
+    `scenario`, a `Scenario`, or when its checkpoint is loaded a mapping of one; `mean_users`, (periods, regions) users
+    per short slot in the training part of the trace; `bandwidth_options_hz, vm_options`, what may be rented in the
+    first region. It keeps `self.scenario`, logs `val/revenue`, of which the highest is the best, and writes in
+    `on_save_checkpoint` the `spec` that rebuilds it (`sliceoff.checkpoint`). docs/extending.md has an example.
     """
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:

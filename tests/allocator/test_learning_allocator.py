@@ -312,3 +312,28 @@ def batches(state, size):
     """The regions of a state, some at a time."""
     starts = range(0, len(state.n_vms), size)
     return [map_state(itemgetter(slice(start, start + size)), state) for start in starts]
+
+
+def test_a_checkpoint_keeps_some_of_a_long_traces_traffic():
+    traffic = torch.linspace(2, 8, 30_000).view(-1, 3)
+    kept = LearningAllocator(SCENARIO, traffic, [5e6], [2], **SMALL).spec["arguments"]["mean_users"]
+    assert kept.numel() <= 4096
+    assert kept.aminmax() == traffic.aminmax()
+
+
+class Unkept(pl.LightningModule):
+    """Allocates, and is not to be rebuilt from its checkpoint."""
+
+    def __init__(self, scenario, mean_users, bandwidth_options_hz, vm_options):
+        super().__init__()
+        self.scenario = scenario
+        assert mean_users.shape[1] == 4  # periods, regions
+
+    def allocate(self, scenario, state):
+        return Equal().allocate(scenario, state)
+
+
+def test_an_allocator_of_ones_own_without_a_spec_is_refused_when_it_is_made():
+    parts = Parts(configure("predictor=last_value", "allocator=greedy", f"allocator._target_={__name__}.Unkept"))
+    with pytest.raises(InputError, match=r"^allocator: Unkept lacks the spec that on_save_checkpoint writes;"):
+        _ = parts.allocator
