@@ -64,8 +64,8 @@ class LearningAllocator(pl.LightningModule):
     The reward (22) is what the slot earns. With `reward="above_greedy"` it is that less what the rule `Greedy` earns in
     a shadow of the region: same tasks, same rental, queues of its own. No action changes the shadow, so the best policy
     and xi stay the same, while the luck of the draw, nearly all of the reward's variance, is gone. With `above_rest`
-    the shadow does as the decoder does at action zero, which is closer still where the decoder is a good rule by
-    itself. All are counted in tasks of mean priority, times `reward_scale`.
+    the shadow does as the decoder does at rest (`Decoder.at_rest`), which is closer still where the decoder is a good
+    rule by itself. All are counted in tasks of mean priority, times `reward_scale`.
 
     `trainer.fit(allocator)` needs no data. A checkpoint holds buffer, regions and generator besides the weights: on the
     CPU a resumed run goes on bit for bit. `sliceoff.checkpoint.load` needs the file alone.

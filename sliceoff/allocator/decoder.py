@@ -16,6 +16,7 @@ from sliceoff.allocator.bid_price import bid_prices, likely_users
 from sliceoff.checks import at_least, count, not_negative, positive
 from sliceoff.region import (
     Allocation,
+    Equal,
     Outcome,
     RegionState,
     Scenario,
@@ -47,7 +48,7 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
     def at_rest(self, scenario: Scenario, state: RegionState) -> Allocation:
-        """What action zero stands for."""
+        """A rule to measure what is learned against (`reward="above_rest"`): what action zero stands for."""
         shape = self.action_shape(state.tasks.present.shape[-1])
         return self(scenario, state, state.bandwidth_hz.new_zeros(len(state.n_vms), *shape))
 
@@ -67,6 +68,10 @@ class Paper(Decoder):
     ) -> Allocation:
         """Decode."""
         return allocation_of(state, *((action.detach() + 1) / 2).unbind(-1))
+
+    def at_rest(self, scenario: Scenario, state: RegionState) -> Allocation:
+        """Equal shares, VMs in turn. Action zero, all users on one VM, earns too little to tell luck by."""
+        return Equal().allocate(scenario, state)
 
 
 class Packing(Decoder):

@@ -173,6 +173,13 @@ def test_reward_above_rest_is_zero_at_action_zero():
     assert allocator._reward(shadow, outcome).abs().max() > 0
 
 
+def test_reward_above_rest_of_the_papers_decoder_is_above_a_rule_that_uses_all_vms():
+    allocator = build(reward="above_rest", decoder=Paper, network=partial(MLPNetwork, hidden=[8]))
+    ours, shadow = (RegionEnvironment(SCENARIO, 6.0, 3, seed=0, bandwidth_hz=4e6, n_vms=4) for _ in range(2))
+    _, outcome = ours.step(Equal().allocate(SCENARIO, ours.state))
+    assert allocator._reward(shadow, outcome).abs().max() == 0
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
