@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sliceoff.region.scenario import Scenario
 from sliceoff.region.state import Allocation, Outcome, RegionState
 
-# Colour-blind safe (Okabe and Ito).
-_ON_TIME, _DROPPED, _LATE, _BACKLOG = "#009E73", "#D55E00", "#E69F00", "#999999"
+# What becomes of tasks, in reports as well: told apart by colour-blind readers (Okabe and Ito).
+DONE, LATE, DROPPED = "#009E73", "#E69F00", "#D55E00"
+_BACKLOG = "#999999"
 
 
 def draw_slot(
@@ -38,9 +39,9 @@ def draw_slot(
             ("execution", outcome.execution_s),
         )
     }
-    colours = np.full(len(present), _LATE, dtype=object)
-    colours[outcome.on_time[row, present].numpy(force=True)] = _ON_TIME
-    colours[outcome.dropped[row, present].numpy(force=True)] = _DROPPED
+    colours = np.full(len(present), LATE, dtype=object)
+    colours[outcome.on_time[row, present].numpy(force=True)] = DONE
+    colours[outcome.dropped[row, present].numpy(force=True)] = DROPPED
     figure = Figure(figsize=(13, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     cell, bandwidth, queues = figure.subplots(1, 3, width_ratios=[1, 1.25, 1.5])
@@ -58,7 +59,7 @@ def draw_slot(
         handles=[
             *(
                 Line2D([], [], color=colour, marker="o", linestyle="", label=label)
-                for colour, label in ((_ON_TIME, "on time"), (_LATE, "late or given up"), (_DROPPED, "dropped"))
+                for colour, label in ((DONE, "on time"), (LATE, "late or given up"), (DROPPED, "dropped"))
             ),
             Patch(color=_BACKLOG, label="earlier slots' work"),
         ],
@@ -116,7 +117,7 @@ def _draw_queues(
 ) -> None:
     """A line per VM: the backlog, then its tasks where they ran."""
     axes.barh(np.arange(len(backlog_s)), backlog_s, 0.8, color=_BACKLOG)
-    ran = (users["upload"] <= scenario.deadline_s) & (colours != _DROPPED)
+    ran = (users["upload"] <= scenario.deadline_s) & (colours != DROPPED)
     start = users["upload"] + users["wait"]
     for number in np.flatnonzero(ran):
         axes.barh(

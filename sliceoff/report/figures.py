@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sliceoff.region.picture import DONE, DROPPED, LATE
 from sliceoff.report.comparison import BOUND, best_alternative, profit_blocks
 from sliceoff.report.intervals import bootstrap_interval
 
@@ -21,7 +22,6 @@ from sliceoff.report.intervals import bootstrap_interval
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 PALE = "#9db8c9"
 _NAMED = 25  # regions on the map that can have their names beside them
-DONE, LATE, DROPPED = "#009E73", "#E69F00", "#D55E00"
 
 
 def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:

@@ -246,7 +246,7 @@ class Offers:
 
 
 def pick(table: Tensor, index: Int[Tensor, "*draws regions"]) -> Tensor:
-    """`table[i, index[..., i]]` for every region i: (*draws, regions)."""
+    """`choice.take`, for tensors."""
     return table[torch.arange(len(table)), index]
 
 

@@ -22,7 +22,8 @@ from sliceoff.market.decentralised.messages import (
     Tariff,
 )
 from sliceoff.market.decentralised.networks import Answers, SettledBargains, SupplyNetworks, ValueNetwork, fit
-from sliceoff.market.decentralised.posted import Posted, Servers
+from sliceoff.market.decentralised.posted import Posted
+from sliceoff.market.scenario import Servers
 
 Outgoing = list[tuple[str, Message]]
 Result = TypeVar("Result")

@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sliceoff.market.decentralised.messages import Tariff
-
-Servers = Float[np.ndarray, " servers"]
+from sliceoff.market.scenario import Servers
 
 Probes = Float[np.ndarray, "probes servers"]
 
