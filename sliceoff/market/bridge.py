@@ -56,19 +56,19 @@ class RegionMarket:
 
     def draw(self, number: int) -> MarketScenario:
         """The market of the table's long slot `number`, counted from 0."""
-        hour = self.table.filter(polars.col("period") == polars.col("period").min() + number)
-        if hour.is_empty():
+        rows = self.table.filter(polars.col("period") == polars.col("period").min() + number)
+        if rows.is_empty():
             raise InputError(f"market {number}: only {self.table['period'].n_unique()} long slots were simulated")
-        regions, scenario = len(hour), self.scenario
+        regions, scenario = len(rows), self.scenario
         work = fmean(scenario.data_bits) * fmean(scenario.cycles_per_bit) / _GIGA
         speed = scenario.vm_hz / _GIGA
         linear, quadratic = self._vm_prices.T * self.market_money / self.offers.long_slot_s
         return MarketScenario(
-            arrivals=hour["users_forecast"].to_numpy().clip(0).astype(float) / scenario.short_slot_s,
+            arrivals=rows["users_forecast"].to_numpy().clip(0).astype(float) / scenario.short_slot_s,
             work=np.full(regions, work),
             deadline_s=np.full(regions, (1 - self.kappa) * scenario.deadline_s),
             value=np.full(regions, self.market_money * scenario.price * fmean(scenario.priorities) / work),
-            capacity=hour["n_vms"].to_numpy() * speed,
+            capacity=rows["n_vms"].to_numpy() * speed,
             linear_cost=linear / speed,
             quadratic_cost=quadratic / speed**2,
             delay_s=np.where(np.eye(regions, dtype=bool), self.home_delay_s, self.away_delay_s),

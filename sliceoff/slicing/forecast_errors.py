@@ -6,16 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_MEMORY = 168  # long slots, a week of hours
+_MEMORY = 168  # long slots: a week where they are hours, 28 hours where they are ten minutes
 _OWN = 24  # errors of its own that a region must have seen before it stops borrowing the others'
 
 
 @dataclass(frozen=True)
 class ForecastErrors:
-    """Every region's recent relative errors `(actual - forecast) / (forecast + 1)`.
+    """Every region's relative errors `(actual - forecast) / (forecast + 1)` in the last 168 long slots.
 
     Args:
-        relative: (periods, regions), the latest last, at most `_MEMORY` of them.
+        relative: (periods, regions), the latest last.
         forecast: (regions,), users forecast for the running period, None before the first.
     """
 

@@ -22,8 +22,8 @@ class Newsvendor:
     """Hands another slicer an upper bound of the users that is exceeded in a chosen part of the long slots.
 
     The part is the newsvendor's ratio of what a user more costs to what a user served earns, unless given. The bound is
-    the forecast, or its quantile where the predictor gives quantiles, plus a quantile of its own recent errors
-    (conformalised quantile regression: Romano, Patterson and Candes, NeurIPS 2019), calibrated online
+    the forecast, or its quantile where the predictor gives quantiles, plus a quantile of its errors in the last 168
+    long slots (conformalised quantile regression: Romano, Patterson and Candes, NeurIPS 2019), calibrated online
     (`adapted_miss`), so that the asked and the observed part agree whatever the predictor.
 
     Args:

@@ -87,7 +87,7 @@ def test_quantiles_spread_as_the_errors_did():
     assert users.tolist() == [[9.0, 14.0, 19.0, 29.0]]
 
 
-def test_memory_is_a_week():
+def test_errors_of_168_long_slots_are_kept():
     errors = ForecastErrors.none_yet(3)
     for _ in range(300):
         errors = errors.forecasting(torch.ones(3)).observed(torch.ones(3))
