@@ -7,6 +7,7 @@ import sys
 from itertools import product, takewhile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -20,6 +21,8 @@ FILES = {text.split("\n", 1)[0].removeprefix("# "): text for language, text in B
 COMMANDS = [
     line.partition("#")[0].strip() for language, text in BLOCKS if language == "sh" for line in text.strip().split("\n")
 ]
+HALF_HOURS = np.datetime64("2024-01-01T00:00") + 30 * np.arange(48 * 28)
+COUNTS = "".join(f"{time} {50 + place % 48} {'nan' if place == 9 else 20}\n" for place, time in enumerate(HALF_HOURS))
 QUICK = {
     "simulate": ["job.periods=2", "job.slots_per_period=4", "rivals=none", "predictor=linear", "allocator=greedy"],
     "fit_predictor": ["debug=fast"],
@@ -69,6 +72,7 @@ def mine(tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
+    (tmp_path / "counts.txt").write_text(COUNTS)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
     for module in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
