@@ -15,11 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sliceoff.config import CONFIGS, check_words, explain
 from sliceoff.errors import Diverged, InputError
-from sliceoff.signals import handle
+from sliceoff.signals import ENDING, handle
 
 INTERRUPTED, TERMINATED, WRONG_INPUT, DIVERGED = 130, 143, 2, 1
 
 _failures: list[int] = []  # exit codes of a grid's jobs (`-m`) that failed: the grid goes on
+_signals: list[int] = []  # those that asked this process to stop
 
 
 def main() -> None:
@@ -35,13 +36,9 @@ def main() -> None:
     # First, because argparse refuses words on both sides of it.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     _failures.clear()
-    terminated: list[int] = []
-
-    def terminate(number: int, _: object) -> NoReturn:
-        terminated.append(number)
-        raise KeyboardInterrupt  # SIGTERM is Ctrl-C with another exit code
-
-    before = handle({signal.SIGTERM: terminate})
+    _signals.clear()
+    # A shell makes its background jobs ignore Ctrl-C.
+    before = handle({number: _stop for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN})
     try:
         _hydra_main()
     except BrokenPipeError:  # `main.py --help | head`: nobody reads on, and Python would say so once more at its end
@@ -50,7 +47,7 @@ def main() -> None:
     except (Exception, KeyboardInterrupt) as error:
         if (stop := _interruption(error)) is not None:
             print(f"interrupted; {stop or 'nothing was done yet'}", file=sys.stderr)
-            sys.exit(TERMINATED if terminated else INTERRUPTED)
+            sys.exit(TERMINATED if signal.SIGTERM in _signals else INTERRUPTED)
         if isinstance(error, HydraException | OmegaConfBaseException):
             _fail(explain(error, sys.argv[1:]))
         raise
@@ -65,6 +62,8 @@ def _hydra_main(cfg: DictConfig) -> dict[str, Any] | None:
     from sliceoff.run import run  # here, because torch takes seconds that help, completion and typos can do without
 
     try:
+        if _signals:  # Python drops what is raised in a destructor or a weak reference's callback
+            raise KeyboardInterrupt("go on with init=resume")
         result = run(cfg)
     except Exception as error:  # here, because Hydra would print a line of its own
         if (stop := _interruption(error)) is not None:
@@ -73,6 +72,11 @@ def _hydra_main(cfg: DictConfig) -> dict[str, Any] | None:
         return None
     print(result.directory)
     return result.summary
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    _signals.append(number)
+    raise KeyboardInterrupt  # SIGTERM is Ctrl-C with another exit code
 
 
 def _failed(error: Exception) -> None:

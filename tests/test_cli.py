@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import polars
@@ -366,6 +367,21 @@ def test_a_grid_that_was_stopped_goes_on(cli, tmp_path, monkeypatch):
     assert (finished / "summary.json").stat().st_mtime_ns == written
     assert [json.loads((run / "summary.json").read_text())["seed"] for run in runs] == [0, 1, 2]
     assert len(list(tmp_path.glob("runs/*/*"))) == 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_that_python_drops_ends_the_grid_after_its_job(cli, monkeypatch):
+    def press_in_a_callback(*given):
+        thing = Diverged()
+        dropped = weakref.ref(thing, press)
+        del thing
+        assert dropped() is None
+        return training_report.learned(*given)
+
+    monkeypatch.setattr("sliceoff.jobs.fit_predictor.learned", press_in_a_callback)
+    ended = cli(*GRID, "seed=0,1")
+    assert (ended.code, len(ended.out.split())) == (130, 1)
+    assert ended.err.endswith("interrupted; go on with init=resume\n")
 
 
 def test_ctrl_c_over_which_hydra_trips_is_ctrl_c(cli, monkeypatch):
