@@ -89,7 +89,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path):
         logging.ERROR
     )  # no torchvision: no matter
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # from torch 2.13 itself, as it copies the program
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # torch 2.13's own, when it copies the program
         written = torch.onnx.export(program, input_names=INPUTS, output_names=["forecast"], dynamo=True, verbose=False)
     assert written is not None
     written.save(path, external_data=False)
