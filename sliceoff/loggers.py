@@ -168,7 +168,7 @@ def _logged_in() -> bool:
         if wandb.login(prompt=False):
             return True
         reason = "nobody is logged in to W&B (run `wandb login`)"
-    except Exception as error:  # whatever W&B raises
+    except Exception as error:  # any error of W&B
         reason = f"W&B refuses the login or cannot be reached ({error})"
     log.warning("logger.online=true, but %s: logging offline", reason)
     return False
@@ -186,7 +186,7 @@ class Guarded(Logger):
         self._logger: WandbLogger | None = None
         try:
             self._logger = start()
-        except Exception as error:  # whatever W&B raises must not end a run
+        except Exception as error:  # no error of W&B may end a run
             self._off(error)
 
     @property

@@ -112,7 +112,7 @@ Joined = TypeVar("Joined", Tally, Tasks)
 class Simulation:
     """Algorithm 1, one long slot at a time; `state_dict` holds all that is needed to resume it.
 
-    Two stacks simulated with the same `seed` face the same users and tasks, whatever they rent and allocate.
+    Two stacks simulated with the same `seed` get the same users and tasks, independent of what they rent and allocate.
 
     Args:
         forecasts: for the trace that brings the users; several stacks may share it.

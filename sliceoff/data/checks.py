@@ -96,7 +96,7 @@ def check_signs(
 
 
 def check_filled(source: Source, values: Float[np.ndarray, "rows columns"], names: Sequence[str]) -> None:
-    """Refuse empty cells."""
+    """Raise an `InputError` if a cell is empty."""
     empty = np.isnan(values)
     if (row := first(np.any(empty, axis=1))) is not None:
         raise InputError(

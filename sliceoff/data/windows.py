@@ -68,7 +68,7 @@ class Windows(Dataset[Window]):
 
 
 class EpochShuffle(Sampler[int]):
-    """A fresh order every epoch, drawn from (seed, epoch) alone.
+    """A new order every epoch, drawn from (seed, epoch) only.
 
     Lightning calls `set_epoch` before every epoch, also after a resume, so a resumed run sees the order that an
     uninterrupted one would have seen, independent of all other random draws.

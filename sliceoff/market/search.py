@@ -69,7 +69,7 @@ class Bayesian:
         self.seed = random_seed("seed", seed)
 
     def ask(self, past: Negotiation) -> Servers:
-        """See `Search`."""
+        """The next request, as shares; see `Search`."""
         told, servers = past.asked.shape
         if told < self.start:
             return sobol(told, servers, self.seed)
@@ -110,7 +110,7 @@ class Composite:
         self.time_limit_s = positive("time_limit_s", time_limit_s)
 
     def ask(self, past: Negotiation) -> Servers:
-        """See `Search`."""
+        """The next request, as shares; see `Search`."""
         told, servers = past.asked.shape
         if told < self.start:
             return sobol(told, servers, self.seed)

@@ -58,7 +58,7 @@ class _Pattern(NamedTuple):
         return float((self.works / (end - self.tails_s)).sum())
 
     def slope(self, end: float) -> float:
-        """Derivative of `share`."""
+        """The derivative of `share` with respect to `end`."""
         return float(-(self.works / (end - self.tails_s) ** 2).sum())
 
     @property

@@ -136,8 +136,8 @@ def seeds_page(table: polars.DataFrame, metric: str, figure: Figure, about: str)
 
 _TEXT = (
     "Points are means over seeds, lines their 95 % intervals (Student's t), small points the runs. Differences are "
-    "taken seed by seed, so that what a seed draws for all groups alike drops out; where a line crosses zero, these "
-    "seeds do not tell the group from the first."
+    "taken seed by seed, so that variation which a seed causes in all groups cancels; where a line crosses zero, these "
+    "seeds do not distinguish the group from the first."
 )
 
 

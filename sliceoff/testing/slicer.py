@@ -63,7 +63,7 @@ def check_slicer(slicer: Callable[..., Slicer], **options: Any) -> None:
             _check_offers(offers, request, answer, where)
             again = slicer(offers=offers, scenario=scenario, **options).rent(request)
             assert _same(again, answer), (
-                f"made anew, as where a run is resumed, it rents something else: what it learns belongs in "
+                f"built again, as when a run is resumed, it rents something else: what it learns belongs in "
                 f"Rental.memory, and chance on a seed and Rental.period ({where})"
             )
             unseen = replace(request, truth=request.truth.flip(0) + 9)

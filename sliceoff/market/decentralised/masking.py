@@ -64,7 +64,7 @@ class Masks:
             keys: public keys of all applications, this one's included, in the same order for all.
 
         Raises:
-            ValueError: fewer than two applications, so a sum would be one's own number; or this one is not listed.
+            ValueError: fewer than two applications, so a sum would reveal a single number; or this one is not listed.
         """
         if len(keys) < 2 or len(set(keys)) < len(keys):
             raise ValueError("a masked sum needs at least two applications, all with keys of their own")

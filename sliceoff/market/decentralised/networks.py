@@ -46,7 +46,7 @@ class SupplyNetworks(pl.LightningModule):
         return (height * steps).sum(-1)
 
     def training_step(self, batch: Answers, _: int) -> Tensor:
-        """Squared error over all answers so far."""
+        """Mean squared error over all answers so far."""
         return functional.mse_loss(self(batch.price), batch.offer)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -110,7 +110,7 @@ class ValueNetwork(pl.LightningModule):
         return worth * (heights.sort(descending=True).values * ramps).sum(-1)
 
     def training_step(self, batch: SettledBargains, _: int) -> Tensor:
-        """Squared relative error."""
+        """Mean squared error of the worth, relative to the demand's total worth."""
         scale = batch.classes[..., 3].sum(-1).clamp_min(1e-9)
         return ((self(batch.classes, batch.capacity) - batch.worth) / scale).square().mean()
 

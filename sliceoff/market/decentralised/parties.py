@@ -117,7 +117,7 @@ class Application:
 
     @property
     def allotted(self) -> Float[np.ndarray, " servers"]:
-        """f_nm reserved [Gcycle/s]."""
+        """f_nm, the capacity reserved at every server [Gcycle/s]."""
         return self._allotted
 
     def choose(self, quotes: Mapping[int, Quote], temperature: float) -> None:
@@ -215,7 +215,7 @@ class EdgeServer:
             self._tenants[application] = request.capacity
 
     def vacate(self) -> None:
-        """End all tenancies."""
+        """End all tenancies, which releases all reserved capacity."""
         self._tenants = {}
 
     def grants(self) -> dict[int, Grant]:
