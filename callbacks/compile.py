@@ -6,18 +6,17 @@ import lightning.pytorch as pl
 
 
 class Compile(pl.Callback):
-    """Let the module compile what training computes (its `compile`) before that starts; checkpoints are as without.
+    """Call the module's `compile` before training starts; its checkpoints stay the same.
 
-    Pays for long trainings only: compiling takes 10 to 60 seconds (`benchmarks/train_predictor.py`,
+    Worthwhile for long training only: compiling takes 10 to 60 seconds (`benchmarks/train_predictor.py`,
     `benchmarks/td3_parity.py`).
 
     Args:
-        options: of `torch.compile`, such as `backend`.
+        options: passed to `torch.compile`, such as `backend`.
     """
 
     def __init__(self, **options: Any):
         self._options = options
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compile."""
         pl_module.compile(**self._options)

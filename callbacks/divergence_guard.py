@@ -1,4 +1,4 @@
-"""Stop a training that has gone wrong before it writes over what was good."""
+"""Stop a diverged training before it overwrites a good checkpoint."""
 
 import os
 from collections.abc import Mapping
@@ -11,23 +11,23 @@ from sliceoff.errors import Diverged
 
 
 class DivergenceGuard(pl.Callback):
-    """After every training step, look at all logged metrics and weights; raise `Diverged` at the first bad sign.
+    """Check all logged metrics and weights after every training step, and raise `Diverged` if one has diverged.
 
-    Raising, rather than asking Lightning to stop, keeps the checkpoints as they were before.
+    It raises instead of asking Lightning to stop, so that the existing checkpoints are not overwritten.
 
     Args:
         limits: largest absolute value by metric, such as `{"train/q": 1000.0}`. A metric or a weight that is not
-            finite is divergence in any case.
+            finite always counts as diverged.
     """
 
     def __init__(self, limits: Mapping[str, float | int] | None = None):
         self._limits = dict(limits or {})
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Look.
+        """Check metrics and weights.
 
         Raises:
-            Diverged: names the metric or weight, its value, and the last checkpoint written before.
+            Diverged: names the metric (with its value) or the weight, and the last checkpoint.
         """
         metrics = {name: value for name, value in trainer.callback_metrics.items() if value.numel() == 1}
         reason = diverged({name: float(value) for name, value in metrics.items()}, self._limits) or broken(pl_module)
@@ -36,7 +36,7 @@ class DivergenceGuard(pl.Callback):
 
 
 def diverged(metrics: Mapping[str, float], limits: Mapping[str, float | int]) -> str | None:
-    """What shows divergence in `metrics`, or None."""
+    """A message naming the first metric that is not finite or exceeds its limit, or None."""
     for name, value in metrics.items():
         if not isfinite(value):
             return f"{name} is {value}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM between two steps, never inside one."""
+"""Stop at Ctrl-C and SIGTERM between two training steps, never within one."""
 
 import math
 import signal
@@ -10,11 +10,11 @@ from sliceoff.signals import ENDING, handle
 
 
 class Interruption(pl.Callback):
-    """On Ctrl-C or SIGTERM, finish the training step, save `path`, and stop; a second one stops at once.
+    """On Ctrl-C or SIGTERM, finish the training step, save a checkpoint and stop; a second signal stops at once.
 
-    A checkpoint taken in the middle of a step could hold a half-made update, from which no run resumes exactly; one
-    taken between a step and the validation that is due after it would leave that out. Signals reach the main thread
-    alone: in another there is nothing to listen to.
+    A checkpoint from the middle of a step could hold half an update, from which no run resumes exactly; one from
+    between a step and the validation that is due after it would skip that validation. Python handles signals in the
+    main thread only; in another thread this callback does nothing.
     """
 
     def __init__(self, path: Path):
@@ -22,27 +22,27 @@ class Interruption(pl.Callback):
         self._asked: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen, from now on in place of Lightning, which at SIGTERM would stop without a checkpoint."""
+        """Set the signal handlers. They replace Lightning's, which stops at SIGTERM without a checkpoint."""
         self._asked = None
         self._before = handle(dict.fromkeys(ENDING, self._ask))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Stop here if asked to, or after the next step where a validation comes first."""
+        """Stop if a signal has come, unless a validation is due now: then after the next step."""
         if not trainer.is_last_batch and (batch_idx + 1) % (trainer.val_check_batch or math.inf):
             self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop here if asked to in the last validation, and listen no more."""
+        """Restore the previous handlers, and stop if a signal came during the last validation."""
         handle(self._before)
         self._stop_if_asked(trainer)
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         if self._asked is not None:
             trainer.save_checkpoint(self._path)
-            signal.raise_signal(self._asked)  # to whom it would have gone at once
-            raise KeyboardInterrupt  # whatever they do with it
+            signal.raise_signal(self._asked)  # the previous handlers are back in place
+            raise KeyboardInterrupt  # in case they ignore it
 
     def _ask(self, number: int, _: object) -> None:
         self._asked = number

@@ -7,24 +7,24 @@ import torch
 
 
 class RandomState(pl.Callback):
-    """Keep torch's global generators in the checkpoint (Lightning leaves them out)."""
+    """Save the state of torch's global random generators in the checkpoint (Lightning does not)."""
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The generators' states; loads with `weights_only=True`."""
+        """The generators' states, as tensors: they load with `weights_only=True`."""
         state: dict[str, Any] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state_all()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the states to restore; they are set when training starts, after everything that draws at set-up."""
+        """Keep the states; they are set when training starts, because set-up draws random numbers too."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore what the checkpoint held."""
+        """Set the states that the checkpoint held."""
         if self._restored is None:
             return
         torch.set_rng_state(self._restored["cpu"])

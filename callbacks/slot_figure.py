@@ -12,14 +12,14 @@ from sliceoff.region import Allocator, RegionEnvironment, Scenario, draw_slot
 
 
 class SlotFigure(pl.Callback):
-    """Draw who got what in one region, always the same tasks after the same number of slots.
+    """Draw one region's allocation and its outcome; every picture shows the same tasks, after the same number of slots.
 
-    Written to `dirpath/slots/<epoch>.png`, and to the loggers that hold figures.
+    Written to `dirpath/slots/<epoch>.png`, and to the loggers that store figures.
 
     Args:
-        dirpath: where the pictures go.
+        dirpath: directory of the pictures.
         mean_users, bandwidth_hz, n_vms: the region drawn; the defaults are a busy hour with too little rented.
-        slots: served before the one that is drawn, so that queues have filled.
+        slots: slots served before the one that is drawn, so that queues have filled.
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class SlotFigure(pl.Callback):
         self._mean_users, self._bandwidth_hz, self._n_vms, self._slots = mean_users, bandwidth_hz, n_vms, slots
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw."""
         assert isinstance(pl_module, Allocator)
         scenario = cast(Scenario, pl_module.scenario)
         mean_users, n_vms = min(self._mean_users, scenario.max_users), min(self._n_vms, scenario.max_vms)

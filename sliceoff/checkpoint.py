@@ -24,14 +24,14 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's plugin for local files, such that a file under its own name is always whole.
+    """Lightning's checkpoint plugin for local files, but atomic: a file under its final name is always complete.
 
-    Lightning writes to the system's temporary directory and moves from there, which copies, and so can be cut short,
-    where that is another file system.
+    Lightning writes to the system's temporary directory and moves the file from there; to another file system, that is
+    a copy, which can be interrupted.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write beside `path`, then rename."""
+        """Write to a temporary file beside `path`, then rename it."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, functools.partial(torch.save, checkpoint))
@@ -49,7 +49,7 @@ def describe(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(spec: Mapping[str, Any]) -> nn.Module:
-    """Rebuild what `describe` described.
+    """Build the module that `describe` described.
 
     Raises:
         InputError: the class cannot be imported here, is not a torch module or takes other arguments.
@@ -61,7 +61,7 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
 
 
 def revive(value: Any) -> Any:
-    """The inverse of what `describe` makes of one argument; a description becomes a `functools.partial` of its class.
+    """Restore one argument from its plain form in a spec; a described class becomes a `functools.partial` of it.
 
     Raises:
         InputError: a class cannot be imported here or is not a torch module.
@@ -78,10 +78,10 @@ def revive(value: Any) -> Any:
 
 
 def read(path: str | Path, expect: type[nn.Module] = nn.Module) -> dict[str, Any]:
-    """Read a checkpoint file safely; of a run directory, the best one that holds a module of the kind `expect`.
+    """Read a checkpoint (in a run directory, the best one whose module is an `expect`): tensors and plain data only.
 
     Raises:
-        InputError: there is no such file, it is no SliceOff checkpoint, or what it holds is of another kind.
+        InputError: there is no such file, it is no SliceOff checkpoint, or it holds another kind of module.
     """
     held = []
     for file in find(path):
@@ -95,7 +95,7 @@ def read(path: str | Path, expect: type[nn.Module] = nn.Module) -> dict[str, Any
 
 def _content(file: Path) -> dict[str, Any]:
     try:
-        zipfile.ZipFile(file).close()  # what torch.save writes; of other files torch.load warns before it refuses them
+        zipfile.ZipFile(file).close()  # torch.save writes zip files; for others torch.load warns before it fails
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (
         zipfile.BadZipFile,
@@ -115,10 +115,10 @@ def _content(file: Path) -> dict[str, Any]:
 
 
 def _unloadable(error: Exception) -> str:
-    """What is wrong with a file that led to this error."""
+    """Why a file could not be loaded, in words that follow its name."""
     match error:
         case pickle.UnpicklingError():
-            return "holds more than tensors and plain data, which is not loaded, as it could run anything"
+            return "holds more than tensors and plain data, which is not loaded, as it could run any code"
         case OSError():
             return f"cannot be read ({error.strerror})"
         case _:
@@ -126,7 +126,7 @@ def _unloadable(error: Exception) -> str:
 
 
 def find(path: str | Path) -> list[Path]:
-    """Resolve `path` to checkpoint files: itself, or those of a run directory, a folder each where it fitted several.
+    """The checkpoint files at `path`: a file itself, or of a run directory the best of every module that it fitted.
 
     Raises:
         InputError: there is none.
@@ -161,10 +161,10 @@ def load(path: str | Path, expect: type[Module]) -> Module:
 
 
 def load_weights(path: str | Path, module: Module) -> Module:
-    """Put the weights saved at `path` into `module`, which keeps its own options, and return it in eval mode.
+    """Load the weights saved at `path` into `module`, which keeps its own options, and return it in eval mode.
 
-    Options that the module lists in its `weights_need`, as dotted names in its spec, must be those that the weights
-    were trained with.
+    The options listed in the module's `weights_need` (dotted names in its spec) must equal those that the weights were
+    trained with.
 
     Raises:
         InputError: the file is missing or unreadable, holds another kind of module, or does not fit.
@@ -187,7 +187,7 @@ def _fill(module: nn.Module, content: Mapping[str, Any], complaint: str) -> None
     try:
         module.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        # Torch's first line only says that there are more.
+        # Torch's first line is only a heading.
         reason = " ".join(str(error).splitlines()[1].split())
         raise InputError(f"{complaint} ({type(module).__name__}: {reason})") from error
     if (what := broken(module)) is not None:
@@ -196,7 +196,7 @@ def _fill(module: nn.Module, content: Mapping[str, Any], complaint: str) -> None
 
 
 def _item(options: Any, name: str) -> Any:
-    """An option of a spec's arguments by its dotted name; those of a described class lie in its `arguments`."""
+    """Look up an option in a spec's arguments by its dotted name; those of a described class are in its `arguments`."""
     for key in name.split("."):
         options = options.get(key, options.get("arguments", {}).get(key)) if isinstance(options, Mapping) else None
     return options
@@ -214,18 +214,18 @@ def fingerprint(*modules: nn.Module) -> str:
 
 
 def broken(module: nn.Module) -> str | None:
-    """The first parameter that is not finite, or None."""
+    """A message naming the first parameter that is not finite, or None."""
     weights = {name: weight.detach() for name, weight in module.named_parameters()}
     # Infinity and NaN survive a norm: one pass over all weights.
     norms = torch._foreach_norm(list(weights.values())) if weights else ()
-    if not norms or torch.stack(norms).isfinite().all():  # one look, for which a GPU is waited for once
+    if not norms or torch.stack(norms).isfinite().all():  # one check: one synchronisation with the GPU
         return None
     name = next(name for name, norm in zip(weights, norms, strict=True) if not norm.isfinite())
     return f"weight {name} is not finite"
 
 
 def differing(saved: Any, current: Any, name: str = "") -> str | None:
-    """The dotted name of the first place where two descriptions differ, None where they are the same."""
+    """The dotted name of the first place where two descriptions differ; None if they are equal."""
     if isinstance(saved, Mapping) and isinstance(current, Mapping):
         for key in [*saved, *(key for key in current if key not in saved)]:
             inner = f"{name}.{key}".removeprefix(".").removeprefix("arguments.")

@@ -13,7 +13,7 @@ from beartype.door import is_bearable
 from sliceoff.errors import OptionError, near_miss
 
 Number = int | float
-"""A number in a config file, where 5 is as good as 5.0."""
+"""A number in a config file: 5 means 5.0."""
 
 
 def positive(key: str, value: Any) -> float:
@@ -67,7 +67,7 @@ def whole(key: str, value: Any, least: int = 0, most: int | None = None) -> int:
 
 
 def random_seed(key: str, value: Any) -> int:
-    """`value` as a whole number that every random generator takes."""
+    """`value` as a seed that every random generator accepts: a whole number from 0 to 2^32 - 1."""
     return whole(key, value, 0, 2**32 - 1)
 
 
@@ -82,7 +82,7 @@ def numbers(key: str, value: Any) -> tuple[float, ...]:
 
 
 def interval(key: str, value: Any) -> tuple[float, float]:
-    """`value` as a pair of finite floats above zero, of which the first is not the larger."""
+    """`value` as a pair (low, high) of finite floats above zero, low <= high."""
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
         raise OptionError(key, f"={value!r} is not a pair [low, high]")
     low, high = (positive(key, bound) for bound in value)
@@ -95,24 +95,24 @@ def rising(key: str, value: Any) -> tuple[float, ...]:
     """`value` as a list of at least one finite number, each above the one before it."""
     given = numbers(key, value)
     if any(after <= before for before, after in pairwise(given)):
-        raise OptionError(key, f"={list(value)} must rise from one to the next; sort it and drop doubles")
+        raise OptionError(key, f"={list(value)} must rise from one to the next; sort it and drop duplicates")
     return given
 
 
 def levels(key: str, value: Any) -> tuple[float, ...]:
-    """`value` as levels of quantiles: a list of numbers that rise and lie strictly between 0 and 1."""
+    """`value` as quantile levels: a rising list of numbers strictly between 0 and 1."""
     return tuple(fraction(key, level) for level in rising(key, value))
 
 
 def flag(key: str, value: Any) -> bool:
-    """`value` as true or false; `yes` and `no` are words to Hydra."""
+    """`value` as true or false; Hydra reads `yes` and `no` as strings, which are refused."""
     if not isinstance(value, bool):
         raise OptionError(key, f"={value!r} is neither true nor false")
     return value
 
 
 def path(key: str, value: Any) -> Path:
-    """`value` as a path; a number is a name like any other."""
+    """`value` as a path; a number is accepted as a name."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Path) or not str(value):
         raise OptionError(key, f"={value!r} is no path; give the name of a file or directory")
     return Path(str(value))
@@ -126,36 +126,36 @@ def listed(key: str, value: Any, example: str, what: str = "list") -> Sequence[A
 
 
 def one_of(key: str, value: Any, options: Collection[str]) -> Any:
-    """`value`, which is one of `options`."""
+    """`value`, if it is one of `options`."""
     if value not in options:
         raise OptionError(key, f"={value!r} is not one of {', '.join(options)}{near_miss(str(value), options)}")
     return value
 
 
 def precision(key: str, value: Any) -> Any:
-    """`value`, which modules here train in. With 16-mixed, gradients would be clipped before they are unscaled."""
+    """`value` as a training precision. 16-mixed is refused: gradients would be clipped before they are unscaled."""
     return one_of(key, value, ("32-true", "bf16-mixed"))
 
 
 def annotated(key: str, target: Callable, options: Mapping[str, Any]) -> None:
-    """Check `options` against the annotations of `target`, which would notice late, or not at all.
+    """Check the types of `options` against the annotations of `target`, before it is called.
 
     Raises:
-        InputError: one is of another type.
+        InputError: an option is of another type.
     """
     try:
         annotations = get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
     except NameError:  # names that only a type checker imports
         return
     for name, value in options.items():
-        wanted, conf = annotations.get(name, Any), BeartypeConf(is_pep484_tower=True)  # where 5 is as good as 5.0
+        wanted, conf = annotations.get(name, Any), BeartypeConf(is_pep484_tower=True)  # an int is a float
         if not is_bearable(value, wanted, conf=conf):
             hint = f"; write it as a list, [{value}]" if is_bearable([value], wanted, conf=conf) else ""
             raise OptionError(f"{key}.{name}", f"={value!r} is no {formatannotation(wanted)}{hint}")
 
 
 def optional(check: Any, key: str, value: Any) -> Any:
-    """`check` what is given; None stays None."""
+    """Apply `check` to `value`, unless it is None."""
     return None if value is None else check(key, value)
 
 

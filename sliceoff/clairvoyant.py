@@ -1,8 +1,8 @@
-"""The clairvoyant bound: more than any provider could have earned, knowing all traffic and all tasks beforehand.
+"""The clairvoyant bound: no provider earns more, even one that knows all traffic and all tasks beforehand.
 
 Every long slot is bounded on its own: its queues start empty, its last tasks may still finish after it, and allocation
 is relaxed (`sliceoff.region.slice_bounds`). The offers are chosen by a Lagrangian bound under the coupling rows, which
-is exact where no row binds; prices of changes are left out.
+is exact where no row binds; the prices of changing a slice are left out.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def clairvoyant(
     seed: int,
     on_period: Callable[[], None] = lambda: None,
 ) -> polars.DataFrame:
-    """Bound the profit of `simulate` with the same arguments, long slot by long slot.
+    """An upper bound on the profit that `simulate` returns for the same arguments, for every long slot.
 
     Returns:
         One row per long slot: `period, time, bound` [money per long slot, all regions together].
@@ -64,7 +64,7 @@ def clairvoyant(
 
 
 def _next_slot(environment: RegionEnvironment) -> RegionState:
-    """The next slot's tasks, as every allocator will face them; nothing is served."""
+    """The next slot's tasks, the same ones that every allocator gets; none is served."""
     state = environment.state
     environment.step(no_allocation(state))
     return state

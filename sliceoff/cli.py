@@ -1,4 +1,4 @@
-"""The command line: what is wrong, in one line, and how a run ended, as an exit code."""
+"""The command line: errors as one line, the end of a run as an exit code."""
 
 import os
 import signal
@@ -19,12 +19,12 @@ from sliceoff.signals import ENDING, handle
 
 INTERRUPTED, TERMINATED, WRONG_INPUT, DIVERGED = 130, 143, 2, 1
 
-_failures: list[int] = []  # exit codes of a grid's jobs (`-m`) that failed: the grid goes on
+_failures: list[int] = []  # exit codes of failed jobs of a grid (`-m`), which goes on after a failure
 _signals: list[int] = []  # those that asked this process to stop
 
 
 def main() -> None:
-    """The command line: 0 done, 2 wrong input, 1 training diverged (one line on stderr), 130 Ctrl-C, 143 SIGTERM.
+    """Run the command line. Exit codes: 0 done, 1 training diverged, 2 wrong input, 130 Ctrl-C, 143 SIGTERM.
 
     A grid (`-m`) runs all its jobs and ends with the highest of their exit codes.
     """
@@ -33,7 +33,7 @@ def main() -> None:
         check_words(sys.argv[1:])
     except InputError as error:
         _fail(str(error))
-    # First, because argparse refuses words on both sides of it.
+    # `-m` comes first, because argparse refuses positional words on both sides of it.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     _failures.clear()
     _signals.clear()
@@ -41,7 +41,7 @@ def main() -> None:
     before = handle({number: _stop for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN})
     try:
         _hydra_main()
-    except BrokenPipeError:  # `main.py --help | head`: nobody reads on, and Python would say so once more at its end
+    except BrokenPipeError:  # `main.py --help | head`: the reader is gone, which Python would report again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (Exception, KeyboardInterrupt) as error:
@@ -59,13 +59,13 @@ def main() -> None:
 
 @hydra.main(config_path=str(CONFIGS), config_name="main", version_base="1.3")
 def _hydra_main(cfg: DictConfig) -> dict[str, Any] | None:
-    from sliceoff.run import run  # here, because torch takes seconds that help, completion and typos can do without
+    from sliceoff.run import run  # imported here: torch takes seconds, and help, completion and typos do not need it
 
     try:
         if _signals:  # Python drops what is raised in a destructor or a weak reference's callback
             raise KeyboardInterrupt("go on with init=resume")
         result = run(cfg)
-    except Exception as error:  # here, because Hydra would print a line of its own
+    except Exception as error:  # caught here, because Hydra would print a line of its own
         if (stop := _interruption(error)) is not None:
             raise KeyboardInterrupt(stop) from None
         _failed(error)
@@ -80,7 +80,7 @@ def _stop(number: int, _: object) -> NoReturn:
 
 
 def _failed(error: Exception) -> None:
-    """Say why a job failed, and end with its exit code: at once, or where it is one of a grid's, when all have run."""
+    """Print why a job failed and exit with its code; in a grid, keep the code until all jobs have run."""
     job = HydraConfig.get()
     given, of_grid = list(job.overrides.task), job.mode is RunMode.MULTIRUN
     match error:
@@ -102,8 +102,8 @@ def _failed(error: Exception) -> None:
 
 
 def _interruption(error: BaseException | None) -> str | None:
-    """What Ctrl-C has to say if it is behind an error, as where Hydra or OmegaConf trip over it; else None."""
-    seen: list[BaseException] = []  # one that was raised again can be behind itself
+    """The message of the KeyboardInterrupt in an error's causes (Hydra and OmegaConf may wrap it); None if none."""
+    seen: list[BaseException] = []  # an error that was raised again can be among its own causes
     while error is not None and error not in seen:
         if isinstance(error, KeyboardInterrupt):
             return str(error)

@@ -1,4 +1,4 @@
-"""The configs and how one is composed; light, so that help, completion and typos need not wait for torch."""
+"""Find and compose configs. Does not import torch, so that help, completion and errors about typos come at once."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """A config from its file, with interpolations as they stand there.
+    """Read a config file; interpolations are left unresolved.
 
     Raises:
         InputError: the file is missing or broken.
@@ -57,9 +57,9 @@ def options(group: str) -> list[str]:
 
 
 FITTED_WINDOWS = ("input_length", "horizon", "calendar")
-"""Options of `windows` that a fitted predictor knows."""
+"""Options of `windows` that a fitted predictor's checkpoint holds."""
 
-# What a checkpoint of `init` brings, so that the config's own plays no part beside it.
+# What a checkpoint of `init` replaces in the config.
 BROUGHT = {
     "init.checkpoint": ("predictor", *(f"windows.{name}" for name in FITTED_WINDOWS)),
     "init.predictor": ("predictor",),
@@ -67,7 +67,7 @@ BROUGHT = {
 
 
 def in_force(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config without what a checkpoint replaces."""
+    """The resolved config without the keys that a checkpoint replaces."""
     content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     for checkpoint, keys in BROUGHT.items():
         if OmegaConf.select(cfg, checkpoint) is not None:
@@ -77,10 +77,10 @@ def in_force(cfg: DictConfig) -> dict[str, Any]:
 
 
 def check_words(overrides: Sequence[str]) -> None:
-    """Check what Hydra would answer with a bare ValueError.
+    """Refuse overrides for which Hydra would raise a bare ValueError.
 
     Raises:
-        InputError: a word sets nothing, or a group to what can be no option's name.
+        InputError: a word sets nothing, or sets a config group to null, true, false or a number.
     """
     for word in overrides:
         group, _, option = word.partition("=")
@@ -91,7 +91,7 @@ def check_words(overrides: Sequence[str]) -> None:
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:
-    """One line for a config that Hydra refuses: what is wrong, and the nearest name that exists."""
+    """One-line message for a config that Hydra refuses: what is wrong, and the nearest name that exists."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         hint = near_miss(option, error.options)
@@ -112,14 +112,14 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
             return f"{word}: there is no config key '{key}'{hint}{new}"
         if word.startswith("+"):
             return f"{word}: {key} is there already; write {word.lstrip('+')}"
-    cause = str(error.__cause__ or "").partition("\n")[0]  # Hydra's own line says which override, this one why
+    cause = str(error.__cause__ or "").partition("\n")[0]  # Hydra's own message says which override, its cause why
     return f"{text} ({cause})" if cause and cause not in text else text
 
 
 def _known_keys(overrides: Sequence[str], unknown: str) -> list[str]:
-    """Every dotted key of the config that the other group choices compose."""
+    """All dotted keys of the config that the other overrides' group choices compose."""
     groups = [
-        word.partition(",")[0]  # of a grid, the first
+        word.partition(",")[0]  # in a grid, the first value
         for word in overrides
         if "=" in word and not word.startswith(unknown) and (CONFIGS / word.partition("=")[0]).is_dir()
     ]

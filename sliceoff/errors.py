@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line saying what is wrong, where, and how to mend it."""
+"""Errors that the user can fix: one line that says what is wrong, where, and how to fix it."""
 
 import difflib
 import sysconfig
@@ -19,11 +19,11 @@ class Diverged(RuntimeError):
 
 
 class OptionError(InputError):
-    """A wrong option. Whoever refuses it knows its name, whoever made that object knows where it is in the config.
+    """A wrong option. The code that refuses it knows its name; the code that builds the part adds the config key.
 
     Args:
         option: its name, such as `kappa`.
-        wrong: what is wrong and how to mend it, to be read after the name: `=2 must lie between 0 and 1`.
+        wrong: what is wrong and how to fix it, to be read after the name: `=2 must lie between 0 and 1`.
     """
 
     def __init__(self, option: str, wrong: str):
@@ -33,17 +33,17 @@ class OptionError(InputError):
         return "".join(self.args)
 
     def under(self, key: str) -> "OptionError":
-        """The same with the name that the option has below a config key: `slicer.kappa`."""
+        """The same error with the config key `key` before the option's name: `slicer.kappa`."""
         option, wrong = self.args
         return OptionError(f"{key}.{option}", wrong)
 
 
 @contextmanager
 def under(key: str) -> Iterator[None]:
-    """Where a part is made: wrong options of it are told as options below `key`.
+    """Build a part within this context: errors about its options then name them with the config key `key` in front.
 
     Raises:
-        OptionError: so they are, or what the part raised is of a class that knows no `InputError`, torch's or a user's.
+        OptionError: an option is wrong, or the part (of torch or a user, say) raised another TypeError or ValueError.
     """
     try:
         yield
@@ -56,7 +56,7 @@ def under(key: str) -> Iterator[None]:
 
 
 def worded(error: BaseException) -> str:
-    """An error of Python's, Hydra's or Lightning's as one line, with what a user probably meant, and their own line."""
+    """An error of Python, Hydra or Lightning as one line, with a hint where one is known, and the user's own line."""
     text = one_line(error)
     if text.endswith("object is not callable"):
         text += "; a part is chosen with a slash, such as predictor/loss=mae or allocator/network=mlp"
@@ -64,7 +64,7 @@ def worded(error: BaseException) -> str:
 
 
 def own_line(error: BaseException) -> str:
-    """` (FILE:LINE)`, the innermost in a user's own code that led to an error; empty where none did."""
+    """` (FILE:LINE)` of the innermost line of the user's own code in an error's traceback; empty if there is none."""
     while error.__cause__ is not None:
         error = error.__cause__
     for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
@@ -77,7 +77,7 @@ def own_line(error: BaseException) -> str:
 
 
 def one_line(error: BaseException, most: int | None = None) -> str:
-    """An error's message without its line breaks, or the first `most` characters of that."""
+    """An error's message on one line, cut to its first `most` characters."""
     return " ".join(str(error).split())[:most]
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of files."""
 
 import os
 from collections.abc import Callable
@@ -6,10 +6,11 @@ from pathlib import Path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file such that under its own name it is always whole, whenever the process or the machine stops.
+    """Write a file atomically: under its own name it is always complete, even if the process or the machine stops.
 
     Args:
-        write: writes to the path that it is given, a hidden one beside `path`.
+        path: where the file is to be.
+        write: called with the path to write to, a hidden file beside `path`.
     """
     partial = path.with_name(f".{path.name}.partial")
     write(partial)

@@ -1,10 +1,11 @@
-"""Experiment loggers: CSV files in the run directory, always, and Weights & Biases beside them.
+"""Experiment loggers: CSV files in the run directory, always, and optionally Weights & Biases.
 
-What a config of `logger` names is called with `name` (the part of the run that logs: predictor, allocator, ...) and the
-run's `directory`, and returns one of Lightning's loggers. Lightning ends them after a fit, `log_results` after the run.
+The function named in a config of `logger` is called with `name` (the part of the run that logs: predictor, allocator,
+...) and the run's `directory`, and returns a Lightning logger. Lightning finalises it after a fit, `log_results` after
+the run.
 
-In a W&B sweep (`WANDB_SWEEP_ID`) all parts are one W&B run, the sweep's: its curves are `predictor/train/loss` and the
-like, the summary's numbers have their own names, and it ends with the run.
+In a W&B sweep (`WANDB_SWEEP_ID`) all parts log to one W&B run, the sweep's: its curves have names such as
+`predictor/train/loss`, the summary's numbers keep their own names, and it ends with the run.
 """
 
 import logging
@@ -24,7 +25,7 @@ from matplotlib.figure import Figure
 from sliceoff.run_directory import LOCK, Results, RunDirectory
 
 SUMMARY = "summary"
-"""The part of a run that logs what it came to."""
+"""The name under which a run logs its results."""
 
 T = TypeVar("T")
 
@@ -33,14 +34,14 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Archive(Protocol):
-    """A logger that holds figures and files beside numbers."""
+    """A logger that stores figures and files as well as numbers."""
 
     def log_figures(self, figures: Mapping[str, Figure | None]) -> None:
         """Log matplotlib figures by name; None is left out."""
         ...
 
     def log_files(self, kind: str, files: Sequence[Path]) -> None:
-        """Log files together, under the name of their kind."""
+        """Log files together, under the name `kind`."""
         ...
 
 
@@ -55,15 +56,15 @@ def wandb_logger(
     project: str = "sliceoff",
     entity: str | None = None,
     online: bool = False,
-    tags: list[str] | tuple[str, ...] = (),  # a word alone is a sequence of letters
+    tags: list[str] | tuple[str, ...] = (),  # no Sequence[str]: a single string is one, too
     notes: str | None = None,
     group: str | None = None,
 ) -> "Guarded":
     """Log to Weights & Biases.
 
     The parts of one run are W&B runs of one group, named like the run directory unless `group` is given; in a sweep
-    they are one W&B run. Offline unless `online` is asked for and the user is logged in; online, a resumed run goes on
-    in the W&B runs it had. Never prompts, and never stops a run: where W&B fails, the CSV files remain.
+    they are one W&B run. Offline unless `online` is true and the user is logged in; online, a resumed run continues
+    its W&B runs. Never prompts, and never stops a run: if W&B fails, the CSV files remain.
     """
     about = {"project": project, "entity": entity, "tags": tags, "notes": notes, "group": group or directory.name}
     if not _in_sweep():
@@ -80,20 +81,20 @@ def wandb_logger(
 
 @contextmanager
 def ended_if_failed() -> Iterator[None]:
-    """In a W&B sweep, end the W&B run as one that failed where its run does, which `log_results` then never ends."""
+    """In a W&B sweep, mark the W&B run as failed if the run fails, since `log_results` is then not called."""
     try:
         yield
     except BaseException:
         if _in_sweep():
-            with suppress(Exception):  # W&B's, beside the one that matters
+            with suppress(Exception):  # W&B's own error must not hide the run's
                 wandb.finish(exit_code=1)
         raise
 
 
 def log_results(loggers: Sequence[Logger], results: Results, directory: RunDirectory) -> None:
-    """Log what a run came to, and end the loggers' runs.
+    """Log a run's results, and finalise the loggers.
 
-    Its numbers go everywhere; figures, and the run directory's files and checkpoints, to every `Archive`.
+    Numbers go to every logger; figures, and the run directory's files and checkpoints, to every `Archive`.
     """
     numbers = {name: value for name, value in results.summary.items() if isinstance(value, int | float)}
     status = "failed"
@@ -120,7 +121,7 @@ def log_figures(loggers: Iterable[Logger], figures: Mapping[str, Figure | None])
 
 
 def _in_sweep() -> bool:
-    """Whether `wandb agent` runs this: it gives every W&B run of the process one and the same id."""
+    """Whether `wandb agent` started this process; it gives all W&B runs of the process the same id."""
     return "WANDB_SWEEP_ID" in os.environ
 
 
@@ -132,15 +133,15 @@ def _mode(online: bool) -> Literal["online", "offline", "disabled"]:
 
 
 def _begun(directory: Path, online: bool, about: Mapping[str, Any], known_as: Path | None = None) -> WandbLogger:
-    """A new W&B run, or where a file has its id, and the server the run, the one that it was.
+    """Start a W&B run; online, continue the run whose id is in the file `known_as`, if W&B's server has it.
 
     Args:
-        about: what `wandb.init` is told of it.
-        known_as: the file of the id, written where it is missing. W&B joins no offline runs, so these get none.
+        about: arguments of `wandb.init`.
+        known_as: file of the run's id, written if it is missing. Not used offline: W&B cannot continue offline runs.
     """
     mode = _mode(online)
     known = _id(known_as) if known_as is not None and mode == "online" else None
-    run = wandb.init(  # here, as Lightning's own call has an option that W&B warns of
+    run = wandb.init(  # called here, because Lightning's own call has an option that W&B warns about
         **about,
         id=known,
         resume=None if known is None else "allow",
@@ -162,12 +163,12 @@ def _id(file: Path) -> str:
 
 @cache
 def _logged_in() -> bool:
-    """Whether the user is logged in to W&B, asked without a prompt, and once: without a network that takes a while."""
+    """Whether the user is logged in to W&B. Does not prompt; cached, because without a network it takes a while."""
     try:
         if wandb.login(prompt=False):
             return True
         reason = "nobody is logged in to W&B (run `wandb login`)"
-    except Exception as error:  # whatever W&B raises
+    except Exception as error:  # any error of W&B
         reason = f"W&B refuses the login or cannot be reached ({error})"
     log.warning("logger.online=true, but %s: logging offline", reason)
     return False
@@ -185,7 +186,7 @@ class Guarded(Logger):
         self._logger: WandbLogger | None = None
         try:
             self._logger = start()
-        except Exception as error:  # whatever W&B raises must not end a run
+        except Exception as error:  # no error of W&B may end a run
             self._off(error)
 
     @property
@@ -204,11 +205,9 @@ class Guarded(Logger):
         return self._logger and self._logger.experiment
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log numbers."""
         self._attempt(lambda wandb_logger: wandb_logger.log_metrics(metrics, step))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Log the run's config."""
         self._attempt(lambda wandb_logger: wandb_logger.log_hyperparams(params))
 
     def log_figures(self, figures: Mapping[str, Figure | None]) -> None:
@@ -221,7 +220,7 @@ class Guarded(Logger):
             self._attempt(lambda wandb_logger: _log_artifact(wandb_logger, kind, files))
 
     def finalize(self, status: str) -> None:
-        """End the W&B run, as one that failed unless `status` is `success`."""
+        """End the W&B run; it is marked as failed unless `status` is `success`."""
         code = 0 if status == "success" else 1
         self._attempt(lambda wandb_logger: wandb_logger.experiment.finish(exit_code=code))
         self._logger = None
@@ -239,11 +238,11 @@ class Guarded(Logger):
 
 
 class Part(Guarded):
-    """One part's face of a W&B run that all parts share: what it logs has its name before it, and its end ends nothing.
+    """Logs one part to a W&B run that all parts share: names get the part's as prefix, `finalize` leaves the run open.
 
     Args:
         part: its name.
-        start: as for `Guarded`; gives the shared run.
+        start: as for `Guarded`; returns a logger of the shared run.
     """
 
     def __init__(self, part: str, start: Callable[[], WandbLogger]):
@@ -251,11 +250,10 @@ class Part(Guarded):
         self._part = part
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log numbers of the part."""
         super().log_metrics(self._named(metrics), step)
 
     def log_figures(self, figures: Mapping[str, Figure | None]) -> None:
-        """Log matplotlib figures of the part as images."""
+        """Log matplotlib figures as images, with the part's name as prefix."""
         super().log_figures(self._named(figures))
 
     def finalize(self, status: str) -> None:

@@ -45,7 +45,7 @@ NO_FORECAST = "no number forecast for some region: its last users"
 
 @dataclass(frozen=True)
 class Stack:
-    """One way to run the provider on what is forecast: what rents, what allocates."""
+    """One way to run the provider: the slicer that rents, and the allocator that serves."""
 
     name: str
     slicer: Slicer
@@ -53,14 +53,14 @@ class Stack:
 
 
 class Forecasts:
-    """What is forecast for the next long slot of a trace, made once however many stacks ask for it."""
+    """Forecasts of the next long slot along a trace, each computed once and shared by all stacks."""
 
     def __init__(self, forecaster: Forecaster, windows: TrafficDataModule):
         self.forecaster, self.windows = forecaster, windows
         self._made: dict[int, Float[Tensor, "regions outputs"]] = {}
 
     def at(self, period: int) -> Float[Tensor, "regions outputs"]:
-        """What is forecast for the trace's step `period` from the steps before it, in the trace's units."""
+        """The forecast for the trace's step `period` from the steps before it, in the trace's units."""
         if period not in self._made:
             self._made[period] = self.forecaster.forecast(self.windows.history_until(period))[0, 0]
         return self._made[period]
@@ -72,7 +72,7 @@ def users_per_unit(train_values: Float[Tensor, "time regions"], mean_users: floa
 
 
 def revenue_scale(long_slot_s: float, slots: int, short_slot_s: float) -> float:
-    """What a simulated slot's revenue is multiplied by to stand for the whole long slot."""
+    """The factor from the revenue of the simulated short slots to that of the whole long slot."""
     return long_slot_s / (slots * short_slot_s)
 
 
@@ -88,11 +88,11 @@ class Tally(NamedTuple):
 
     @classmethod
     def empty(cls, n_regions: int) -> "Tally":
-        """All zero."""
+        """A tally whose sums are all zero."""
         return cls(*(torch.zeros(n_regions) for _ in cls._fields))
 
     def add(self, scenario: Scenario, states: RegionState, outcomes: Outcome) -> None:
-        """Add some short slots, (slots, regions, ...)."""
+        """Add the sums of some short slots, (slots, regions, ...)."""
         bandwidth, vms = utilisation(scenario, states, outcomes)
         for total, slots in (
             (self.revenue, outcomes.revenue.sum(-1)),
@@ -110,9 +110,9 @@ Joined = TypeVar("Joined", Tally, Tasks)
 
 
 class Simulation:
-    """Algorithm 1, one long slot at a time; `state_dict` is all it needs to go on elsewhere.
+    """Algorithm 1, one long slot at a time; `state_dict` holds all that is needed to resume it.
 
-    Two stacks simulated with the same `seed` face the same users and tasks, whatever they rent and allocate.
+    Two stacks simulated with the same `seed` get the same users and tasks, independent of what they rent and allocate.
 
     Args:
         forecasts: for the trace that brings the users; several stacks may share it.
@@ -120,8 +120,8 @@ class Simulation:
         start: the first long slot, an index into the trace.
         slots_per_period: short slots simulated in each.
         regions_per_batch: regions whose slots are served together; None: all, or each worker's part.
-        workers: processes, forked here, that serve batches of regions side by side; 1: this one. Neither
-            changes the results, both the time taken.
+        workers: processes, forked here, that serve batches of regions in parallel; 1: this process only. Like
+            `regions_per_batch`, this changes the time taken, not the results.
 
     Attributes:
         period: the long slot that comes next.
@@ -239,7 +239,7 @@ class Simulation:
         return polars.concat(frames).select(*keys, polars.exclude(*keys))
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain containers from which `load_state_dict` goes on exactly here."""
+        """Tensors and plain containers from which `load_state_dict` resumes exactly here."""
         return {
             "layout": STATE_LAYOUT,
             "period": self.period,
@@ -252,13 +252,13 @@ class Simulation:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the `state_dict` of a simulation with the same arguments, but for the batches of its regions.
+        """Resume from the `state_dict` of a simulation with the same arguments; batches and workers may differ.
 
         Raises:
             InputError: another version wrote it.
         """
         if state.get("layout") != STATE_LAYOUT:
-            raise InputError("the simulation to resume is another version's of SliceOff; start afresh")
+            raise InputError("the simulation to resume was written by another version of SliceOff; start a new run")
         self.period, self._rows, self.seconds = state["period"], list(state["rows"]), dict(state["seconds"])
         self._statistics = TaskStatistics(**state["statistics"])
         self._errors = ForecastErrors(**state["errors"])
@@ -270,7 +270,7 @@ class Simulation:
             )
 
     def _predict(self) -> tuple[Float[Tensor, " regions"], Quantiles | None, str]:
-        """Users forecast for this long slot, their quantiles where the forecaster gives such, and a fallback."""
+        """Users forecast for this long slot, their quantiles if the forecaster has any, and which fallback was used."""
         forecaster = self._forecasts.forecaster
         outputs = self._forecasts.at(self.period) * self._unit
         known = outputs.isfinite().all(-1, keepdim=True)
@@ -304,9 +304,9 @@ def simulate(
         resume_from: the `state_dict` of a simulation of the same periods.
 
     Returns:
-        One row per long slot and region: `stack, foresight` (whether its slicer is told the users that will come),
+        One row per long slot and region: `stack, foresight` (whether its slicer knows the true users),
         `period, time, region`; `users, users_forecast, forecast_error` [per short slot]; `users_low, users_high`
-        (10 % and 90 % quantiles, of a point forecast by its recent errors);
+        (10 % and 90 % quantiles; for a point forecast, from its recent errors);
         `bandwidth_hz, n_vms, capacity_users, uncovered, status, fallback`; `rent, revenue, profit` [money per
         long slot]; `tasks, done, late, dropped` [in the simulated slots]; `bandwidth_utilisation, vm_utilisation`
         [0-1]; `backlog_s` [s, all VMs together at the long slot's end].
@@ -330,13 +330,13 @@ def simulate(
     return simulation.table()
 
 
-_adopted: Allocator | None = None  # a worker's, forked with it: it need not survive pickling
+_adopted: Allocator | None = None  # in a worker: inherited by the fork, so that it need not be picklable
 
 
 def _forked(allocator: Allocator, workers: int) -> ProcessPoolExecutor:
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _adopt, (allocator,))
     with warnings.catch_warnings():
-        # Since Python 3.12 a fork beside threads warns of what they may hold: nothing that a worker needs.
+        # Since Python 3.12, forking a process with threads warns about locks they may hold; workers need none of them.
         warnings.simplefilter("ignore", DeprecationWarning)
         pool.submit(int).result()  # the first call forks them all
     return pool
@@ -345,14 +345,14 @@ def _forked(allocator: Allocator, workers: int) -> ProcessPoolExecutor:
 def _adopt(allocator: Allocator) -> None:
     global _adopted
     _adopted = allocator
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then wants no more
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a pool ends its workers by it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the pool ends its workers with it
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """Exit when the parent has ended: a worker whose parent was killed would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "not a worker"
     parent.join()
@@ -367,10 +367,10 @@ def _serve(
     rental: Rental,
     environment: RegionEnvironment,
 ) -> tuple[RegionEnvironment, Tally, Tasks]:
-    """All short slots of one batch of regions.
+    """Serve all short slots of one batch of regions.
 
     Returns:
-        The batch after them, what came of them, and their tasks (batch, slots * users).
+        The environment after them, their tally, and their tasks (batch, slots * users).
     """
     part = environment.copy_ids
     environment.traffic(users[part], forecast[part])
@@ -383,7 +383,7 @@ def _serve(
 
 
 def _serve_adopted(*arguments: Any) -> tuple[RegionEnvironment, Tally, Tasks]:
-    """`_serve` in a worker, by the allocator that it was forked with."""
+    """`_serve` in a worker, with the allocator that it inherited."""
     assert _adopted is not None, "not a worker"
     return _serve(_adopted, *arguments)
 
@@ -397,5 +397,5 @@ def _one_state(batches: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _joined(parts: Sequence[Joined], dim: int = 0) -> Joined:
-    """Named tuples of tensors as one, field by field."""
+    """Concatenate named tuples of tensors field by field."""
     return type(parts[0])(*(torch.cat(fields, dim) for fields in zip(*parts, strict=True)))

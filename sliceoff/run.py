@@ -1,4 +1,4 @@
-"""From a config to one job, to a run directory: what the command line, tests and notebooks call."""
+"""Run the job that a config describes and write its run directory: called by the command line, tests and notebooks."""
 
 import json
 import platform
@@ -30,7 +30,7 @@ from sliceoff.run_directory import DIVERGED, Results, RunDirectory, config_of, d
 
 @dataclass(frozen=True)
 class RunResult:
-    """What `run` returns: the summary, the tidy table behind it, where they were written, and the objects that ran."""
+    """What `run` returns: the summary, the tidy table behind it, the run directory, and the parts that ran."""
 
     summary: dict[str, Any]
     table: polars.DataFrame
@@ -43,9 +43,9 @@ def run(cfg: DictConfig) -> RunResult:
 
     Raises:
         InputError: the config, a data file or a checkpoint is wrong; no directory is left behind, unless something was
-            fitted or cleared before that showed.
-        Diverged: training diverged, as `diverged.txt` in the run directory says, too.
-        KeyboardInterrupt: interrupted; says what is left. Trained modules have their `last.ckpt`.
+            fitted or cleared before.
+        Diverged: training diverged; `diverged.txt` in the run directory says why.
+        KeyboardInterrupt: interrupted; the message says how to go on. Trained modules have their `last.ckpt`.
     """
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
@@ -71,7 +71,7 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
         about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
         results = results._replace(summary={**results.summary, **about})
         directory.write(results)
-        (directory.path / DIVERGED).unlink(missing_ok=True)  # a resume got past that
+        (directory.path / DIVERGED).unlink(missing_ok=True)  # this run was resumed and did not diverge again
     except KeyboardInterrupt:
         left = "go on with init=resume" if directory.kept() else "there was nothing to keep yet"
         raise KeyboardInterrupt(left) from None
@@ -95,13 +95,13 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
 
 
 def _grid_goes_on(cfg: DictConfig) -> bool:
-    """Whether this is a job of a grid that was stopped: `main.py -m ... init=resume`."""
+    """Whether this is a job of a grid that is being resumed: `main.py -m ... init=resume`."""
     of_grid = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
     return of_grid and cfg.init.mode == "resume" and cfg.init.run is None
 
 
 def _begun_in_grid(cfg: DictConfig) -> Path | None:
-    """Where a grid goes on: the job's run, known by its config. A finished one, else the newest that was stopped."""
+    """In a resumed grid, this job's earlier run, found by its config: a finished one, else the newest stopped one."""
     if not _grid_goes_on(cfg):
         return None
     mine, stopped = _content(cfg), None
@@ -137,13 +137,13 @@ def _directory(cfg: DictConfig, begun: Path | None) -> RunDirectory:
 
 
 def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a resumed run may not change: what decides its results, but for budgets and what watches it."""
+    """The keys that a resumed run may not change: those that decide its results, except `trainer` and `callbacks`."""
     free = ("trainer", "callbacks")
     return {key: value for key, value in deciding(config).items() if key.partition(".")[0] not in free}
 
 
 def _content(cfg: DictConfig) -> dict[str, Any]:
-    """The config in force, without what a run is begun or resumed by."""
+    """The config in force, without the keys that say where a run is written and whether it is resumed."""
     content = in_force(cfg)
     content["run_dir"] = f"runs/{content['job']['name']}/${{now:%Y-%m-%d_%H-%M-%S}}"
     content["init"] = {
@@ -153,7 +153,7 @@ def _content(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _repeatable(cfg: DictConfig) -> str:
-    """The text of `config.yaml`: `--config-dir RUN --config-name config` repeats the run, in a directory of its own."""
+    """The text of `config.yaml`: `--config-dir RUN --config-name config` repeats the run in a new directory."""
     content = _content(cfg)
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     defaults = {"defaults": [{"init": "scratch"}, {"hydra": "default"}, "_self_"]}

@@ -1,4 +1,4 @@
-"""What every run leaves behind: its directory with config, summary, results table, checkpoints and report."""
+"""A run's directory: its config, summary, results table, checkpoints and report."""
 
 import contextlib
 import fcntl
@@ -21,29 +21,29 @@ from sliceoff.errors import InputError
 from sliceoff.files import write_whole
 
 LOCK = ".lock"
-"""In a run directory; locked by the process that writes there."""
+"""A file in every run directory, locked by the process that writes there."""
 
 DIVERGED = "diverged.txt"
-"""In a run directory where training diverged; says why."""
+"""A file in the directory of a run that diverged, which says why."""
 
-# What of a config cannot change a run's results: where it lies, who is told of it, and what makes it faster.
+# Keys of a config that cannot change a run's results: where it is written, its loggers, and what makes it faster.
 _IDLE = (
     *("defaults", "run_dir", "logger", "logger.*", "threads", "job.workers", "job.regions_per_batch"),
     *("job.checkpoint_s", "trainer.*.enable_progress_bar", "trainer.*.enable_model_summary"),
     *("callbacks.*.progress", "callbacks.*.progress.*"),
 )
 
-_held: dict[Path, int] = {}  # run directories that this process writes, and the descriptors of their locks
+_held: dict[Path, int] = {}  # run directories that this process writes to -> descriptors of their locks
 
 
 class Results(NamedTuple):
-    """What a job hands over, to be written and logged.
+    """A job's results, to be written and logged.
 
     Attributes:
         summary: flat `name: value` pairs.
-        table: tidy, what the summary was made of.
+        table: the tidy table that the summary is computed from.
         report: a self-contained HTML page.
-        figures: of the report, by heading, for loggers that hold pictures; None leaves one out.
+        figures: the report's, by heading, for loggers that store figures; None leaves one out.
     """
 
     summary: Mapping[str, object]
@@ -53,7 +53,7 @@ class Results(NamedTuple):
 
 
 class RunDirectory:
-    """A run's files, created when the first of them is written, so that a run refused for its input leaves nothing.
+    """A run's directory, created when the first file is written, so that a run refused for its input leaves nothing.
 
     Args:
         path: where to write. A new run never writes into an existing directory: a number is appended to the name.
@@ -61,7 +61,7 @@ class RunDirectory:
         resume: write into `path` itself, the directory of the interrupted run.
 
     Raises:
-        InputError: the run to resume is going on in another process.
+        InputError: another process is writing to the run to resume, or it cannot be written to.
     """
 
     def __init__(self, path: str | Path, config: str, resume: bool = False):
@@ -77,7 +77,7 @@ class RunDirectory:
         """The directory, created at first use.
 
         Raises:
-            InputError: the place cannot be written to.
+            InputError: it cannot be written to.
         """
         if self.resume:
             return self._wanted
@@ -91,7 +91,7 @@ class RunDirectory:
         return path
 
     def close(self) -> None:
-        """Let other processes resume the run."""
+        """Release the lock, so that other processes can resume the run."""
         if self.created:
             _release(self.path)
 
@@ -105,7 +105,7 @@ class RunDirectory:
         return self.path / "checkpoints" / module
 
     def logs(self) -> dict[str, polars.DataFrame]:
-        """The CSV learning logs so far: module name -> its metrics, of all its sessions one after the other."""
+        """The CSV learning logs so far: module name -> its metrics, those of resumed sessions appended."""
         return logs_of(self.path)
 
     def write_text(self, name: str, text: str) -> None:
@@ -128,19 +128,19 @@ class RunDirectory:
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether it holds what took time: a checkpoint, or markets that were cleared."""
+        """Whether it holds results that took time: a checkpoint, or cleared markets."""
         if not self.created:
             return False
         return any(file.stat().st_size for name in ("*.ckpt", "cleared.jsonl") for file in self.path.rglob(name))
 
     def kept(self) -> bool:
-        """Whether it is worth keeping; if not, it is discarded."""
+        """Discard the directory unless it is worth keeping, and return whether it is."""
         if not (worth := self.worth_keeping):
             self.discard()
         return worth
 
     def discard(self) -> None:
-        """Remove a new run's directory, and those made for it: its input was wrong. A resumed run's files are kept."""
+        """Remove a new run's directory, and the parents created for it. A resumed run's files are kept."""
         if self.created and not self.resume:
             self.close()
             shutil.rmtree(self.path, ignore_errors=True)
@@ -150,7 +150,7 @@ class RunDirectory:
 
 
 def logs_of(run: Path) -> dict[str, polars.DataFrame]:
-    """`RunDirectory.logs` of any run directory."""
+    """The CSV learning logs of any run directory, as `RunDirectory.logs` returns them."""
     tables: dict[str, list[polars.DataFrame]] = {}
     for file in sorted((run / "logs").glob("*/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime):
         tables.setdefault(file.parts[-3], []).append(polars.read_csv(file, infer_schema_length=None))
@@ -169,14 +169,14 @@ def config_of(run: Path) -> dict[str, Any]:
 def choices_of(run: Path) -> dict[str, str]:
     """The options that a run's config was composed of: group -> option, from the head of its `config.yaml`.
 
-    Empty where the run was not begun from the command line.
+    Empty if the run was not started from the command line.
     """
     head = takewhile(lambda line: line.startswith("# "), (run / "config.yaml").read_text().splitlines())
     return {group: choice for group, _, choice in (line.removeprefix("# ").partition("=") for line in head)}
 
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run's config can change its results: dotted key -> value, and for files of `init` where they lie."""
+    """The part of a run's config that can change its results: dotted key -> value; files of `init` by absolute path."""
     return {
         key: str(Path(str(value)).resolve()) if key.startswith("init.") else value
         for key, value in _flat("", config)
@@ -193,7 +193,7 @@ def _flat(key: str, node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def runs_under(directory: Path) -> list[Path]:
-    """The run directories directly under one, that written last first."""
+    """The run directories directly under `directory`, the most recently modified first."""
     runs = [file.parent for file in directory.glob("*/config.yaml")]
     return sorted(runs, key=lambda run: run.stat().st_mtime, reverse=True)
 
@@ -219,7 +219,7 @@ def newest_unfinished(runs: Path, job: str) -> Path:
 
 
 def _free(run: Path) -> bool:
-    """Whether this process could write a run directory."""
+    """Whether this process could write to a run directory."""
     if run.resolve() in _held:
         return True
     try:
@@ -233,12 +233,12 @@ def _free(run: Path) -> bool:
 def _hold(run: Path) -> None:
     """Keep other processes out of a run directory until `_release`.
 
-    A POSIX lock: it ends with its process however that ends, and no worker inherits it. To close any descriptor of the
-    file would end it as well, so a process opens the file once.
+    A POSIX lock: it ends with its process, however that ends, and no worker inherits it. Closing any descriptor of the
+    file would release it as well, so a process opens the file only once.
 
     Raises:
         InputError: another process writes there.
-        OSError: this one cannot.
+        OSError: the directory cannot be written to.
     """
     if run.resolve() in _held:
         return
@@ -254,7 +254,7 @@ def _hold(run: Path) -> None:
 
 
 def _release(run: Path) -> None:
-    """Let other processes in again."""
+    """Release the lock that `_hold` took."""
     if (file := _held.pop(run.resolve(), None)) is not None:
         os.close(file)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what ends a run before its time."""
+"""Handlers of the signals that interrupt a run: Ctrl-C (SIGINT) and SIGTERM."""
 
 import signal
 import threading
@@ -12,8 +12,11 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 def handle(handlers: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, Handler]:
-    """Set handlers of signals and return those before; outside the main thread, where Python lets nobody, neither."""
+    """Set signal handlers and return the previous ones.
+
+    Outside the main thread, where Python does not allow it, nothing is set and the result is empty.
+    """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    # None is a handler that Python does not know, and so cannot set.
+    # None stands for a handler that was not set from Python; it cannot be set again.
     return {number: signal.signal(number, handler) for number, handler in handlers.items() if handler is not None}

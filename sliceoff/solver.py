@@ -1,4 +1,4 @@
-"""python-mip, kept quiet and asked for its status first."""
+"""A wrapper of python-mip that keeps it quiet and reports every outcome as a status."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ _INFINITE = 1e20
 
 
 class Status(StrEnum):
-    """How a solve ended; everything but `OPTIMAL` says what went wrong."""
+    """How a solve ended; every value but `OPTIMAL` says what went wrong."""
 
     OPTIMAL = "optimal"
     TIME_LIMIT = "time limit"
@@ -45,7 +45,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Solution:
-    """A solve's outcome; `values` (of the columns asked for) and `objective` only where there is a feasible point."""
+    """A solve's outcome; `values` (of the columns asked for) and `objective` are None without a feasible point."""
 
     status: Status
     values: np.ndarray | None = None
@@ -53,7 +53,7 @@ class Solution:
 
 
 class Solver:
-    """How models are made and solved, by which library and within which limits.
+    """Creates and solves models with one solver and its limits.
 
     Args:
         name: `CBC` or `HIGHS`.
@@ -87,9 +87,9 @@ class Solver:
         return model
 
     def solve(self, model: mip.Model, columns: Sequence[mip.Var]) -> Solution:
-        """Solve `model` as it stands and read `columns`. Never raises: what went wrong is in the status."""
-        # HiGHS's clock of linear programs runs on from solve to solve, so its limit has to move along; that of integer
-        # programs starts anew.
+        """Solve `model` and read `columns`. Never raises: the status says what went wrong."""
+        # HiGHS adds up the time of a linear program's solves, so its limit has to grow with them; for integer programs
+        # it starts from zero.
         spent = self.seconds if self.name == "HIGHS" and not self.integer else 0.0
         start = time.perf_counter()
         try:
@@ -98,32 +98,32 @@ class Solver:
                 relax = self.name == "CBC" and not self.integer
                 told = model.optimize(max_seconds=spent + self.time_limit_s, relax=relax)
                 status = _STATUS.get(told, Status.SOLVER_ERROR)
-                # What an LP holds when its time is out need not be feasible.
+                # An LP's values at the time limit need not be feasible.
                 if told not in (_MIP.OPTIMAL, _MIP.FEASIBLE) or not model.num_solutions:
                     return Solution(status)
                 if abs(model.objective_value) > _INFINITE:  # CBC calls such an LP optimal
                     return Solution(Status.UNBOUNDED)
                 values = np.array([column.x for column in columns], dtype=float)
                 return Solution(status, values, float(model.objective_value))
-        except Exception as error:  # whatever a binding raises must not end a simulation
+        except Exception as error:  # no error of a binding may end a simulation
             return crashed(error)
         finally:
             self.seconds += time.perf_counter() - start
 
 
 class SolverMissing(Exception):
-    """The solver's library is not there."""
+    """The solver's library cannot be loaded."""
 
 
 def crashed(error: Exception) -> Solution:
-    """The solution of a solver that raised."""
+    """The solution to return when a solver raised `error`, which is logged."""
     log.warning("the solver crashed: %s: %s", type(error).__name__, error)
     return Solution(Status.SOLVER_ERROR)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what a C library prints off the terminal: CBC prints whatever its verbosity."""
+    """Keep the output of C libraries off the terminal: CBC prints at any verbosity."""
     with contextlib.ExitStack() as stack:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(ValueError, OSError, AttributeError):

@@ -1,8 +1,8 @@
-"""`python -m sliceoff.sweep FILE`: run a Weights & Biases sweep file on this machine alone, without W&B's server.
+"""`python -m sliceoff.sweep FILE`: run a Weights & Biases sweep file on this machine, without W&B's server.
 
-Grids (`method: grid`) are run in the file's order, random sweeps (`method: random`) as `run_cap` draws, the same ones
-every time. A combination that has been run is not run again and one that was stopped is resumed, so that a stopped
-sweep goes on where it was. One that diverged is not tried again: it is a row without a number.
+Grids (`method: grid`) run in the file's order; random sweeps (`method: random`) make `run_cap` draws, the same ones
+every time. A combination that has finished is not run again and one that was stopped is resumed, so that a stopped
+sweep continues where it was. One that diverged is not tried again: its row has no number.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _KEYS = (*_NEEDED, "run_cap", "command", "name", "description", "project", "enti
 
 
 def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parameters of one run after the other.
+    """The parameters of every run of a sweep, in order.
 
     Raises:
         InputError: a method or a parameter that this module does not know.
@@ -56,11 +56,11 @@ def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
-    """Run what has not been run yet, each in a directory of its own under `runs`; the best first.
+    """Run all combinations that have not finished, each in its own directory under `runs`; one row per run, best first.
 
     Raises:
         InputError: the file cannot be used, or a run failed.
-        KeyboardInterrupt: interrupted, after the run that was going on has ended.
+        KeyboardInterrupt: interrupted; the current run has ended.
     """
     sweep = _read(file)
     metric, fixed, rows = sweep["metric"], _fixed(sweep), []
@@ -70,16 +70,16 @@ def run_sweep(file: Path, runs: Path) -> list[dict[str, Any]]:
         rows.append({**chosen, metric["name"]: _result(run, sweep, overrides), "run": str(run)})
     sign = -1 if metric.get("goal") == "maximize" else 1
     results = [row[metric["name"]] for row in rows]
-    # A run that came to no number, such as one that diverged, has null: after all others.
+    # A run without a number, such as one that diverged, comes last.
     order = sorted(range(len(rows)), key=lambda place: (results[place] is None, sign * (results[place] or 0)))
     return [rows[place] for place in order]
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A sweep file; keys that are W&B's alone are let be.
+    """Read a sweep file; keys that only W&B uses are ignored.
 
     Raises:
-        InputError: it cannot be read, a key is missing or misspelt, or what it holds is of another kind.
+        InputError: it cannot be read, a key is missing or misspelt, or a value has the wrong form.
     """
     sweep = read_config(file)
     for key in sweep:
@@ -98,18 +98,18 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _fixed(sweep: Mapping[str, Any]) -> list[str]:
-    """What the sweep's `command` tells the program beside parameters, but for W&B's `${macros}` and going online."""
+    """Fixed arguments of the program in the sweep's `command`, without W&B's `${macros}` and `logger.online`."""
     words = [str(word) for word in sweep.get("command") or ()]
     program = next((place for place, word in enumerate(words) if word in ("${program}", sweep["program"])), len(words))
     return [word for word in words[program + 1 :] if "${" not in word and not word.startswith("logger.online=")]
 
 
 def _result(run: Path, sweep: Mapping[str, Any], overrides: Sequence[str]) -> float | None:
-    """A run's metric, of one that has not been run yet when it has; None if it came to no number.
+    """A run's metric, after running it if it has not finished yet; None if it diverged or the metric is not finite.
 
     Raises:
-        InputError: it failed, or has no such metric.
-        KeyboardInterrupt: it was interrupted.
+        InputError: the run failed, or has no such metric.
+        KeyboardInterrupt: the run was interrupted.
     """
     summary, metric = run / "summary.json", sweep["metric"]["name"]
     if not summary.is_file() and not (run / DIVERGED).is_file():
@@ -130,24 +130,24 @@ def _result(run: Path, sweep: Mapping[str, Any], overrides: Sequence[str]) -> fl
 
 
 def _exit_code(command: Sequence[str]) -> int:
-    """Run a command. It gets Ctrl-C from the terminal as well, and however long it then takes to stop is waited for."""
+    """Run a command and return its exit code. On Ctrl-C, which the terminal sends to the command too, wait for it."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
             while process.poll() is None:
-                with suppress(KeyboardInterrupt):  # a second one is for the command, too
+                with suppress(KeyboardInterrupt):  # a second one reaches the command as well
                     process.wait()
             raise
 
 
 def _override(value: Any) -> str:
-    """In Hydra's grammar."""
+    """A value in the grammar of Hydra's overrides."""
     return "null" if value is None else json.dumps(value) if not isinstance(value, str) else value
 
 
 def main() -> None:
-    """The command line."""
+    """Run the sweep given on the command line, and print its runs as a table, the best first."""
     parser = argparse.ArgumentParser(prog="python -m sliceoff.sweep")
     parser.add_argument("file", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/sweep"), help="where the runs' directories go")
@@ -160,7 +160,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with the run that was stopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    # What all runs have in common tells nothing.
+    # Leave out columns in which all runs agree.
     columns = [name for name in rows[0] if len(rows) == 1 or len({str(row[name]) for row in rows}) > 1]
     table = Table(*columns)
     for row in rows:

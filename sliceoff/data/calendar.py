@@ -16,11 +16,11 @@ def calendar_features(
 ) -> Float[np.ndarray, "time two_per_cycle"]:
     """Sine and cosine of the time within every cycle, float32 in [-1, 1].
 
-    They depend on the time alone, so they exist beyond the data's end.
+    They depend only on the time, so they exist beyond the data's end.
 
     Args:
         times: `datetime64` of any resolution, (time,).
-        cycles: of `CYCLES`.
+        cycles: names in `CYCLES`.
     """
     seconds = times.astype("datetime64[s]").astype(np.int64)
     columns = []

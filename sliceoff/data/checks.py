@@ -1,6 +1,6 @@
-"""Checks of what a trace file holds: every message names file, column and line, and says how to mend it.
+"""Checks of a trace file's content: every message names file, column and line, and says how to fix it.
 
-All work on whole columns; nothing here loops over rows.
+All checks work on whole columns; none loops over rows.
 """
 
 import re
@@ -23,8 +23,8 @@ class Source:
 
     Args:
         path: the file.
-        lines: every row's line in it, from 1; or another label, if `unit` says so.
-        unit: what to call a line, where it is none: `row`, `time`.
+        lines: every row's line number, from 1; or another label, as `unit` says.
+        unit: what the labels are: `line`, `row` or `time`.
     """
 
     path: Path
@@ -32,7 +32,7 @@ class Source:
     unit: str = "line"
 
     def at(self, row: int, column: str | None = None) -> str:
-        """`file, column 'x', line 12`."""
+        """Where a row is, as in `file, column 'x', line 12`."""
         where = f", column '{column}'" if column is not None else ""
         return f"{self.path}{where}, {self.unit} {self.lines[row]}"
 
@@ -42,7 +42,7 @@ class Source:
 
 
 def check_columns(path: Path, present: Sequence[str], wanted: Iterable[str], key: str) -> None:
-    """Every wanted column, array or region must be there; `key` is where the user named it."""
+    """Refuse a file that lacks a wanted column, array or region; `key` is the config key that named it."""
     for name in map(str, wanted):
         if name not in present:
             shown = ", ".join(present[:12]) + (", ..." if len(present) > 12 else "")
@@ -50,7 +50,7 @@ def check_columns(path: Path, present: Sequence[str], wanted: Iterable[str], key
 
 
 def check_regions(columns: Sequence[str | int] | str) -> list[str]:
-    """The `columns` argument as a list of names: at least one, none twice."""
+    """The `columns` argument as a list of region names: at least one, without repetition."""
     names = [str(columns)] if isinstance(columns, str | int) else [str(name) for name in columns]
     if not names or len(set(names)) < len(names):
         raise OptionError("columns", f"={names} must name at least one region, and none twice; or leave it out for all")
@@ -81,7 +81,7 @@ def check_signs(
     """Apply the policy `error | zero | allow` to negative values.
 
     Raises:
-        InputError: a value is negative, and that is an error.
+        InputError: a value is negative and the policy is `error`.
     """
     below = values < 0
     if policy == "zero":
@@ -96,7 +96,7 @@ def check_signs(
 
 
 def check_filled(source: Source, values: Float[np.ndarray, "rows columns"], names: Sequence[str]) -> None:
-    """No cell may be empty."""
+    """Raise an `InputError` if a cell is empty."""
     empty = np.isnan(values)
     if (row := first(np.any(empty, axis=1))) is not None:
         raise InputError(
@@ -113,7 +113,7 @@ def check_order(source: Source, times: np.ndarray, series: Int[np.ndarray, " row
         series: the number of the series that each row belongs to.
 
     Raises:
-        InputError: a time is there twice, or comes too late.
+        InputError: a time is repeated or out of order.
     """
     order = np.arange(len(times)) if series is None else np.argsort(series, kind="stable")
     held = -np.diff(times[order]) >= np.timedelta64(0, "s")
@@ -134,13 +134,14 @@ def check_order(source: Source, times: np.ndarray, series: Int[np.ndarray, " row
 
 
 def check_step(source: Source, times: np.ndarray, gaps: str) -> int:
-    """The step of rising times [s]: the commonest distance between neighbours.
+    """The step of rising times [s]: the most common distance between neighbours.
 
-    Times may be missing, so distances may be whole multiples of the step. With `gaps=zero`, where an absent line means
-    no traffic, that is all; otherwise another distance that makes up more than a quarter is a mixed step, no gap.
+    Times may be missing, so distances may be whole multiples of the step. But if another distance makes up more than a
+    quarter of all, the file mixes two steps, which is refused; not with `gaps=zero`, where an absent line means no
+    traffic.
 
     Raises:
-        InputError: fewer than two times, or they are on no common grid.
+        InputError: there are fewer than two times, or they are not on one regular grid.
     """
     if len(times) < 2:
         raise InputError(f"{source.path} has {len(times)} time(s); a trace needs at least two")
@@ -161,7 +162,7 @@ def check_step(source: Source, times: np.ndarray, gaps: str) -> int:
 
 
 def first(bad: Bool[np.ndarray, " rows"]) -> int | None:
-    """The index of the first True."""
+    """The index of the first True; None if there is none."""
     return int(bad.argmax()) if bad.any() else None
 
 

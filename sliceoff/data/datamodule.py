@@ -19,13 +19,13 @@ from sliceoff.errors import InputError, OptionError
 class TrafficDataModule(pl.LightningDataModule):
     """Split a trace in time order into training part, validation part and held-out end, and serve windows of each.
 
-    The history of a validation or held-out window may reach back over its part's border; the steps it forecasts never
-    leave the part. Batches are `Window`s in the trace's units: scaling is the model's, fitted on `train_values`.
+    The history of a validation or held-out window may start before its part; the steps it forecasts never leave the
+    part. Batches are `Window`s in the trace's units: the model scales them, by statistics of `train_values`.
 
     Attributes:
         trace: the whole trace.
         input_length, horizon, n_regions, n_calendar: sizes of a `Window`.
-        calendar: names of its cycles.
+        calendar: names of the calendar cycles.
         season_length: steps per day, at least 1.
         heldout_start, heldout_end: the held-out end is `trace.values[heldout_start:heldout_end]`.
 
@@ -34,14 +34,13 @@ class TrafficDataModule(pl.LightningDataModule):
         input_length: steps of history in a window.
         horizon: steps forecast.
         split: training, validation and held-out part, each a share of the trace (floats that sum to 1) or a number of
-            steps (ints; what they leave over at the end is not used).
+            steps (ints; steps left over at the end are not used).
         batch_size: windows per batch; the last batch of an epoch may be smaller and is never dropped.
         seed: of the training windows' order.
-        calendar: cycles whose phase the networks are told, of day, week and year; a year only where the training part
-            has seen the season of the others.
-        first_steps: learn from few data: of training and validation part, use only the first window's history and so
-            many steps after it, three quarters of them to train and the last quarter to validate. The held-out end
-            stays where it is. None: use all.
+        calendar: cycles whose phase is an input of the networks: day, week, year. Use year only if the training part
+            covers the seasons of the other parts.
+        first_steps: to learn from little data, use only the first `input_length` steps of the trace and this many after
+            them, three quarters to train and the last quarter to validate. The held-out end stays the same. None: all.
 
     Raises:
         InputError: an argument is out of range, or the trace is too short for the windows.
@@ -106,27 +105,27 @@ class TrafficDataModule(pl.LightningDataModule):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a forecaster is made for: the step [s], sizes of its windows, names of regions and calendar cycles."""
+        """What a forecaster is built for: the step [s], sizes of its windows, names of regions and calendar cycles."""
         sizes = ("n_regions", "n_calendar", "input_length", "horizon", "season_length", "calendar")
-        step = {"step_s": self.trace.step_s}  # first: of all that does not suit, `unsuited` tells the first
+        step = {"step_s": self.trace.step_s}  # first, because `unsuited` reports the first mismatch
         return step | {name: getattr(self, name) for name in sizes} | {"regions": list(self.trace.regions)}
 
     @property
     def first_steps_range(self) -> tuple[int, int]:
-        """The least that `first_steps` may be, a horizon to validate on, and the most, up to the held-out end.
+        """The least `first_steps` (one horizon to validate on) and the most (up to the held-out end).
 
-        The least is above the most where the trace is too short to learn from a part of it.
+        The least is above the most if the trace is too short for `first_steps`.
         """
         return 4 * self.horizon, self.heldout_start - self.input_length
 
     @property
     def train_values(self) -> Float[Tensor, "time regions"]:
-        """The training part: all that scaling, prices and demand may be fitted on."""
+        """The training part: the only data that scaling, prices and demand may be fitted on."""
         return self._values[: self._train_end]
 
     @property
     def train_windows(self) -> Windows:
-        """Windows that lie in the training part altogether."""
+        """Windows that lie entirely in the training part."""
         return self._windows(self.input_length, self._train_end)
 
     @property
@@ -140,7 +139,7 @@ class TrafficDataModule(pl.LightningDataModule):
         return self._windows(self.heldout_start, self.heldout_end)
 
     def train_dataloader(self) -> DataLoader[Window]:
-        """Training windows in an order drawn anew every epoch, from `seed` and the epoch's number."""
+        """Training windows, shuffled every epoch by `seed` and the epoch's number."""
         windows = self.train_windows
         return _in_memory(windows, batch_size=self.batch_size, sampler=EpochShuffle(len(windows), self._seed))
 
@@ -159,8 +158,8 @@ class TrafficDataModule(pl.LightningDataModule):
     def history_until(self, index: int) -> Window:
         """The window that forecasts from the trace's step `index` on, as a batch of one.
 
-        Its `future` is zeros, whether or not the trace knows better, so that nothing can look ahead; its
-        `future_calendar` is real. `index` may be the trace's length: a forecast beyond the data.
+        Its `future` is zeros even where the trace has values, so that nothing can look ahead; its `future_calendar` is
+        real. `index` may be the trace's length: a forecast beyond the data.
 
         Raises:
             InputError: there are fewer than `input_length` steps before `index`, or it lies beyond the trace's end.
@@ -185,8 +184,8 @@ class TrafficDataModule(pl.LightningDataModule):
 
 
 def _in_memory(windows: Windows | list[Window], **options: Any) -> DataLoader[Window]:
-    # A batch is one gather from memory; worker processes, which Lightning advises, could only slow it down.
-    # Loaders draw a number that workers would need; from the global generator, a resumed run would draw once more.
+    # A batch is one gather from memory; worker processes, which Lightning recommends, could only slow it down.
+    # A loader draws a seed for workers; drawn from the global generator, it would change a resumed run's later draws.
     return ResumableLoader(windows, collate_fn=as_gathered, generator=torch.Generator(), **options)  # type: ignore[arg-type]
 
 
@@ -216,5 +215,5 @@ def split_lengths(split: Sequence[float | int], length: int) -> tuple[int, int, 
         return train, validation, heldout
     if abs(sum(split) - 1) > 1e-6:
         raise OptionError("split", f"{shown} sums to {sum(split):g}; shares must sum to 1, numbers of steps be whole")
-    train, validation = (int(length * share + 1e-9) for share in split[:2])  # 0.7 * 1000 is 700, rounding or not
+    train, validation = (int(length * share + 1e-9) for share in split[:2])  # 1e-9: 0.7 * 1000 is 700 despite rounding
     return train, validation, length - train - validation

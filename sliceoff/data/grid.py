@@ -20,18 +20,18 @@ _NEGATIVE = ("error", "zero", "allow")
 
 @dataclass(frozen=True)
 class Policy:
-    """What a reader does with what is missing or negative.
+    """How a reader treats missing and negative values.
 
     Args:
         gaps: missing times and empty cells become: `interpolate`, the straight line between the neighbours in time (at
-            the ends, the nearest value); `zero`, no traffic; or `error`. Interpolation knows the value after the gap.
-            It is refused where more is missing than there is.
-        negative: negative values are an `error`, become `zero`, or stand (`allow`: for what is no traffic).
+            the ends, the nearest value); `zero`, no traffic; or `error`. Interpolation uses the value after the gap.
+            It is refused if more than half of the values are missing.
+        negative: negative values are an `error`, become `zero`, or are kept (`allow`, for data that is not traffic).
         resample_s: mean over this many seconds, a multiple of the file's step; None: the file's own step. Intervals
             start at whole multiples on the clock; incomplete ones at the ends are dropped.
 
     Raises:
-        InputError: an option that does not exist.
+        InputError: a policy is unknown, or `resample_s` is below one.
     """
 
     gaps: str = "interpolate"
@@ -47,10 +47,10 @@ class Policy:
 def check_cells(
     source: Source, values: Float[np.ndarray, "rows columns"], names: Sequence[str], policy: Policy
 ) -> Float[np.ndarray, "rows columns"]:
-    """Apply the policy to the cells as they stand in the file, while their lines are known.
+    """Apply the policy to a file's cells, while their line numbers are known.
 
     Raises:
-        InputError: a cell is negative or empty, and that is an error.
+        InputError: a cell is negative or empty and its policy is `error`.
     """
     if policy.gaps == "error":
         check_filled(source, values, names)
@@ -65,14 +65,14 @@ def to_trace(
     policy: Policy,
     coordinates: Float[np.ndarray, "regions 2"] | None = None,
 ) -> Trace:
-    """Put rows on a regular grid, fill what is missing, take means.
+    """Put rows on a regular grid, fill gaps, and resample.
 
     Args:
         times: rising, `datetime64[s]`, (rows,).
         values: NaN where missing.
 
     Raises:
-        InputError: the times are on no grid; something is missing that may not be.
+        InputError: the times are not on a regular grid, or the policy refuses a gap.
     """
     step = check_step(source, times, policy.gaps)
     times, values = _filled(source, times, values, regions, step, policy)
@@ -125,7 +125,7 @@ def _filled(
 
 
 def _check_length(source: Source, times: np.ndarray, jumps: np.ndarray, gaps: str) -> None:
-    """No time may be missing if that is an error; not most of them if they are interpolated.
+    """Refuse missing times: any with gaps=error, more than half with `interpolate`, more than 99 % with `zero`.
 
     An absent line may mean no traffic, but a grid a hundred times as long as the file means a mistyped time.
     """

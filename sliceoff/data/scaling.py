@@ -1,4 +1,4 @@
-"""Scaling that lives in the model: its statistics are buffers, so they travel in the checkpoint."""
+"""Scaling as part of the model: its statistics are buffers, so checkpoints hold them."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class Scaler(nn.Module):
     """Standardise every region by the mean and the standard deviation of the training part.
 
-    A region that hardly changes (its standard deviation is lost in float32's rounding) is only centred. Before `fit`,
+    A region that hardly changes (its standard deviation is below float32's rounding) is only centred. Before `fit`,
     both directions are the identity and `fitted` is False. Fitting again replaces the statistics.
 
     Args:
@@ -27,7 +27,7 @@ class Scaler(nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Float[Tensor, "time regions"]) -> None:
-        """Take the statistics from `values`, the training part and nothing else; population standard deviation.
+        """Compute the statistics of `values`, which must be the training part only; population standard deviation.
 
         Raises:
             ValueError: `values` has no rows, or another number of regions.
@@ -44,11 +44,11 @@ class Scaler(nn.Module):
         self.fitted.fill_(True)
 
     def transform(self, values: Float[Tensor, "*batch regions"]) -> Float[Tensor, "*batch regions"]:
-        """Real units to standard deviations; regions are the last axis."""
+        """From real units to standard deviations from the mean; regions are the last axis."""
         return (values - self.mean) / self.std
 
     def inverse(self, scaled: Float[Tensor, "*batch regions outputs"]) -> Float[Tensor, "*batch regions outputs"]:
-        """Standard deviations back to real units; regions are the last axis but one, after them a network's outputs.
+        """Back to real units; regions are the last axis but one, a network's outputs the last.
 
         For values without outputs, as `transform` takes them: `inverse(scaled[..., None])[..., 0]`.
         """

@@ -1,4 +1,4 @@
-"""The embedded trace: made-up cellular traffic with what makes real traffic learnable, and what makes it hard."""
+"""The built-in synthetic trace: cellular traffic with daily and weekly cycles, bursts, drift and noise."""
 
 import numpy as np
 from jaxtyping import Float
@@ -26,17 +26,18 @@ def synthetic_trace(
     """Draw users per region, about a thousand each on average.
 
     Regions lie on a circle, 500 m apart, and are in turn offices, homes, leisure and mixed; each has its own level,
-    busiest hour and weekend. On top of these cycles come good and bad days (forgotten over 30 hours), bursts (events:
-    up within a step, half gone every two hours) and drift: part of a region's users move to its next neighbour and
-    back, in a flow that changes over about six hours. Drift moves users and makes none, so a rise here tells of a fall
-    there. So the past hours and the neighbours say more than the same hour yesterday or last week does.
+    busiest hour and weekend. These cycles are overlaid by good and bad days (an autoregression with a time constant of
+    30 hours), bursts (up within a step, then halved every two hours) and drift: part of a region's users move to its
+    next neighbour and back, in a flow that changes over about six hours. Drift moves users and creates none, so a rise
+    in one region goes with a fall in its neighbour. The past hours and the neighbours thus predict more than the same
+    hour yesterday or last week.
 
     Args:
         n_regions: number of regions.
-        days: length.
+        days: length [days].
         step_s: the long slot [s].
         seed: of all draws; the same arguments give the same trace.
-        noise: standard deviation of the noise, which no predictor can know, relative to the traffic.
+        noise: standard deviation of the noise, which cannot be predicted, relative to the traffic.
         bursts_per_week: bursts per region and week on average.
         drift: largest share of a region's users that is elsewhere, at most 1.
 
@@ -79,7 +80,7 @@ def synthetic_trace(
 def _cycles(
     rng: np.random.Generator, hours: Float[np.ndarray, " time"], n_regions: int
 ) -> Float[np.ndarray, "time regions"]:
-    """Users by time of day and of week: a peak that differs by kind of region, over a floor that never sleeps."""
+    """Users by time of day and of week: a peak that differs by kind of region, over a constant base."""
     level = rng.uniform(750, 1250, n_regions)
     peak = np.resize(_PEAK_HOUR, n_regions) + rng.uniform(-0.5, 0.5, n_regions)
     phase = 2 * np.pi * (hours[:, None] - peak) / 24
@@ -91,7 +92,7 @@ def _cycles(
 def _wander(
     rng: np.random.Generator, shape: tuple[int, int], hours: float, step_s: int
 ) -> Float[np.ndarray, "time regions"]:
-    """A stationary first-order autoregression per region, of variance 1, that forgets over `hours`."""
+    """A stationary first-order autoregression per region, of variance 1 and time constant `hours`."""
     keep = np.exp(-step_s / 3600 / hours)
     shocks = rng.standard_normal(shape)
     shocks[1:] *= np.sqrt(1 - keep**2)
@@ -101,13 +102,13 @@ def _wander(
 def _bursts(
     rng: np.random.Generator, shape: tuple[int, int], per_week: float, step_s: int
 ) -> Float[np.ndarray, "time regions"]:
-    """Bursts relative to the mean level: Poisson in time, 0.3 to 1.5 high, of two hours' half-life."""
+    """Bursts relative to the mean level: at most one start per step, height 0.3 to 1.5, half-life two hours."""
     starts = rng.random(shape) < -np.expm1(-per_week * step_s / 604_800)
     return _decaying(np.where(starts, rng.uniform(0.3, 1.5, shape), 0.0), keep=0.5 ** (step_s / 7200))
 
 
 def _decaying(jumps: Float[np.ndarray, "time regions"], keep: float) -> Float[np.ndarray, "time regions"]:
-    """`y[t] = keep * y[t - 1] + jumps[t]`."""
+    """The recursion `y[t] = keep * y[t - 1] + jumps[t]`."""
     level = jumps.copy()
     for step in range(1, len(level)):
         level[step] += keep * level[step - 1]
@@ -117,9 +118,9 @@ def _decaying(jumps: Float[np.ndarray, "time regions"], keep: float) -> Float[np
 def _moved(
     users: Float[np.ndarray, "time regions"], flow: Float[np.ndarray, "time regions"]
 ) -> Float[np.ndarray, "time regions"]:
-    """Move `flow` of the smaller side's half from every region to the next one round (negative: from it).
+    """Move `flow` times half the smaller side's users from every region to the next on the circle (negative: back).
 
-    Halves, so that a region which loses to both neighbours still keeps some; the sum over regions stays as it was.
+    Half, so that a region which loses users to both neighbours still keeps some; the sum over regions is unchanged.
     """
     moving = flow * np.minimum(users, np.roll(users, -1, axis=1)) / 2
     return users - moving + np.roll(moving, 1, axis=1)

@@ -1,4 +1,4 @@
-"""Times as they stand in files."""
+"""Parse the times in files."""
 
 import logging
 
@@ -19,15 +19,15 @@ _EARLIEST, _LATEST = np.datetime64("1990-01-01", "s"), np.datetime64("2100-01-01
 
 
 def parse_times(source: Source, column: polars.Series) -> np.ndarray:
-    """A column of times as `datetime64[s]`; where times have a zone or an offset, in UTC.
+    """A column of times as `datetime64[s]`; times with a zone or an offset are converted to UTC.
 
-    Read are ISO 8601 text and its usual variants (space or T, slashes, no seconds, no time of day, Z or an offset),
-    `31.12.2024 23:00`, date and datetime columns, and epoch numbers in s, ms, us or ns, told apart by magnitude. Other
-    orders of day and month are refused: they cannot be told apart. Numbers from 0 on count seconds from nowhere in
-    particular, which makes a Thursday, 1970-01-01, their first day; a warning says so.
+    Accepted are ISO 8601 text and its usual variants (space or T, slashes, no seconds, no time of day, Z or an offset),
+    `31.12.2024 23:00`, date and datetime columns, and epoch numbers in s, ms, us or ns, recognised by magnitude. Other
+    orders of day and month are ambiguous and refused. Numbers that start at 0 have no known origin; they are read as
+    counted from Thursday, 1970-01-01, with a warning.
 
     Raises:
-        InputError: a time is missing, or is none.
+        InputError: a time is missing or cannot be read.
     """
     if (row := first(column.is_null().to_numpy())) is not None:
         raise InputError(f"{source.at(row, column.name)}: the time is missing; fill it in, or drop the line")
@@ -47,7 +47,7 @@ def parse_times(source: Source, column: polars.Series) -> np.ndarray:
 
 
 def find_time_column(head: polars.DataFrame) -> str | None:
-    """The column of times: one called time, timestamp, datetime, date or ds; else the first that begins with one.
+    """The column of times: one called time, timestamp, datetime, date or ds; else the first that begins with a time.
 
     Args:
         head: the table's first rows.
@@ -76,7 +76,7 @@ def _from_text(source: Source, text: polars.Series) -> np.ndarray:
 
 
 def _parsed(text: polars.Series) -> polars.Series:
-    """Times in UTC, null where the text is none."""
+    """Times in UTC, null where the text is not a time."""
     parsed = polars.Series(text.name, [None], polars.Datetime("us")).new_from_index(0, len(text))
     rest = text.str.contains(_YEAR_FIRST).arg_true()
     while len(rest):  # polars takes the format from the first cell; a file may mix a few

@@ -8,12 +8,12 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class Trace:
-    """Traffic on a regular time grid, without gaps (the readers see to that).
+    """Traffic on a regular time grid, without gaps (the readers fill them).
 
     Args:
         values: traffic in the trace's own unit (users, bits, calls), one column per region.
         times: start of every step, `datetime64[s]`, (time,), one every `step_s`. UTC where the file had zones.
-        regions: one name per column of `values`, no two alike.
+        regions: one name per column of `values`, all different.
         step_s: the long slot [s].
         coordinates: where the regions lie, any planar unit, if known.
 

@@ -1,4 +1,4 @@
-"""Windows over a trace, as views: an index each, gathered a whole batch at a time from one tensor."""
+"""Windows over a trace, as views of one tensor from which whole batches are gathered."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Windows(Dataset[Window]):
     Args:
         values: the whole trace.
         calendar: its calendar features.
-        first, last: the window at `first` needs `input_length` steps before it, the one at `last` `horizon` from it on.
+        first, last: at least `input_length` steps lie before `first`, and at least `horizon` from `last` on.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Windows(Dataset[Window]):
 
 
 class EpochShuffle(Sampler[int]):
-    """A fresh order every epoch, drawn from (seed, epoch) alone.
+    """A new order every epoch, drawn from (seed, epoch) only.
 
-    Lightning calls `set_epoch` before every epoch, also after a resume; so a resumed run sees the order an
-    uninterrupted one would have seen, whatever else has drawn random numbers.
+    Lightning calls `set_epoch` before every epoch, also after a resume, so a resumed run sees the order that an
+    uninterrupted one would have seen, independent of all other random draws.
 
     Args:
         length: number of windows.
@@ -82,7 +82,7 @@ class EpochShuffle(Sampler[int]):
         self._length, self._seed, self._epoch = length, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order is drawn next."""
+        """Set the epoch whose order is drawn next."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -97,17 +97,17 @@ class EpochShuffle(Sampler[int]):
 class ResumableLoader(DataLoader[Any]):
     """A `DataLoader` that a checkpoint can resume in the middle of an epoch; without worker processes.
 
-    Lightning keeps `state_dict` in its checkpoints. Only the epoch under way when it was written is cut short.
+    Lightning keeps `state_dict` in its checkpoints. After a resume, only the interrupted epoch is shorter.
     """
 
     _taken, _skipped = 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of the present epoch were taken."""
+        """How many batches of the current epoch have been taken."""
         return {"taken": self._taken % len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave those batches out of the next epoch."""
+        """Skip that many batches in the next epoch."""
         self._skipped = state["taken"]
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -119,5 +119,5 @@ class ResumableLoader(DataLoader[Any]):
 
 
 def as_gathered(batch: Any) -> Any:
-    """A `collate_fn` for `Windows`, which gathers whole batches itself: nothing is left to collate."""
+    """A `collate_fn` for `Windows`, which already returns whole batches: returns `batch` unchanged."""
     return batch

@@ -1,4 +1,4 @@
-"""The jobs `main.py` runs, one per file; `job=<name>` chooses. A job is called with the run's parts and directory."""
+"""The jobs that `main.py` runs, chosen by `job=<name>`. A job is called with the run's parts and directory."""
 
 from sliceoff.jobs.export import Export as Export
 from sliceoff.jobs.finetune import Finetune as Finetune

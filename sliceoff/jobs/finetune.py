@@ -1,4 +1,4 @@
-"""`job=finetune`: take a fitted predictor to a new trace, and show what that was worth."""
+"""`job=finetune`: fine-tune a fitted predictor on a new trace, and compare it with alternatives."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -34,18 +34,18 @@ from sliceoff.run_directory import Results, RunDirectory
 
 @dataclass(frozen=True)
 class Finetune:
-    """Tune `init.checkpoint` on the trace, beside the same network untuned, from scratch, and simpler forecasters.
+    """Tune `init.checkpoint` on the trace; compare with the network untuned, from scratch, and simpler forecasters.
 
     Args:
-        input_length, horizon: of the windows; None: the checkpoint's, as is its calendar.
+        input_length, horizon: of the windows; None: the checkpoint's. The calendar is always the checkpoint's.
         scaler: `refit` to the new trace's training part, or `keep` the checkpoint's.
-        other_step: what to do when the new trace has another step than the checkpoint's: `refuse`, or `keep` it.
-        learning_rate: of tuning, for the head; the schedule has the backbone's.
-        days: tune on the first so many days only, once each, to see what more data brings; None: on all.
+        other_step: what to do if the new trace has another step than the checkpoint's: `refuse`, or `keep` it.
+        learning_rate: for tuning; with a schedule, the head's, while the schedule sets the backbone's.
+        days: numbers of days; tune once on the first days of each number, to see what more data gains; None: on all.
         schedule: a callback such as Lightning's `BackboneFinetuning`; None: tune all weights at once.
 
     Raises:
-        InputError: an option or the checkpoint does not suit.
+        InputError: an option is wrong, or the checkpoint does not fit the trace.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Finetune:
             positive("days", day)
 
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
-        """Run; returns the tuned forecaster's metrics, and everyone's, one row per amount of data and forecaster."""
+        """Run; returns a summary of all forecasters' metrics, and a row per amount of data and forecaster."""
         parts.init_serves("checkpoint")
         content = parts.checkpoint()
         self._check(content["spec"]["arguments"], parts)
@@ -96,7 +96,7 @@ class Finetune:
         return Results(_summary(table), table, report, figures_of(sections))
 
     def _budgets(self, saved: Mapping[str, Any], parts: Parts) -> list[TrafficDataModule]:
-        """The data to tune on. The most first: what is tuned on it is the run's result, and lies where one lies."""
+        """The data to tune on, the largest first: what is tuned on it is the run's result, at the usual place."""
         windows = partial(parts.windows_as_fitted, saved, input_length=self.input_length, horizon=self.horizon)
         everything = windows()
         if not self.days:
@@ -114,7 +114,7 @@ class Finetune:
                 f"of windows, and at most {floor(100 * most / a_day) / 100:g}, where the held-out end begins",
             )
         budgets = {len(data.train_windows): data for data in (windows(first_steps=first) for first in steps)}
-        return list(budgets.values())  # two that come to as many windows are one
+        return list(budgets.values())  # of two with equally many windows, one is kept
 
     def _check(self, saved: Mapping[str, Any], parts: Parts) -> None:
         reason = unsuited(saved, {"step_s": parts.trace.step_s})
@@ -142,7 +142,7 @@ class Finetune:
         content: Mapping[str, Any],
         folder: str,
     ) -> list[dict[str, Any]]:
-        """Zero-shot, tuned, from scratch, ridge and seasonal naive, all learning from `data` and nothing else."""
+        """Test metrics of zero-shot, tuned, from scratch, ridge and seasonal naive, all fitted on `data` only."""
         sizes, saved = data.description, content["spec"]["arguments"]
         n_windows = len(data.train_windows)
 
@@ -166,7 +166,7 @@ class Finetune:
 
 
 def _summary(table: polars.DataFrame) -> dict[str, float]:
-    """Everyone's metrics with the most data, under their names; the tuned forecaster's, the run's result, without."""
+    """All forecasters' metrics with the most data, prefixed by their names; the tuned one's have no prefix."""
     most = table.filter(polars.col("training windows") == polars.col("training windows").max())
     return {
         (name if row["forecaster"] == "tuned" else f"{row['forecaster']}/{name}"): value
@@ -177,7 +177,7 @@ def _summary(table: polars.DataFrame) -> dict[str, float]:
 
 
 def _show(table: polars.DataFrame, lines: Sequence[Transferred]) -> None:
-    """Print what was taken over and how everyone did."""
+    """Print which tensors were taken over, and all forecasters' test errors."""
     console = Console(width=120)
     for line in lines:
         if line.how != "loaded":

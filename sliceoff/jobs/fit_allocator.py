@@ -12,12 +12,12 @@ from sliceoff.run_directory import Results, RunDirectory
 
 @dataclass(frozen=True)
 class FitAllocator:
-    """Train the allocator and leave its checkpoints."""
+    """Train the allocator and write its checkpoints."""
 
     name: str
 
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
-        """Run; returns the last logged numbers and the whole log."""
+        """Run; returns the numbers logged up to the best epoch, and the whole log."""
         parts.init_serves("allocator")
         if not isinstance(parts.allocator, pl.LightningModule):
             raise InputError(f"job=fit_allocator: {type(parts.allocator).__name__} is a rule; choose allocator=dual")

@@ -9,7 +9,7 @@ from sliceoff.run_directory import Results, RunDirectory
 
 @dataclass(frozen=True)
 class FitPredictor:
-    """Fit the predictor, test its best weights, and leave its checkpoints."""
+    """Fit the predictor, test its best weights, and write its checkpoints."""
 
     name: str
 
@@ -17,7 +17,7 @@ class FitPredictor:
         """Run; returns the test metrics and the learning log.
 
         Raises:
-            InputError: the config cannot be built, or names anything by `init`.
+            InputError: the config cannot be built, or sets a checkpoint in `init`.
         """
         parts.init_serves()
         _ = parts.forecaster  # built before anything is written

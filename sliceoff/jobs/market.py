@@ -29,7 +29,8 @@ class Clearing:
     Args:
         mechanisms: by name; None leaves one out.
         first, scenarios: numbers of the markets: `first` to `first + scenarios - 1`.
-        simulated_tasks: sent through every queue, over the square of its idle share, to confirm the response; 0: none.
+        simulated_tasks: each queue is simulated with this many tasks, divided by its squared idle share, to confirm
+            its response time; 0: no simulation.
 
     Raises:
         InputError: there is no mechanism or no market, or one of them is wrong.
@@ -54,7 +55,7 @@ class Clearing:
         return {name: mechanism for name, mechanism in self.mechanisms.items() if mechanism is not None}
 
     def clear(self, markets: Markets, numbers: Sequence[int], directory: RunDirectory) -> Results:
-        """Clear the markets with these numbers; goes on where a run that is resumed was stopped.
+        """Clear the markets with these numbers; a resumed run continues where it was stopped.
 
         Returns:
             Every mechanism's means and the margins, and one row per market and mechanism.
@@ -87,7 +88,7 @@ class Clearing:
         return Results(summary, table, report, figures_of(sections))
 
     def _cleared(self, mechanism: Mechanism, scenario: MarketScenario, seed: int) -> dict[str, float]:
-        """One outcome in numbers; an invalid one is told, not shown."""
+        """Clear one market and return the outcome's numbers; raises an `InputError` if it breaks a rule."""
         begun = time.perf_counter()
         outcome = mechanism.clear(scenario)
         seconds = time.perf_counter() - begun
@@ -106,8 +107,8 @@ class Market(Clearing):
     """Clear markets of a family, or one from a file.
 
     Args:
-        family: markets are drawn from it,
-        scenario: unless a file that `MarketScenario.save` wrote is named.
+        family: the family that markets are drawn from.
+        scenario: a file that `MarketScenario.save` wrote, cleared instead of drawn markets; None: draw.
         name, mechanisms, scenarios, first, simulated_tasks: as in `Clearing`.
 
     Raises:
@@ -134,19 +135,19 @@ class Market(Clearing):
 
 @dataclass(frozen=True)
 class Single:
-    """The series of one market."""
+    """A family with a single market."""
 
     scenario: MarketScenario
 
     def draw(self, _: int, /) -> MarketScenario:
-        """The market, whatever the number."""
+        """The market; its number is ignored."""
         return self.scenario
 
 
 def _whole_lines(file: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file, none where it is missing; a last line that a kill cut short is dropped from it."""
+    """The rows of a JSON-lines file, none if it is missing; an incomplete last line is removed from the file."""
     if not file.is_file():
         return []
     lines, newline, _ = file.read_bytes().rpartition(b"\n")
-    os.truncate(file, len(lines + newline))  # what is appended next begins a line
+    os.truncate(file, len(lines + newline))  # so that the next row starts on a new line
     return [json.loads(line) for line in lines.splitlines()]

@@ -21,13 +21,13 @@ class MarketBridge(Clearing):
     """Predict and slice the first long slots of the held-out end, then let regions trade their slices.
 
     Args:
-        regions: makes the markets of a simulated table, region scenario and offers; `first` counts its long slots.
+        regions: makes markets from a simulation's table, a region scenario and offers, one per long slot.
         slots_per_period: short slots simulated per long slot; the slicer learns from their tasks.
         name, mechanisms, scenarios, first, simulated_tasks: as in `Clearing`.
 
     Raises:
-        InputError: as `Clearing`, slots_per_period below one, regions that are something else, or fewer long slots than
-            asked for.
+        InputError: as `Clearing`; or slots_per_period is below one, `regions` takes other arguments, or the held-out
+            end has fewer long slots than asked for.
     """
 
     regions: Callable[..., Markets]
@@ -47,7 +47,7 @@ class MarketBridge(Clearing):
             ) from error
 
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
-        """Run; returns what `clear` does, and leaves the loop's table as `slices.parquet`."""
+        """Run; returns what `clear` does, and writes the loop's table to `slices.parquet`."""
         parts.init_serves("predictor", "allocator")
         parts.check_simulation(self.slots_per_period)
         windows = parts.datamodule
@@ -58,7 +58,7 @@ class MarketBridge(Clearing):
                 f"job.first + job.scenarios = {numbers.stop} long slots, but the held-out end has "
                 f"{windows.heldout_end - windows.heldout_start}; lower one of them"
             )
-        # Without a table yet: its options are checked before anything is fitted.
+        # With an empty table, to check the options before anything is fitted.
         self._markets(polars.DataFrame(), parts)
         parts.fit_missing(directory)
         table = simulate(

@@ -1,4 +1,4 @@
-"""`job=report`: several simulations' run directories in one page."""
+"""`job=report`: compare the run directories of several simulations on one page."""
 
 import json
 from collections.abc import Mapping, Sequence, Set
@@ -23,7 +23,7 @@ class Report:
     """Compare the main stacks of several runs, and the first run's other stacks, over the long slots they share.
 
     Args:
-        runs: run directories of `job=simulate`; the first is the one the others are compared with.
+        runs: run directories of `job=simulate`; the others are compared with the first.
     """
 
     name: str
@@ -66,10 +66,10 @@ class Report:
 
 
 def results(path: Path) -> polars.DataFrame:
-    """A run's table; in an older version's, stacks named `oracle...` count as those that are told the future.
+    """A run's table. Where an older version wrote no column `foresight`, it is true for stacks named `oracle...`.
 
     Raises:
-        InputError: the directory is none of a finished simulation, or its table is broken.
+        InputError: it is not the directory of a finished simulation, or its table is broken.
     """
     file = path / "results.parquet"
     if not file.is_file():
@@ -86,7 +86,7 @@ def results(path: Path) -> polars.DataFrame:
 
 
 def _apart(table: polars.DataFrame, config: Mapping[str, Any], other: polars.DataFrame, its: Mapping) -> str | None:
-    """In what users, their tasks or prices of two runs differ, so that no bound holds for both; None if in nothing."""
+    """What differs in two runs' users, tasks or prices, so that no bound holds for both; None if nothing does."""
     first, second = (
         {key: content.get(key) for key in ("seed", "region", "offers")}
         | {"job.slots_per_period": (content.get("job") or {}).get("slots_per_period")}
@@ -120,7 +120,7 @@ def joined(tables: Sequence[polars.DataFrame], labels: Sequence[str]) -> polars.
 
 
 def _bound(path: Path, table: polars.DataFrame) -> polars.DataFrame | None:
-    """The first run's bound over the long slots shared; none where regions of it are missing."""
+    """The first run's bound over the shared long slots; None if it has none or regions are left out."""
     file = path / "bound.parquet"
     if (
         not file.is_file()
@@ -131,7 +131,7 @@ def _bound(path: Path, table: polars.DataFrame) -> polars.DataFrame | None:
 
 
 def _labels(paths: Sequence[Path], taken: Set[str]) -> list[str]:
-    """The directories' names, with their parents' where two are alike or one is taken, at last with numbers."""
+    """The directories' names; if not unique, with their parents' names; if still not, with numbers as well."""
     with_parents = [f"{path.parent.name}/{path.name}" for path in paths]
     numbered = [f"{number}: {name}" for number, name in enumerate(with_parents, 1)]
     candidates = ([path.name for path in paths], with_parents, numbered)

@@ -1,4 +1,4 @@
-"""`job=seeds`: means over seeds with intervals, of runs that are equal but for their seed."""
+"""`job=seeds`: means over seeds, with intervals, of runs that differ only in their seed."""
 
 import json
 import re
@@ -28,8 +28,8 @@ class Seeds:
     """Means over seeds of every number in the runs' summaries, and differences to the first group, seed by seed.
 
     Args:
-        runs: run directories of one job, or patterns of them: of what a pattern names, finished runs count.
-        metric: the number to show first; None: what the job is judged by.
+        runs: run directories of one job, or glob patterns, of whose matches only finished runs are used.
+        metric: the number to show first; None: the job's main metric.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Seeds:
         """Run; returns every group's statistics, and the table of them.
 
         Raises:
-            InputError: a run is missing, unfinished or broken, of another job, or of a seed that its group has already.
+            InputError: a run is missing, unfinished, broken or of another job, or two runs of a group have one seed.
         """
         parts.init_serves()
         paths, unfinished = found([str(checks.path("runs", run)) for run in self.runs])
@@ -75,10 +75,10 @@ class Seeds:
 
 
 def found(names: Sequence[str]) -> tuple[list[Path], int]:
-    """The finished runs that names and patterns stand for, each once, and how many others patterns found.
+    """The finished runs that the names and patterns match, each once, and the number of unfinished ones.
 
     Raises:
-        InputError: what is named is no finished run, or a pattern finds none.
+        InputError: a name is not that of a finished run, or a pattern matches none.
     """
     runs, unfinished = dict[Path, Path](), set[Path]()
     for name in names:
@@ -102,7 +102,7 @@ def found(names: Sequence[str]) -> tuple[list[Path], int]:
 
 
 def _in_order(path: Path) -> list[str | int]:
-    """`grid-10` after `grid-2`."""
+    """A sort key that puts `grid-10` after `grid-2`."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
 
 
@@ -119,7 +119,7 @@ def _job_of(runs: Sequence[Run]) -> str:
 
 
 def read(path: Path) -> Run:
-    """A finished run.
+    """Read a finished run's config and summary.
 
     Raises:
         InputError: its config or summary is broken.
@@ -171,7 +171,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _show(table: polars.DataFrame, metric: str) -> None:
-    """Print the metric's means."""
+    """Print a table of the metric's mean and interval in every group."""
     rows = shown(table, metric)
     view = Table(title=Text(f"{metric}, mean ± half a 95 % interval"), title_justify="left")
     for column in rows[0]:

@@ -1,4 +1,4 @@
-"""`job=simulate`: Algorithm 1 on the trace's held-out end, beside the rivals and under the clairvoyant bound."""
+"""`job=simulate`: Algorithm 1 on the trace's held-out end, with the rivals and the clairvoyant bound."""
 
 import json
 import time
@@ -25,16 +25,16 @@ from sliceoff.run_directory import Results, RunDirectory
 
 @dataclass(frozen=True)
 class Simulate:
-    """Fit what has no checkpoint, then run every stack over the held-out end and compare.
+    """Fit what has no checkpoint, then run every stack over the held-out end and compare them.
 
-    A resumed run goes on with the long slot after the last checkpoint, and ends with the same table; where predictor or
-    allocator were fitted further, it simulates from the start.
+    A resumed run continues with the long slot after the last checkpoint, and ends with the same table; if predictor or
+    allocator were fitted further since, it simulates from the start.
 
     Args:
-        periods: long slots to simulate from the start of the held-out end, at most; None: all of it.
+        periods: largest number of long slots to simulate, from the start of the held-out end; None: all of it.
         slots_per_period: short slots simulated per long slot.
         regions_per_batch: regions whose short slots are served together; None: all, or each worker's part.
-        workers: processes that serve batches of regions side by side.
+        workers: processes that serve batches of regions in parallel.
         bound: whether to compute the clairvoyant bound.
         checkpoint_s: wall seconds between two checkpoints of a simulation.
     """
@@ -102,13 +102,13 @@ class Simulate:
         directory: RunDirectory,
         advance: Callable,
     ) -> tuple[polars.DataFrame, dict[str, float]]:
-        """Run one stack, from its checkpoint where the run is resumed; its table and wall seconds by part."""
+        """Run one stack, from its checkpoint if the run is resumed; returns its table and wall seconds by part."""
         file = directory.checkpoints("simulation") / f"{stack.name}.ckpt"
         saved = torch.load(file, weights_only=True) if directory.resume and file.is_file() else None
         learned = [module for module in (forecasts.forecaster, stack.allocator) if isinstance(module, nn.Module)]
         modules = checkpoint.fingerprint(*learned)
         if saved and (saved["modules"] != modules or saved.get("layout") != STATE_LAYOUT):
-            saved = None  # fitted further since: what the others did is not theirs; or another version's
+            saved = None  # the modules were fitted further since, or another version wrote it
         spent: dict[str, float] = saved["seconds"] if saved else {}
         last = time.perf_counter()
 
@@ -153,8 +153,8 @@ class Simulate:
         )
         if (turned_away := 100 * summary["users_turned_away_share"]) >= 0.1:
             about += (
-                f" {turned_away:.1f} % of the users asked where region.max_users={parts.scenario.max_users} others "
-                "already had, and were turned away."
+                f" {turned_away:.1f} % of the users were turned away, because their region already had "
+                f"region.max_users={parts.scenario.max_users} users in that short slot."
             )
         if bound is not None:
             bound.write_parquet(directory.path / "bound.parquet")
@@ -165,10 +165,10 @@ class Simulate:
 
 
 def _turned_away(table: polars.DataFrame, scenario: Scenario) -> float:
-    """Part of all users, expected, that find no room among `max_users` in their slot."""
+    """The expected share of all users that are turned away, because their short slot already has `max_users`."""
     asked = served = 0.0
     one_stack = table.filter(polars.col("stack") == table["stack"][0])  # all stacks meet the same users
-    for rows in one_stack.partition_by("period"):  # one by one: every user needs a table of max_users numbers
+    for rows in one_stack.partition_by("period"):  # one by one: each region needs a table of max_users numbers
         users = torch.from_numpy(rows["users"].to_numpy().astype("float64"))
         served += float(draws.poisson_mean(draws.poisson_table(users, scenario.max_users)).sum())
         asked += float(users.sum())

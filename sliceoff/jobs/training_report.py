@@ -13,11 +13,11 @@ def learned(module: str, directory: RunDirectory, measured: Mapping[str, float] 
     """Report the module's learning log.
 
     Args:
-        measured: of the fitted module, such as its test metrics.
+        measured: metrics of the fitted module, such as its test metrics.
 
     Returns:
-        That and everything logged as it was at the end of the epoch that `best.ckpt` is from, and as table the log
-        itself, one row per logged step.
+        Summary: `measured`, and the last value of everything logged up to the epoch of `best.ckpt`. Table: the log, one
+        row per logged step.
     """
     log = directory.logs().get(module, polars.DataFrame({"epoch": []}))
     best = checkpoint.read(directory.checkpoints() / "best.ckpt")["epoch"]

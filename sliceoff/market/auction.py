@@ -1,4 +1,4 @@
-"""One price for all: servers sell what they like at it, applications that value a Gcycle less stay out."""
+"""One price for all: servers sell what they want at it, applications that value a Gcycle at less are not served."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,13 @@ _TIE = 1e-9
 class Auction:
     """Uniform price p, the smallest at which supply covers the demand of applications with `v_n >= p`.
 
-    Servers are paid p for what they allot. Overhead (B1) takes part of the supply, so not all that demand fits; the
-    work worth most is served. A server left with too little to earn U_min withdraws, and the rest is dispatched anew.
+    Servers are paid p for what they allot. Overhead (B1) takes part of the supply, so not all of that demand fits; the
+    work of highest value is served. A server that would earn less than U_min withdraws, and the work is dispatched
+    again.
     """
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """See `Mechanism`; notes the `price`."""
+        """Clear the market; `Outcome.notes` has the `price`."""
         price = clearing_price(scenario)
         eligible = scenario.value >= (1 - _TIE) * price
         program = DispatchProgram(scenario, eligible=eligible)

@@ -1,4 +1,4 @@
-"""The Stackelberg leader: asks servers for capacity, hears what they want for it, and seeks the best request."""
+"""The Stackelberg leader: requests capacity from servers, learns what they want for it, and finds the best request."""
 
 from dataclasses import dataclass, field, replace
 
@@ -15,14 +15,14 @@ from sliceoff.market.servers import Followers, Rational
 
 
 class Leader:
-    """The leader's side, evaluation by evaluation: `ask`, put it to the servers, `tell` what they answered.
+    """The leader's side of the negotiation. One evaluation is `ask`, the servers' answers, and `tell`.
 
-    A request is a point of the box from nothing to what is useful of every server's capacity. Before it is put to the
-    servers it is cut to what the best dispatch (B2) uses of it: more would be paid for and left idle. Nothing but the
-    answers is learnt from the servers, so they may answer by any rule.
+    A request is a capacity per server, from zero to the useful one. Before it is sent to the servers, it is cut to what
+    the best dispatch (B2) uses of it: the rest would be paid for and left idle. The leader learns nothing of the
+    servers but their answers, so they may follow any rule.
 
     Args:
-        scenario: the platform's view of the market; its servers' costs are not looked at.
+        scenario: the platform's view of the market; its servers' costs are not used.
         search: proposes requests, as shares of the useful capacities.
     """
 
@@ -48,7 +48,7 @@ class Leader:
         return asked
 
     def tell(self, asked: Servers, given: np.ndarray, wanted: np.ndarray) -> None:
-        """What the servers answered, one each: the capacity they give [Gcycle/s], the reward they want [money/s].
+        """Record every server's answer: the capacity it gives [Gcycle/s], and the reward it wants [money/s].
 
         Raises:
             InputError: an answer is not finite, is negative, or gives more than the server has.
@@ -61,7 +61,7 @@ class Leader:
         if (given > self.scenario.capacity * (1 + 1e-9)).any():
             raise InputError(f"market: given={given.tolist()} is more than capacity={self.scenario.capacity.tolist()}")
         if self._asked is not None and np.array_equal(given, self._asked[0]):
-            dispatch = self._asked[1]  # the best there is within more than this, so within this too
+            dispatch = self._asked[1]  # optimal within a larger capacity, so within this one, too
         else:
             dispatch = self._program.solve(given)
         outcome = Outcome(self.scenario, dispatch.work, dispatch.hosted, given, wanted)
@@ -77,7 +77,7 @@ class Leader:
 
 @dataclass(frozen=True)
 class Centralised:
-    """All facts known: take-it-or-leave-it contracts, the capacities found by Bayesian optimisation.
+    """The mechanism with full information: take-it-or-leave-it contracts, capacities by Bayesian optimisation.
 
     Args:
         evaluations: how often the servers are asked; the best answer counts.
@@ -85,7 +85,7 @@ class Centralised:
         followers: how the servers answer.
 
     Raises:
-        InputError: evaluations below one, or something else than a search or followers.
+        InputError: evaluations below one, or `search` or `followers` lacks its protocol's method.
     """
 
     evaluations: int = 20
@@ -98,7 +98,7 @@ class Centralised:
         role("followers", self.followers, Followers)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """See `Mechanism`; notes the `evaluations`."""
+        """Clear the market; `Outcome.notes` has the `evaluations`."""
         if not scenario.possible.any():  # nobody can be served: nothing to search for
             return nobody_hired(scenario, evaluations=0.0)
         leader = Leader(scenario, self.search)

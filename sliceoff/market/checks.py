@@ -1,4 +1,4 @@
-"""Checks of what only the market has, in the manner of `sliceoff.checks`."""
+"""Checks of the market's options, in addition to `sliceoff.checks`."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from sliceoff.errors import OptionError
 
 
 def role(key: str, value: Any, protocol: type) -> Any:
-    """`value`, which has the method of a protocol of `sliceoff.market`, such as `Search`."""
+    """`value`, if it has the method of `protocol`, one of `sliceoff.market` such as `Search`."""
     if not isinstance(value, protocol):
         method = next(name for name in vars(protocol) if not name.startswith("_"))
         raise OptionError(key, f"={value!r} has no method {method}, so it is no sliceoff.market.{protocol.__name__}")

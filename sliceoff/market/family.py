@@ -29,7 +29,7 @@ class Family:
     Args:
         n_applications, n_servers: how many.
         arrivals, work, deadline_s, value, capacity, linear_cost, quadratic_cost, delay_s: ranges.
-        least_profit, miss_probability: both, and what the ranges are of, as in `MarketScenario`.
+        least_profit, miss_probability: as in `MarketScenario`, which also explains what the ranges are of.
 
     Raises:
         InputError: a count below one, a range that is not two ordered numbers, or a number that no scenario may have.
@@ -61,7 +61,7 @@ class Family:
         optional(fraction, "miss_probability", self.miss_probability)
 
     def draw(self, number: int) -> MarketScenario:
-        """The market with this number, drawn with it as seed; the same everywhere."""
+        """The market with this number, which is the seed of its draws."""
         generator = np.random.default_rng(number)
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(ARRAYS, (self.n_applications,))
         shapes |= dict.fromkeys(("capacity", "linear_cost", "quadratic_cost"), (self.n_servers,))

@@ -1,4 +1,4 @@
-"""First come the applications that pay most, each to its nearest server."""
+"""The greedy mechanism: applications that pay most come first, each to its nearest server."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from sliceoff.market.servers import accepts
 
 @dataclass(frozen=True)
 class Greedy:
-    """Applications by v_n falling, each whole to the lowest-delay server with room for it.
+    """Serves applications in falling order of v_n, each as a whole at the lowest-delay server with room for it.
 
-    The server has a fixed share of the prepayment. It refuses an application with which it would earn less than
-    without, or less than U_min; the application then asks the next nearest.
+    The server gets a fixed share of the prepayment. It refuses an application that lowers its profit or leaves it with
+    less than U_min; the application then asks the next nearest.
 
     Args:
-        share: of the prepayment to the server, 0 to 1.
+        share: the server's share of the prepayment, 0 to 1.
 
     Raises:
         InputError: a share outside 0 to 1.
@@ -30,13 +30,13 @@ class Greedy:
         between("share", self.share, 0, 1)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """See `Mechanism`."""
+        """Clear the market; see `Mechanism`."""
         hosted = np.zeros_like(scenario.possible)
         bought, payments = np.zeros(len(scenario.capacity)), np.zeros(len(scenario.capacity))
         for n in np.argsort(-scenario.value, kind="stable"):
             needed = scenario.load[n] + scenario.overhead[n]
             paid = payments + self.share * scenario.value[n] * scenario.load[n]
-            with np.errstate(invalid="ignore"):  # impossible pairs need infinitely much
+            with np.errstate(invalid="ignore"):  # impossible pairs need infinite capacity
                 gains = paid - payments >= _extra(scenario, bought, needed)
                 willing = gains & accepts(scenario, bought + needed, paid)
             open_to_it = scenario.possible[n] & (bought + needed <= scenario.capacity) & willing
@@ -48,5 +48,5 @@ class Greedy:
 
 
 def _extra(scenario: MarketScenario, bought: np.ndarray, needed: np.ndarray) -> np.ndarray:
-    """What `needed` more costs each server [money/s]."""
+    """What `needed` additional capacity costs each server [money/s]."""
     return scenario.linear_cost * needed + scenario.quadratic_cost * needed * (2 * bought + needed)

@@ -14,10 +14,10 @@ from sliceoff.market.servers import cost
 
 @dataclass(frozen=True)
 class Report:
-    """What a server says of itself, relative to the truth: factors of a_m, b_m and F_m.
+    """What a server reports of itself, relative to the truth: factors of a_m, b_m and F_m.
 
     Raises:
-        InputError: a factor is not above 0, or more capacity than there is: it would have to be delivered.
+        InputError: a factor is not above 0, or more capacity is reported than the server could deliver.
     """
 
     linear: float = 1.0
@@ -29,7 +29,7 @@ class Report:
             raise InputError(f"{self}: factors of costs must be finite and above 0, of capacity above 0 and at most 1")
 
     def made(self, scenario: MarketScenario, server: int) -> MarketScenario:
-        """The scenario as it looks when `server` reports this and all others tell the truth."""
+        """The scenario as reported if `server` makes this report and all others tell the truth."""
 
         def scaled(facts: np.ndarray, factor: float) -> np.ndarray:
             return np.where(np.arange(len(facts)) == server, factor * facts, facts)
@@ -50,13 +50,13 @@ LIES = (
 
 @dataclass(frozen=True)
 class Temptation:
-    """The best lie of one server, all others telling the truth.
+    """The best lie of one server, if all others tell the truth.
 
     Args:
-        truthful: what it earns by the truth [money/s].
-        lie: the one that earns it most.
-        gain: what it then earns more, by its true costs [money/s]; negative where every lie costs it something.
-        loss: what the platform then earns less [money/s].
+        truthful: its profit if it tells the truth [money/s].
+        lie: the report with the highest profit.
+        gain: additional profit from that lie, by its true costs [money/s]; negative if every lie loses.
+        loss: the revenue that the platform loses by that lie [money/s].
     """
 
     server: int
@@ -69,9 +69,9 @@ class Temptation:
 def temptations(
     mechanism: Mechanism, scenario: MarketScenario, lies: Sequence[Report] = LIES
 ) -> tuple[Outcome, list[Temptation]]:
-    """The truthful outcome, and every server's best lie: the market is cleared once per server and lie, and once more.
+    """The truthful outcome, and every server's best lie. Clears the market once truthfully, and per server and lie.
 
-    Servers of a posted-price mechanism answer prices; one that answers as if it were another is covered as well.
+    This also covers posted prices: there, a lie is to answer prices as a server with other costs or capacity would.
     """
     honest = mechanism.clear(scenario)
     profits = true_profits(honest, scenario)
@@ -86,7 +86,7 @@ def temptations(
 
 
 def true_profits(outcome: Outcome, truth: MarketScenario) -> np.ndarray:
-    """What every server earns in an outcome [money/s], (servers,), by the costs that are true instead of reported."""
+    """What every server earns in an outcome [money/s], (servers,), by its true costs instead of the reported ones."""
     return outcome.payments - cost(truth, outcome.bought)
 
 

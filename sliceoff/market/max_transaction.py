@@ -1,4 +1,4 @@
-"""As many tasks as possible, as long as nobody loses."""
+"""The max-transaction mechanism: as many tasks as possible without loss to anybody."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,13 +18,13 @@ from sliceoff.solver import Solver
 class MaxTransaction:
     """Most tasks/s within capacity such that prepayments cover costs and every hired server's least profit.
 
-    The surplus (prepayments less costs) is split: theta to the platform, the rest to the servers, of which each has
-    U_min and a part of what is left in proportion to what it allots.
+    The surplus (prepayments less costs) is split: theta to the platform, the rest to the servers, of which each gets
+    U_min and a part of the remainder in proportion to what it allots.
 
     Args:
         theta: the platform's share, 0 to 1.
-        segments: of the piecewise linear cost in the program, up to what can be used and paid for; it lies above C_m,
-            so the surplus is never negative.
+        segments: of the piecewise linear cost in the program, up to the most that can be used and paid for. That cost
+            lies above C_m, so the surplus is never negative.
         time_limit_s: for the program.
 
     Raises:
@@ -41,10 +41,10 @@ class MaxTransaction:
         positive("time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """See `Mechanism`.
+        """Clear the market; see `Mechanism`.
 
         Raises:
-            InputError: the solver gives up.
+            InputError: the solver fails.
         """
         solver = Solver("HIGHS", self.time_limit_s, integer=True, gap=1e-4)
         model = solver.open()

@@ -1,4 +1,4 @@
-"""The best any platform can do when all facts are known, and the best with posted prices: two yardsticks."""
+"""Two benchmarks with full information: the best that any platform can earn, and the best with posted prices."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Optimum:
     """Take-it-or-leave-it contracts, allocations and dispatch as one program: (B2) + (B3).
 
     Args:
-        tolerance: relative distance of revenue and bound at which to stop; the bound is noted in any case.
+        tolerance: relative gap between revenue and bound at which to stop; the outcome's notes have the bound.
         time_limit_s: for the whole program.
 
     Raises:
@@ -30,7 +30,7 @@ class Optimum:
         positive("time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """See `Mechanism`; notes the certified `bound`."""
+        """Clear the market; `Outcome.notes` has the certified `bound`."""
         nothing = np.zeros(len(scenario.capacity))
         least_profit = np.full(len(scenario.capacity), scenario.least_profit)
         curve = Curve(scenario.linear_cost, scenario.quadratic_cost, fixed=least_profit, least=nothing)
@@ -42,8 +42,8 @@ class Optimum:
 class KnownSupply:
     """The best posted prices for a platform that knows every supply curve and all demand.
 
-    At the price r a server sells S(r), so to buy f inside its limits takes `r = a + 2 b f`: the platform pays
-    `a f + 2 b f^2`. The server takes part once it earns `b f^2 >= U_min`. All it offers is paid for, used or not.
+    At the price r a server sells S(r), so buying f within its limits takes `r = a + 2 b f`: the platform pays
+    `a f + 2 b f^2`. The server takes part if it earns `b f^2 >= U_min`. All it offers is paid for, used or not.
 
     Args:
         tolerance, time_limit_s: as in `Optimum`.
@@ -60,7 +60,7 @@ class KnownSupply:
         positive("time_limit_s", self.time_limit_s)
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """See `Mechanism`; notes the certified `bound`."""
+        """Clear the market; `Outcome.notes` has the certified `bound`."""
         linear, quadratic = scenario.linear_cost, 2 * scenario.quadratic_cost
         least = np.sqrt(scenario.least_profit / scenario.quadratic_cost)
         # A server that would have to sell more than it has sells all at a price that leaves it U_min.

@@ -1,4 +1,4 @@
-"""What a mechanism decides, and what follows from it for everyone."""
+"""A mechanism's outcome: who runs what where, who is paid what, and the rules that it must keep."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sliceoff.errors import InputError
 from sliceoff.market.scenario import MarketScenario
 from sliceoff.market.servers import cost
 
-# Relative to the largest flow of work, or of money: what rounding may break a rule by.
+# Violations up to this are rounding, relative to the largest flow of work or money.
 _TOLERANCE = 1e-6
 
 
@@ -24,7 +24,7 @@ class Outcome:
         hosted: x_nm, whether a server keeps a queue for an application.
         bought: f_m, capacity that a server reserves and is paid for [Gcycle/s]; at least what it allots.
         payments: R_m, from the platform to a server [money/s].
-        notes: numbers about how the mechanism came to this, such as `evaluations` or `bound`.
+        notes: further numbers of the mechanism, such as `evaluations` or `bound`.
     """
 
     scenario: MarketScenario
@@ -41,12 +41,12 @@ class Outcome:
 
     @property
     def prepaid(self) -> float:
-        """What the applications pay for the work that is taken [money/s]."""
+        """What the applications pay for the work that is served [money/s]."""
         return float(self.scenario.value @ self.dispatch.sum(1))
 
     @property
     def revenue(self) -> float:
-        """What is left to the platform [money/s]."""
+        """What the platform keeps [money/s]: prepayments less payments to servers."""
         return self.prepaid - float(self.payments.sum())
 
     @property
@@ -61,7 +61,7 @@ class Outcome:
 
     @property
     def hired(self) -> Bool[np.ndarray, " servers"]:
-        """Servers that sell anything."""
+        """Which servers sell capacity."""
         return self.bought > 0
 
     @property
@@ -71,7 +71,7 @@ class Outcome:
 
     @property
     def demand_share(self) -> float:
-        """Share of all offered work that is taken; 0 where there is none."""
+        """Share of all offered work that is served; 0 if none is offered."""
         total = self.scenario.load.sum()
         return float(self.dispatch.sum() / total) if total > 0 else 0.0
 
@@ -82,7 +82,7 @@ class Outcome:
         return float(self.allotted.sum() / total) if total > 0 else 0.0
 
     def figures(self) -> dict[str, float]:
-        """The outcome in numbers."""
+        """The outcome's key numbers and its notes, by name."""
         return {
             "revenue": self.revenue,
             "server_profit": float(self.profits.sum()),
@@ -97,24 +97,24 @@ class Outcome:
 
 @runtime_checkable
 class Mechanism(Protocol):
-    """A way to bring applications and servers together."""
+    """A rule that matches applications with servers and sets payments."""
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """Clear the market: who runs what where, for how much."""
+        """Clear the market: decide who runs what where, and for how much."""
         ...
 
 
 def nobody_hired(scenario: MarketScenario, **notes: float) -> Outcome:
-    """The empty outcome, which is always possible."""
+    """The empty outcome, which is always valid."""
     pairs, servers = scenario.possible, np.zeros(len(scenario.capacity))
     return Outcome(scenario, np.zeros(pairs.shape), np.zeros(pairs.shape, bool), servers, servers.copy(), notes)
 
 
 def violations(outcome: Outcome) -> dict[str, float]:
-    """By how much the worst place breaks a rule, relative to the outcome's largest flow of work, or of money.
+    """The largest violation of every rule, relative to the outcome's largest flow of work or money.
 
-    All are at most 0, but for rounding, in a valid outcome. Infinitely, and by nothing else, where something is no
-    finite number.
+    In a valid outcome all are at most 0, up to rounding. If a number is not finite, the only entry is `finite`,
+    infinity.
     """
     scenario, dispatch, hosted = outcome.scenario, outcome.dispatch, outcome.hosted
     if not all(np.isfinite(numbers).all() for numbers in (dispatch, outcome.bought, outcome.payments)):
@@ -136,10 +136,10 @@ def violations(outcome: Outcome) -> dict[str, float]:
 
 
 def check_outcome(outcome: Outcome) -> None:
-    """Check that a mechanism's answer is an outcome that breaks no rule.
+    """Check that a mechanism returned an outcome that breaks no rule.
 
     Raises:
-        InputError: it is none, or the rule that it breaks and by how much (`violations`).
+        InputError: it is no `Outcome`, or it breaks a rule (`violations`); the message says which and by how much.
     """
     if not isinstance(outcome, Outcome):
         raise InputError(f"its clear() returned {type(outcome).__name__}; return an Outcome")

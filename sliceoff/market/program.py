@@ -1,7 +1,7 @@
 """The leader's programs in python-mip: dispatch for given capacities (B2), and capacities chosen with it (B2 + B3).
 
-Solvers' tolerances are absolute. So work, capacity and money are columns in percent of the most there can be of each,
-and a market in other units is the same program.
+Solvers' tolerances are absolute. So columns of work, capacity and money are in percent of the largest possible amount,
+and the program does not depend on the market's units.
 """
 
 from dataclasses import dataclass, field
@@ -24,8 +24,8 @@ _ROUNDING = 1e-6  # of a bound, relative to the value
 _NOTHING = 1e-9  # share of a pair's most work
 _MANY_PAIRS = 500
 _WHOLE = 100.0  # percent
-_LITTLE = 0.1  # percent of the greatest surplus: revenue below it is told from nothing no better than it
-_DEAR = 1e6  # percent of all prepayments: what is wanted beyond it is not chosen, however much it is
+_LITTLE = 0.1  # percent of the greatest surplus: the relative tolerance is of at least this much revenue
+_DEAR = 1e6  # percent of all prepayments: larger rewards are cut to this, at which nothing is chosen either
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Dispatch:
         hosted: Bool[np.ndarray, "applications servers"],
         capacity: Float[np.ndarray, " servers"],
     ) -> "Dispatch":
-        """A solver's work as a dispatch: its tolerance (about 1e-7) is taken off, so that (B1) holds to rounding."""
+        """A solver's work as a dispatch, scaled down by its tolerance (about 1e-7) so that (B1) holds to rounding."""
         work = np.where(hosted, work, 0.0)
         sent = work.sum(1)
         work = work * np.minimum(1.0, _ratio(scenario.load, sent))[:, None]
@@ -53,7 +53,7 @@ class Dispatch:
         return cls(work, hosted, float(scenario.value @ work.sum(1)))
 
     def allotted(self, scenario: MarketScenario) -> Float[np.ndarray, " servers"]:
-        """f_m by (B1) [Gcycle/s]."""
+        """f_m, the capacity that (B1) takes of every server [Gcycle/s]."""
         return (self.work + np.where(self.hosted, scenario.overhead, 0.0)).sum(0)
 
 
@@ -64,7 +64,7 @@ class DispatchProgram:
         eligible: applications that may take part; all unless given.
 
     Raises:
-        InputError: on solving, the solver gives up.
+        InputError: on solving, if the solver fails.
     """
 
     def __init__(self, scenario: MarketScenario, eligible: Bool[np.ndarray, " applications"] | None = None):
@@ -90,12 +90,12 @@ class DispatchProgram:
 
 
 def answered(solution: Solution) -> bool:
-    """Whether the solver did all it could in its time; nothing found is an answer, too: the empty dispatch is left."""
+    """Whether the solver finished or used up its time. It may have found nothing: then the dispatch is empty."""
     return solution.status in (Status.OPTIMAL, Status.TIME_LIMIT)
 
 
 def unsolved(reason: str) -> InputError:
-    """What to say of a program that the solver gave up on: all of them have solutions."""
+    """The error to raise if the solver fails on a program, since all of them have solutions."""
     return InputError(
         f"market: its program could not be solved ({reason}); its facts are out of proportion, give nearer magnitudes"
     )
@@ -103,10 +103,10 @@ def unsolved(reason: str) -> InputError:
 
 @dataclass
 class Pairs:
-    """The variables of (B1), of possible pairs only, with their rows: w_nm in percent of its most, and x_nm.
+    """The variables of (B1) with their rows, for possible pairs only: w_nm in percent of its maximum, and x_nm.
 
     Args:
-        room: what may be used of each server [Gcycle/s].
+        room: capacity of each server that may be used [Gcycle/s].
     """
 
     model: mip.Model
@@ -138,16 +138,16 @@ class Pairs:
         return [*self.work, *self.hosted]
 
     def narrow(self) -> None:
-        """Of many pairs, leave those that the relaxation uses, and every application's two nearest servers.
+        """If there are many pairs, keep those that the relaxation uses, and every application's two nearest servers.
 
-        A solver alone finds good hostings of whole applications late (kernel search, Angelelli et al. 2010).
+        Without this the solver takes long to find good solutions (kernel search, Angelelli et al. 2010).
         """
         if len(self.indices) <= _MANY_PAIRS:
             return
         for hosted in self.hosted:
             hosted.ub = 1.0
         with quiet():
-            self.model.optimize(max_seconds=1e9, relax=True)  # a limit set before would stand
+            self.model.optimize(max_seconds=1e9, relax=True)  # or an earlier limit would stay in force
         used = [(work.x or 0.0) > _NOTHING for work in self.work]  # read before anything is changed
         near = np.argsort(np.where(self.possible, self.scenario.overhead, inf), axis=1)[:, :2]
         for (n, m), hosted, relaxed in zip(self.indices, self.hosted, used, strict=True):
@@ -162,7 +162,7 @@ class Pairs:
         return [mip.xsum(of_server) if of_server else mip.LinExpr() for of_server in terms]
 
     def worth(self, weights: Float[np.ndarray, " applications"]) -> mip.LinExpr:
-        """sum_nm u_n w_nm."""
+        """The expression sum_nm u_n w_nm with u_n the `weights`."""
         pairs = zip(self.indices, self.work, strict=True)
         terms = [float(weights[n] * self.most[n, m] / _WHOLE) * w for (n, m), w in pairs]
         return mip.xsum(terms) if terms else mip.LinExpr()
@@ -172,7 +172,7 @@ class Pairs:
         values: Float[np.ndarray, " columns"] | None,
         capacity: Float[np.ndarray, " servers"],
     ) -> Dispatch:
-        """A solver's columns as a dispatch that keeps (B1) exactly; nothing where there is no solution."""
+        """A solver's columns as a dispatch that keeps (B1) to rounding; empty if there is no solution."""
         work, hosted = np.zeros(self.possible.shape), np.zeros(self.possible.shape, dtype=bool)
         if values is not None and self.indices:
             rows, columns = np.array(self.indices).T
@@ -183,12 +183,12 @@ class Pairs:
 
 
 def _money(scenario: MarketScenario) -> float:
-    """A percent of what all offered work is worth [money/s]; 1 where it is worth nothing."""
+    """One percent of the worth of all offered work [money/s]; 1 if that is worth nothing."""
     return float(scenario.value @ scenario.load) / _WHOLE or 1.0
 
 
 def _ratio(have: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """`have / want`, 1 where nothing is wanted."""
+    """`have / want`, 1 where `want` is 0."""
     return np.divide(have, want, out=np.ones_like(want), where=want > 0)
 
 
@@ -205,7 +205,7 @@ class Curve:
     least: Float[np.ndarray, " servers"]
 
     def __call__(self, bought: Float[np.ndarray, " servers"]) -> Float[np.ndarray, " servers"]:
-        """[money/s]."""
+        """Cost of the capacities `bought` [money/s]."""
         return np.where(bought > 0, self.linear * bought + self.quadratic * bought**2 + self.fixed, 0.0)
 
 
@@ -215,7 +215,7 @@ class Purchase:
 
     Args:
         bought: f_m [Gcycle/s].
-        bound: no choice whatever earns more than this [money/s].
+        bound: no other choice earns more than this [money/s].
     """
 
     dispatch: Dispatch
@@ -228,17 +228,17 @@ def best_purchase(
 ) -> Purchase:
     """(B2) and (B3) as one program: maximise `sum v_n w_nm - sum_m curve_m(f_m)`.
 
-    The convex curve is replaced by tangents from below, so that the program's bound is one for the true problem; each
+    The convex curve is replaced by tangents from below, so that the program's bound also bounds the true problem; each
     round adds the tangents at its solution (Kelley's cutting planes), until bound and true value meet. The value is
-    flat there, so that the capacities are known less well: `refined` has the last word on them.
+    flat around the optimum, so the capacities are less precise than it: `refined` improves them at the end.
 
     Args:
         curve: nowhere below C_m.
-        tolerance: relative distance of bound and value at which to stop.
+        tolerance: relative gap between bound and value at which to stop.
         time_limit_s: of all rounds together; the bound stays valid.
 
     Raises:
-        InputError: the solver gives up in every round, or its bound is below what was found.
+        InputError: the solver fails in every round, or its bound is below the value found.
     """
     solver = Solver("HIGHS", time_limit_s, integer=True, gap=_GAP)
     model = solver.open()
@@ -269,7 +269,7 @@ def best_purchase(
         if bound - value <= tolerance * max(value, _LITTLE * money) or solver.seconds >= time_limit_s:
             break
         solver.time_limit_s = time_limit_s - solver.seconds
-        # Where HiGHS gave up (what it calls optimal is off by its tolerance), tangents elsewhere make another program.
+        # If HiGHS failed (its optimum violates its own tolerance), tangents elsewhere change the program.
         add_tangents(bought if lower is not None else (number + 0.5) / rounds * contracts.room)
     if not certified:
         raise unsolved(solution.status)
@@ -288,11 +288,11 @@ def refined(
     if not hired.any():
         return dispatch, bought
     pairs, n_hired = np.argwhere(dispatch.hosted), int(hired.sum())
-    # x = (w_nm / L_n, f_m / what was bought) of hosted pairs and hired servers, money in what was prepaid.
+    # x = (w_nm / L_n, f_m / capacity bought) of hosted pairs and hired servers; money relative to the prepayments.
     load, unit = scenario.load[pairs[:, 0]], bought[hired]
     value = scenario.value[pairs[:, 0]] * load / dispatch.value
     linear, quadratic = curve.linear[hired] * unit / dispatch.value, curve.quadratic[hired] * unit**2 / dispatch.value
-    # What is left of capacity and load must not be negative.
+    # The capacity and load left must not be negative.
     to_server = (pairs[:, 1] == np.flatnonzero(hired)[:, None]) * load / unit[:, None]
     to_application = (pairs[:, 0] == np.arange(len(scenario.load))[:, None]).astype(float)
     left = np.block([[-to_server, np.eye(n_hired)], [-to_application, np.zeros((len(scenario.load), n_hired))]])
@@ -329,13 +329,13 @@ class Contracts:
 
     Attributes:
         room: the most that may be bought of each server [Gcycle/s]; f_m is in percent of it.
-        money: what costs are counted in: a percent of the greatest surplus [money/s].
+        money: unit of costs: one percent of the greatest surplus [money/s].
     """
 
     def __init__(self, model: mip.Model, scenario: MarketScenario, least: Float[np.ndarray, " servers"]):
         self.model, self.scenario = model, scenario
         self.least, most = np.minimum(least, scenario.capacity), affordable(scenario)
-        # What is sold beyond what is of use is sold for the least profit.
+        # A server may have to sell more than is useful, to earn the least profit.
         room = np.maximum(np.minimum(scenario.useful, most), self.least)
         self.room = np.where((scenario.useful > 0) & (self.least <= most), room, 0.0)
         self.money = greatest_surplus(scenario) / _WHOLE
@@ -350,13 +350,13 @@ class Contracts:
             model += self.bought[m] >= _WHOLE * float(least_share[m]) * self.hired[m]
 
     def add_lines(self, slope: Float[np.ndarray, " servers"], intercept: Float[np.ndarray, " servers"]) -> None:
-        """Let what is spent on f_m be at least `slope f_m + intercept`, where the server is hired."""
+        """Require that the spending on f_m is at least `slope f_m + intercept` if the server is hired."""
         slope, intercept = slope * self.room / _WHOLE / self.money, intercept / self.money
         for m, (spent, bought, hired) in enumerate(zip(self.spent, self.bought, self.hired, strict=True)):
             self.model += spent >= float(slope[m]) * bought + float(intercept[m]) * hired
 
     def solve(self, solver: Solver) -> tuple[Solution, Dispatch, Float[np.ndarray, " servers"]]:
-        """Solve, and read the dispatch and what it buys; nothing where there is no solution."""
+        """Solve, and read the dispatch and the capacities that it buys; both empty if there is no solution."""
         count = len(self.bought)
         solution = solver.solve(self.model, [*self.pairs.columns, *self.bought])
         values = None if solution.values is None else solution.values[:-count]
@@ -368,9 +368,9 @@ class Contracts:
 
 @dataclass(frozen=True)
 class Menus:
-    """What servers are thought to answer: at every step of capacity asked for, what they give and want for it.
+    """Servers' predicted answers: for every step of capacity asked for, what they give and want for it.
 
-    All (servers, steps), rising in `asked`; [Gcycle/s, Gcycle/s, money/s]. Nothing is to be had for nothing, too.
+    All (servers, steps), rising in `asked`; [Gcycle/s, Gcycle/s, money/s]. Not asking a server is always possible.
     """
 
     asked: Float[np.ndarray, "servers steps"]
@@ -379,10 +379,10 @@ class Menus:
 
 
 def best_choice(scenario: MarketScenario, menus: Menus, time_limit_s: float) -> Float[np.ndarray, " servers"]:
-    """The requests [Gcycle/s] that earn most if servers answer as in `menus`, between steps by straight lines.
+    """The requests [Gcycle/s] that earn most if servers answer as in `menus`, with linear interpolation between steps.
 
-    Curves of any shape: each server is asked on one segment at most (a binary), at one place of it (the multiple-choice
-    model of a piecewise linear function, Balakrishnan & Graves 1989).
+    Curves may have any shape: each server is asked on at most one segment (a binary), at one point of it (the
+    multiple-choice model of a piecewise linear function, Balakrishnan & Graves 1989).
     """
     solver = Solver("HIGHS", time_limit_s, integer=True, gap=1e-3)
     model = solver.open()

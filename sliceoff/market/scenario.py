@@ -1,4 +1,4 @@
-"""The market's players and their facts: applications, edge servers and the delays between them."""
+"""A market's data: applications, edge servers and the delays between them."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -23,18 +23,18 @@ Servers = Float[np.ndarray, " servers"]
 """One number per server."""
 
 MOST = 1e30
-"""Above every fact, so that products of several stay within a float's range."""
+"""The largest value of any fact, so that products of several stay within a float's range."""
 
 
 def least(name: str) -> float:
-    """The smallest value of a fact: 0, but for what is divided by."""
+    """The smallest value of a fact: 0, or just above it for divisors."""
     return 1e-30 if name in _DIVISORS else 0.0
 
 
 def overhead(
     work: Float[np.ndarray, "#*shape"] | float, slack_s: Float[np.ndarray, "*shape"], miss_probability: float | None
 ) -> Float[np.ndarray, "*shape"]:
-    """h of (B1) [Gcycle/s]: what a queue needs beyond its load to keep its response; inf where there is no time left.
+    """h of (B1) [Gcycle/s]: capacity that a queue needs beyond its load to meet the deadline; inf if no time is left.
 
     Args:
         work: c_n [Gcycle/task].
@@ -49,7 +49,7 @@ def overhead(
 class MarketScenario:
     """N applications, M edge servers; arrays are (applications,) or (servers,), the delay (applications, servers).
 
-    Lists do as well as arrays; they are copied.
+    Lists and arrays are accepted, and copied.
 
     Args:
         arrivals: lam_n, Poisson arrivals [task/s]; an application with 0 has nothing to offload.
@@ -63,8 +63,7 @@ class MarketScenario:
         miss_probability: if given, bounds P(response > D_n) by it instead of the mean response by D_n.
 
     Raises:
-        InputError: a shape does not fit, or a number is not finite, is negative or is out of all proportion; names the
-            argument.
+        InputError: a shape does not fit, or a number is not finite, negative or too large (`MOST`); names the argument.
     """
 
     arrivals: np.ndarray
@@ -106,18 +105,18 @@ class MarketScenario:
 
     @cached_property
     def possible(self) -> Bool[np.ndarray, "applications servers"]:
-        """Pairs that can meet the deadline at all, of applications that have work."""
+        """Pairs that can meet the deadline, of applications that have work."""
         within = (self.delay_s < self.deadline_s[:, None]) & (self.overhead < self.capacity)
         return within & (self.load > 0)[:, None]
 
     @cached_property
     def overhead(self) -> Float[np.ndarray, "applications servers"]:
-        """h_nm [Gcycle/s] of (B1): what a queue needs beyond its load to keep its response; inf where impossible."""
+        """h_nm [Gcycle/s] of (B1): capacity a queue needs beyond its load to meet the deadline; inf if impossible."""
         return overhead(self.work[:, None], self.deadline_s[:, None] - self.delay_s, self.miss_probability)
 
     @cached_property
     def useful(self) -> Float[np.ndarray, " servers"]:
-        """Capacity that all applications together could use of each server [Gcycle/s], whatever it costs."""
+        """Capacity of each server that all applications together could use [Gcycle/s], at any cost."""
         needed = np.where(self.possible, self.load[:, None] + self.overhead, 0.0).sum(0)
         return np.minimum(needed, self.capacity)
 
@@ -146,6 +145,6 @@ class MarketScenario:
             raise InputError(f"{path}: a market scenario has the keys {', '.join(sorted(known))}")
         facts: dict[str, Any] = {name: np.array(content[name], dtype=object) for name in ARRAYS}
         try:
-            return cls(**content | facts)  # which turns them into numbers or refuses them
+            return cls(**content | facts)  # converts them to numbers or refuses them
         except InputError as error:
             raise InputError(f"{path}: {error}") from error

@@ -1,4 +1,4 @@
-"""Where the leader looks next: Bayesian optimisation, evaluation by evaluation, in BoTorch."""
+"""The leader's search for the best request: Bayesian optimisation in BoTorch, one evaluation at a time."""
 
 import warnings
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ Answers = Float[np.ndarray, "evaluations servers"]
 
 @dataclass(frozen=True, eq=False)
 class Negotiation:
-    """What the leader knows: its side of the market, and what the servers answered so far.
+    """What the leader knows: its side of the market, and the servers' answers so far.
 
     Args:
-        scenario: its servers' costs are not looked at.
+        scenario: the market; its servers' costs are not used.
         asked, given: capacity asked for, and what the servers gave of it [Gcycle/s].
         wanted: rewards they wanted for that [money/s].
         revenue: what the leader would earn [money/s].
@@ -47,14 +47,14 @@ class Search(Protocol):
     """A way to look for the most profitable request."""
 
     def ask(self, past: Negotiation) -> Servers:
-        """The request to put next, as shares of the servers' useful capacities."""
+        """The next request, as shares of the servers' useful capacities."""
         ...
 
 
 class Bayesian:
-    """A Gaussian process of the revenue and noisy log expected improvement: nothing is assumed of what it looks at.
+    """A Gaussian process of the revenue, and noisy log expected improvement: the revenue is a black box.
 
-    What is asked depends on the seed and on what was answered alone, so a search goes on anywhere from there.
+    A request depends only on the seed and the past answers, so a search can be resumed from those.
 
     Args:
         start: points of a scrambled Sobol sequence before the first model.
@@ -69,13 +69,13 @@ class Bayesian:
         self.seed = random_seed("seed", seed)
 
     def ask(self, past: Negotiation) -> Servers:
-        """See `Search`."""
+        """The next request, as shares; see `Search`."""
         told, servers = past.asked.shape
         if told < self.start:
             return sobol(told, servers, self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed * 1_000_003 + told)
-            # To ask for nothing earns nothing: known without asking.
+            # A request for nothing earns nothing: known without asking.
             x = torch.as_tensor(np.vstack([np.zeros(servers), past.shares]))
             return _most_promising(x, torch.as_tensor(np.append(0.0, past.revenue / _unit(past.revenue)))[:, None])
 
@@ -83,17 +83,17 @@ class Bayesian:
 class Composite:
     """Bayesian optimisation of a composite function (Astudillo & Frazier 2019): only the servers' answers are unknown.
 
-    What capacity is worth to the leader is its own program (B2); what a server gives and wants for it are functions of
-    what it is asked, modelled by a Gaussian process each. The request is the best choice from the menus that optimism
-    writes for the servers: what they want, less `optimism` standard deviations. Where that was asked before, or no
-    choice earns anything, `Bayesian` looks elsewhere: it does not take a server's answer for a function of its own
-    request alone.
+    The worth of capacity is known to the leader by its own program (B2); what a server gives and what it wants are
+    functions of what it is asked for, each modelled by a Gaussian process. The request is the best choice from
+    optimistic menus: `optimism` standard deviations more capacity and less reward than the models' means. If that was
+    asked before, or no choice earns anything, `Bayesian` proposes the request: it does not assume that a server's
+    answer depends on its own request only.
 
     Args:
         start: points of a scrambled Sobol sequence before the first model.
         optimism: standard deviations.
         steps: of a menu, from nothing to all useful capacity.
-        time_limit_s: of choosing from the menus.
+        time_limit_s: of the choice from the menus.
         seed: as in `Bayesian`.
 
     Raises:
@@ -110,7 +110,7 @@ class Composite:
         self.time_limit_s = positive("time_limit_s", time_limit_s)
 
     def ask(self, past: Negotiation) -> Servers:
-        """See `Search`."""
+        """The next request, as shares; see `Search`."""
         told, servers = past.asked.shape
         if told < self.start:
             return sobol(told, servers, self.seed)
@@ -124,9 +124,9 @@ class Composite:
     def _menus(self, past: Negotiation) -> Menus:
         share = np.linspace(1e-3, 1.0, self.steps + 1)
         capacity = past.scenario.useful[:, None]
-        heard = past.asked.T > 0  # what nothing costs is known, and says nothing about something
+        heard = past.asked.T > 0  # answers to requests for nothing carry no information
         known: Bool[np.ndarray, " servers"] = np.any(heard, axis=1)
-        given, wanted = share * capacity, np.zeros((len(known), len(share)))  # never asked: free for all that is known
+        given, wanted = share * capacity, np.zeros((len(known), len(share)))  # never asked: assumed free
         if known.any():
             points = past.shares.T[known], heard[known]
             mean, deviation = _believed(*points, past.given.T[known], share)
@@ -142,13 +142,13 @@ def sobol(number: int, servers: int, seed: int) -> Servers:
 
 
 def _unit(numbers: np.ndarray) -> float:
-    """What they are modelled in units of, since thresholds of Gaussian processes are absolute: the largest."""
+    """The unit in which numbers are modelled, the largest of them: thresholds of Gaussian processes are absolute."""
     return float(np.abs(numbers).max()) or 1.0
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings: of fits and restarts retried, which cost an evaluation at worst, and of BoTorch's own imports."""
+    """Suppress warnings: of BoTorch's imports, and of retried fits and restarts, which at worst cost an evaluation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -161,8 +161,8 @@ def _believed(
     answers: Float[np.ndarray, "servers evaluations"],
     at: Float[np.ndarray, " steps"],
 ) -> tuple[Float[np.ndarray, "servers steps"], Float[np.ndarray, "servers steps"]]:
-    """Mean and standard deviation of one Gaussian process per server; what was not `heard` is as good as not there."""
-    # Imported here, as below: BoTorch takes seconds to load, and is an extra.
+    """Mean and standard deviation of one Gaussian process per server; answers that are not `heard` are ignored."""
+    # Imported here, as below: BoTorch takes seconds to load, and is optional.
     from botorch.models.transforms import Standardize
 
     unit = _unit(answers)

@@ -1,4 +1,4 @@
-"""Event-by-event check of the response times that (B1) promises."""
+"""Task-by-task simulation that checks the response times promised by (B1)."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ _MOST = 5_000_000
 
 @dataclass(frozen=True)
 class Responses:
-    """What was simulated for an outcome's pairs with work, one number each, row by row.
+    """Simulated responses of an outcome's pairs with work, one number per pair, in row-major order.
 
     Args:
         mean_s: mean response, delay included.
-        promised_s: what the M/M/1 formula says for it.
+        promised_s: the mean response by the M/M/1 formula.
         missed: share of tasks whose response was above the application's limit.
     """
 
@@ -26,19 +26,19 @@ class Responses:
 
     @property
     def error(self) -> float:
-        """Relative distance of simulated and promised response, mean over all pairs; negative where it came sooner."""
+        """Mean over all pairs of simulated over promised response, less 1; negative if responses were faster."""
         return float((self.mean_s / self.promised_s - 1).mean()) if len(self.mean_s) else 0.0
 
     @property
     def worst_error(self) -> float:
-        """The largest distance of any pair, above 0."""
+        """The largest absolute relative error of any pair."""
         return float(np.abs(self.mean_s / self.promised_s - 1).max(initial=0.0))
 
 
 def simulate(outcome: Outcome, n_tasks: int, seed: int) -> Responses:
-    """Send `n_tasks` tasks over the square of its idle share, but at most `_MOST`, through every queue that has work.
+    """Simulate every queue that has work with `n_tasks` tasks over the square of its idle share, at most `_MOST`.
 
-    The mean response of a busy queue is known that much later: its relative error is then about 2 / sqrt(n_tasks).
+    The busier a queue, the more tasks its mean response takes; its relative error is then about 2 / sqrt(n_tasks).
 
     Poisson arrivals at w_nm / c_n, exponential work served first come, first served at f_nm / c_n; every task's waiting
     time follows from the one before it (Lindley's recursion). The first tenth is discarded, since queues start empty.
@@ -55,7 +55,7 @@ def _queue(
 ) -> tuple[float, float, float]:
     scenario = outcome.scenario
     rate = outcome.dispatch[n, m] / scenario.work[n]
-    spare = scenario.overhead[n, m] / scenario.work[n]  # what rate and speed differ by, were it below their rounding
+    spare = scenario.overhead[n, m] / scenario.work[n]  # speed less rate, exact even if it is below their rounding
     speed = rate + spare
     delay_s = scenario.delay_s[n, m]
     n_tasks = int(min(_MOST, n_tasks / (spare / speed) ** 2))

@@ -1,4 +1,4 @@
-"""Traffic prediction: attention, networks behind one forward signature, the LightningModule that fits them."""
+"""Traffic prediction: attention, networks with one forward signature, and the LightningModule that fits them."""
 
 from sliceoff.predictor.attention import full_attention as full_attention
 from sliceoff.predictor.attention import prob_sparse_attention as prob_sparse_attention

@@ -16,11 +16,12 @@ from sliceoff.predictor.dropout import dropout_mask
 
 Sampling = Literal["shared", "independent"]
 
-# Up to about here dense attention was the faster on two cores (`benchmarks/attention.py`), by how keys are sampled.
+# Below about this many queries, dense attention is faster on two cores (`benchmarks/attention.py`), by `sampling`.
 DENSE_BELOW: dict[Sampling, int] = {"shared": 64, "independent": 1024}
 
-# Up to here three operations on all scores were faster on a CPU than torch's one: by up to a half in single precision,
-# two to ten times where products go to oneDNN (bfloat16, `matmul_precision=medium`). Further on they take more memory.
+# Up to this length, three operations on all scores are faster on a CPU than torch's fused one: by up to a half in
+# single precision, two to ten times if products use oneDNN (bfloat16, `matmul_precision=medium`). Beyond it they take
+# more memory.
 ALL_SCORES_UP_TO = 96
 
 
@@ -32,7 +33,7 @@ def full_attention(
     causal: bool = False,
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads queries size"]:
-    """`softmax(Q K^T / sqrt(size)) V`, every query on every key (on the keys up to its own place when causal)."""
+    """`softmax(Q K^T / sqrt(size)) V`, every query on every key (when causal, on keys up to its own position)."""
     n_queries, n_keys = query.shape[-2], key.shape[-2]
     if query.device.type != "cpu" or max(n_queries, n_keys) > ALL_SCORES_UP_TO:
         return F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
@@ -54,18 +55,18 @@ def prob_sparse_attention(
     sample: Int[Tensor, "rows sampled"] | None = None,
     dense_below: int | None = None,
 ) -> Float[Tensor, "batch heads queries size"]:
-    """Attend with the few queries whose attention is far from uniform; the others get the mean of the values.
+    """Attention for the few queries whose attention is far from uniform; the other rows get the mean of the values.
 
     Every query is measured on `U = factor ln L_K` sampled keys by the max minus the mean of its scaled scores; the top
-    `u = factor ln L_Q` attend to all keys. When causal, a query is measured on sampled keys up to its own place, and
-    the others get the running sum of the values; which queries are the top ones is seen over the whole sequence, as
-    published. With `u >= L_Q`, or where dense attention is the faster, this is dense attention exactly.
+    `u = factor ln L_Q` attend to all keys. When causal, a query is measured on sampled keys up to its own position, and
+    the other rows get the running sum of the values; the top queries are chosen over the whole sequence, as published.
+    With `u >= L_Q`, or where dense attention is faster, this is exactly dense attention.
 
     Args:
         sampling: `independent` keys for every query (as published), or keys `shared` by all (one dense product).
         generator: of the sampling, on the CPU; None: torch's global one.
-        sample: the keys to measure on (one row for every query, or one that all share) instead of random ones.
-        dense_below: fewer queries than this are attended densely; None: as measured, `DENSE_BELOW`.
+        sample: the keys to measure on (one row per query, or one row shared by all) instead of random ones.
+        dense_below: with fewer queries than this, attention is dense; None: `DENSE_BELOW`, as measured.
 
     Raises:
         ValueError: causal attention with different numbers of queries and keys.
@@ -79,7 +80,7 @@ def prob_sparse_attention(
         return full_attention(query, key, value, causal=causal, dropout=dropout)
     if sample is None:
         sample = sample_keys(sparse_count(factor, n_keys), n_queries, n_keys, sampling, generator)
-    # Every head a batch of its own: heads split from one projection are copied here once, not by every product.
+    # Heads become part of the batch: heads split from one projection are copied here once, not in every product.
     queries, keys, values = (tensor.flatten(0, 1) for tensor in (query, key, value))
     with torch.no_grad():  # the measure chooses queries; no gradient flows through a choice
         measure = sparsity(queries, keys, sample.to(query.device), causal)
@@ -90,8 +91,8 @@ def prob_sparse_attention(
 class _Sparse(torch.autograd.Function):
     """Dense attention of the `active` queries; the other rows get the mean of the values, or their running sum.
 
-    Queries, keys and values are (batch, length, size), `active` (batch, top). The gradient is written out because
-    autograd's copies more and keeps more (`benchmarks/attention.py`). In that of the softmax, `attended` replaces a sum
+    Queries, keys and values are (batch, length, size), `active` (batch, top). The gradient is written by hand, because
+    autograd copies and keeps more (`benchmarks/attention.py`). In the softmax's gradient, `attended` replaces a sum
     over keys, as in FlashAttention (Dao et al., NeurIPS 2022).
     """
 
@@ -130,7 +131,7 @@ class _Sparse(torch.autograd.Function):
             del weights, kept
             to_chosen = (to_scores @ key).div_(math.sqrt(key.shape[-1]))
             to_key = to_scores.transpose(-1, -2) @ chosen
-            del along, to_scores, received, chosen, attended  # small ones between large ones would keep the heap apart
+            del along, to_scores, received, chosen, attended  # small tensors between large ones would fragment the heap
             to_query = to_chosen.new_zeros(gradient.shape).index_put_(rows, to_chosen)
         return to_query, to_key, to_value, None, None, None
 
@@ -140,7 +141,7 @@ def _weights(
     key: Float[Tensor, "*batch keys size"],
     places: Int[Tensor, "*queries"] | None,
 ) -> Float[Tensor, "*batch queries keys"]:
-    """Of queries over `sqrt(size)` on the keys; on those up to each query's own place, where `places` are given."""
+    """Attention weights of `scaled` queries (over `sqrt(size)`) on keys; with `places`, on keys up to those only."""
     scores = scaled @ key.transpose(-1, -2)
     if places is not None:
         scores = scores.masked_fill(torch.arange(key.shape[-2], device=key.device) > places.unsqueeze(-1), -math.inf)
@@ -148,8 +149,8 @@ def _weights(
 
 
 def _rows(active: Int[Tensor, "batch top"]) -> tuple[Tensor, Tensor]:
-    """Indices of whole rows of (batch, length, size): about twice as fast as gather and scatter."""
-    batch, _ = active.shape  # no `len`, which an export takes for a constant
+    """Indices of the active rows of (batch, length, size); about twice as fast as gather and scatter."""
+    batch, _ = active.shape  # not `len`, which an export makes a constant
     return torch.arange(batch, device=active.device).unsqueeze(-1), active
 
 
@@ -161,13 +162,13 @@ def sparse_count(factor: float, length: int) -> int:
 def sample_keys(
     count: int, n_queries: int, n_keys: int, sampling: Sampling, generator: torch.Generator | None
 ) -> Int[Tensor, "rows sampled"]:
-    """Indices of the sampled keys: one row for every query, or a single row that all share."""
+    """Indices of the sampled keys: one row per query, or one row shared by all."""
     rows = {"shared": 1, "independent": n_queries}[sampling]
     return torch.randint(n_keys, (rows, count), generator=generator)
 
 
 def spread_keys(count: int, n_keys: int) -> Int[Tensor, "1 sampled"]:
-    """Indices of `count` keys spread evenly: what to measure on where chance is not wanted."""
+    """Indices of `count` evenly spread keys, to measure on without randomness."""
     return ((torch.arange(count) * n_keys + n_keys // 2) // count).unsqueeze(0)
 
 
@@ -179,7 +180,7 @@ def sparsity(
 ) -> Float[Tensor, "*batch queries"]:
     """The measure M of (16): max minus mean of a query's scaled scores on its sampled keys.
 
-    A causal query without any sampled key up to its own place measures minus infinity.
+    For a causal query without a sampled key up to its own position, it is minus infinity.
     """
     # (batch, sampled, queries): reducing over an outer dimension is several times as fast as over the last.
     if len(sample) == 1:

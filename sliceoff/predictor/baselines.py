@@ -1,4 +1,4 @@
-"""Networks with nothing to fit."""
+"""Baseline networks without weights to fit."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from sliceoff.predictor.sizes import Sizes
 
 
 class LastValue(nn.Module):
-    """Repeats the last value seen. Its one argument is every network's first."""
+    """Repeats the last value of the history."""
 
     def __init__(self, sizes: Sizes):
         super().__init__()

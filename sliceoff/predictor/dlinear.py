@@ -1,4 +1,4 @@
-"""DLinear: a linear map of the trend plus one of the rest, fitted by gradient."""
+"""DLinear: a linear map of the trend plus one of the remainder, fitted by gradient descent."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,13 +9,13 @@ from sliceoff.predictor.sizes import Sizes
 
 
 class DLinear(nn.Module):
-    """Splits every channel's history into a moving average and the rest, and maps each linearly to the horizon.
+    """Splits every channel's history into a moving average and the remainder, and maps each linearly to the horizon.
 
     All channels share the two maps (Zeng et al., AAAI 2023). Both start as the mean of the history.
 
     Args:
         sizes: of the data.
-        kernel_size: steps of the moving average, odd; the ends repeat.
+        kernel_size: steps of the moving average, odd; the first and last value are repeated as padding.
 
     Raises:
         InputError: `kernel_size` is even or below 1.

@@ -13,11 +13,11 @@ from sliceoff.errors import InputError, near_miss
 from sliceoff.predictor.forecaster import Forecaster
 
 INPUTS = ("history", "history_calendar", "future_calendar")
-_TOLERANCE = 1e-3  # standard deviations between the file's forecast and the forecaster's
+_TOLERANCE = 1e-3  # largest difference between the file's forecast and the forecaster's, in standard deviations
 
 
 class Exported(nn.Module):
-    """A forecaster with tensors for arguments, in the trace's own units: scaling, network and clipping in one."""
+    """A forecaster that takes tensors, in the trace's own units: scaling, network and clipping together."""
 
     def __init__(self, forecaster: Forecaster):
         super().__init__()
@@ -35,14 +35,14 @@ class Exported(nn.Module):
 
 
 def export(forecaster: Forecaster, path: str | Path) -> Path:
-    """Write `forecaster` to `path`, for any batch size, and check that the file forecasts what it forecasts.
+    """Write `forecaster` to `path`, for any batch size, and check that the file gives the same forecasts.
 
     Args:
         path: ending in `.pt2` (`torch.export.load(path).module()`) or `.onnx` (needs the extra `export`).
 
     Raises:
         InputError: another ending, or the extra is missing.
-        RuntimeError: the file forecasts something else; it is removed.
+        RuntimeError: the file gives other forecasts; it is removed.
     """
     path = Path(path)
     writers = {".pt2": _write_pt2, ".onnx": _write_onnx}

@@ -22,10 +22,10 @@ class Informer(nn.Module):
     Args:
         sizes: of the data.
         label_length: steps of history that the decoder starts from.
-        d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
-        encoder_layers, decoder_layers: layers; between encoder layers the length is halved.
+        d_model, n_heads, d_ff: width, number of heads (divides `d_model`), and width of the feed-forward layers.
+        encoder_layers, decoder_layers: numbers of layers; between encoder layers the length is halved.
         factor, sampling: of ProbSparse attention. In eval mode the keys are spread evenly instead of random.
-        dropout: everywhere.
+        dropout: probability, in all layers.
 
     Raises:
         InputError: an option is out of range.

@@ -1,4 +1,4 @@
-"""iTransformer: attention between channels, each a token that holds its whole history."""
+"""iTransformer: attention between channels, each a token made of its whole history."""
 
 import torch
 from jaxtyping import Float
@@ -13,14 +13,14 @@ from sliceoff.predictor.sizes import Sizes
 class ITransformer(nn.Module):
     """Every channel's whole history is a token; the tokens attend to each other, and each is mapped to the horizon.
 
-    The calendar's features are further tokens (Liu et al., ICLR 2024). Made for `channels: joint`; with independent
-    channels a region attends to its calendar alone.
+    The calendar's features are further tokens (Liu et al., ICLR 2024). Designed for `channels: joint`; with independent
+    channels a region attends only to itself and its calendar.
 
     Args:
         sizes: of the data.
-        d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
-        n_layers: encoder layers.
-        dropout: everywhere.
+        d_model, n_heads, d_ff: width, number of heads (divides `d_model`), and width of the feed-forward layers.
+        n_layers: number of encoder layers.
+        dropout: probability, in all layers.
 
     Raises:
         InputError: an option is out of range.

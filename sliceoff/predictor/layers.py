@@ -1,4 +1,4 @@
-"""What the attention networks are built of: embedding, heads, encoder and decoder layers.
+"""The layers of the attention networks: embedding, heads, encoder and decoder layers.
 
 Every attention module maps queries (batch, queries, d_model) and a memory (batch, keys, d_model) to one row per query;
 self-attention is given the same tensor twice.
@@ -33,8 +33,8 @@ class EncoderDecoder(nn.Module):
     Args:
         sizes: of the data.
         label_length: steps of history that the decoder starts from; a shorter history gives all it has.
-        encoder: maps the embedded history to the memory, one module after the other.
-        decoder: layers that take (state, memory), the last of them how many steps to end with too.
+        encoder: modules that map the embedded history to the memory, in order.
+        decoder: layers called with (state, memory); the last one also with the number of steps to return.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class EncoderDecoder(nn.Module):
         self.label_length = min(whole("label_length", label_length), sizes.input_length)
         self.embed_history = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
         self.embed_decoder = Embedding(sizes.n_channels, sizes.n_calendar, d_model, dropout)
-        # Layers norm what they read, not what they add up to: without a last norm a running sum reaches the head.
+        # Layers normalise their input, not their output: without a last norm, the head would get an unscaled sum.
         self.encoder, self.decoder = nn.Sequential(*encoder, nn.LayerNorm(d_model)), nn.ModuleList(decoder)
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, sizes.n_channels * sizes.n_outputs)
@@ -75,7 +75,7 @@ class EncoderDecoder(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Values, calendar and place in the window, added up."""
+    """The sum of embeddings of the values, the calendar and the position in the window."""
 
     def __init__(self, n_channels: int, n_calendar: int, d_model: int, dropout: float):
         super().__init__()
@@ -86,20 +86,19 @@ class Embedding(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch length channels"], calendar: Float[Tensor, "batch length calendar"]
     ) -> Float[Tensor, "batch length d_model"]:
-        """Embed a window."""
         place = sinusoids(values.shape[1], self.values.out_features, values.device)
         return self.dropout(self.values(values) + self.calendar(calendar) + place)
 
 
 def sinusoids(length: int, d_model: int, device: torch.device) -> Float[Tensor, "length d_model"]:
-    """Sine and cosine of the place at wavelengths from 2 pi to 20000 pi."""
+    """Positional encoding: sine and cosine of the position at wavelengths from 2 pi to 20000 pi."""
     wave = torch.exp(torch.arange(0, d_model, 2, device=device) * (-math.log(10_000.0) / d_model))
     angle = torch.arange(length, device=device).unsqueeze(-1) * wave
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[:, :d_model]
 
 
 class Heads(nn.Module):
-    """The projections around an attention function.
+    """The projections before and after a multi-head attention function.
 
     Raises:
         InputError: a size is no whole number above zero, or `n_heads` does not divide `d_model`.
@@ -123,12 +122,12 @@ class Heads(nn.Module):
         return query, key, value
 
     def merge(self, attended: Float[Tensor, "batch heads length size"]) -> Float[Tensor, "batch length d_model"]:
-        """Heads side by side again, every time step in its place."""
+        """Concatenate the heads and project the result."""
         return self.out(attended.transpose(1, 2).flatten(-2))
 
 
 class DenseAttention(nn.Module):
-    """Multi-head attention of every query on every key (on those up to its own place when causal)."""
+    """Multi-head attention of every query on every key (when causal, on keys up to its own position)."""
 
     def __init__(self, d_model: int, n_heads: int, dropout: float, causal: bool = False):
         super().__init__()
@@ -137,14 +136,13 @@ class DenseAttention(nn.Module):
     def forward(
         self, query: Float[Tensor, "batch queries d_model"], memory: Float[Tensor, "batch keys d_model"]
     ) -> Float[Tensor, "batch queries d_model"]:
-        """Attend."""
         dropout = self.dropout if self.training else 0.0
         attended = full_attention(*self.heads.split(query, memory), causal=self.causal, dropout=dropout)
         return self.heads.merge(attended)
 
 
 class ProbSparseAttention(nn.Module):
-    """Multi-head ProbSparse attention; measured on random keys in training, on keys spread evenly in eval mode.
+    """Multi-head ProbSparse attention; queries are measured on random keys in training, on evenly spread ones in eval.
 
     Raises:
         InputError: an option is out of range.
@@ -162,7 +160,6 @@ class ProbSparseAttention(nn.Module):
     def forward(
         self, query: Float[Tensor, "batch queries d_model"], memory: Float[Tensor, "batch keys d_model"]
     ) -> Float[Tensor, "batch queries d_model"]:
-        """Attend."""
         n_keys = memory.shape[1]
         attended = prob_sparse_attention(
             *self.heads.split(query, memory),
@@ -176,7 +173,7 @@ class ProbSparseAttention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Two layers, applied to every step alike."""
+    """Two linear layers with a GELU between them, applied to every step."""
 
     def __init__(self, d_model: int, d_ff: int, dropout: float):
         super().__init__(nn.Linear(d_model, d_ff), nn.GELU(), Dropout(dropout), nn.Linear(d_ff, d_model))
@@ -192,14 +189,13 @@ class EncoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, state: Float[Tensor, "batch length d_model"]) -> Float[Tensor, "batch length d_model"]:
-        """Encode."""
         normed = self.norms[0](state)
         state = state + self.dropout(self.attention(normed, normed))
         return state + self.dropout(self.feed_forward(self.norms[1](state)))
 
 
 class DecoderLayer(nn.Module):
-    """Masked self-attention, attention on the encoded history, feed-forward."""
+    """Self-attention, attention on the encoded history and feed-forward, each with a residual and a norm before it."""
 
     def __init__(self, attention: nn.Module, cross: nn.Module, d_model: int, d_ff: int, dropout: float):
         super().__init__()
@@ -213,7 +209,7 @@ class DecoderLayer(nn.Module):
         memory: Float[Tensor, "batch keys d_model"],
         n_last: int = 0,
     ) -> Float[Tensor, "batch decoded d_model"]:
-        """Decode the last `n_last` steps (0: all); the others are only attended to."""
+        """Returns the last `n_last` steps (0: all); the others only serve as keys of the self-attention."""
         normed = self.norms[0](state)
         state = (state + self.dropout(self.attention(normed, normed)))[:, -n_last:]
         state = state + self.dropout(self.cross(self.norms[1](state), memory))
@@ -232,6 +228,5 @@ class Distil(nn.Module):
         self.convolution = nn.Conv1d(d_model, d_model, kernel_size=3, padding=1, padding_mode="circular")
 
     def forward(self, state: Float[Tensor, "batch length d_model"]) -> Float[Tensor, "batch halved d_model"]:
-        """Halve."""
         convolved = F.elu(self.convolution(state.transpose(1, 2)))
         return F.max_pool1d(convolved, kernel_size=3, stride=2, padding=1).transpose(1, 2)

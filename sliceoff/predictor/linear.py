@@ -1,4 +1,4 @@
-"""Ridge regression from the history to the horizon: the number to beat."""
+"""Ridge regression from the history to the horizon: the baseline to beat."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
@@ -16,7 +16,7 @@ class Linear(nn.Module):
     """A linear map from a window's history, all channels together, to its future; fitted in closed form by `solve`.
 
     Args:
-        penalties: ridge penalties to choose from, relative to the mean squared input; the validation part decides.
+        penalties: ridge penalties to choose from, relative to the inputs' mean variance, by the validation error.
     """
 
     weight: Tensor
@@ -49,10 +49,10 @@ class Linear(nn.Module):
     def solve(
         self, train: Iterable[tuple[Tensor, Tensor, Tensor]], validation: Iterable[tuple[Tensor, Tensor, Tensor]]
     ) -> None:
-        """Fit on history (batch, input_length, channels), future (batch, horizon, channels), weight, batch by batch.
+        """Fit on batches: history (batch, input_length, channels), future (batch, horizon, channels), weight (batch,).
 
-        The weight is what an example's squared error counts for. Only moments are kept, so memory does not grow with
-        the number of windows.
+        The weight is that of an example's squared error. Only moments are kept, so memory does not grow with the number
+        of windows.
         """
         seen, unseen = _moments(train), _moments(validation)
         centred = seen.xx - torch.outer(seen.x, seen.x)
@@ -88,6 +88,6 @@ def _moments(batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> _Moments:
 
 
 def _error(data: _Moments, weight: Tensor, bias: Tensor) -> Tensor:
-    """Mean squared error of `x weight + bias`, from the moments alone."""
+    """Mean squared error of `x weight + bias`, computed from the moments."""
     fitted = (weight * (data.xx @ weight)).sum(0) + 2 * bias * (data.x @ weight) + bias**2
     return (data.yy - 2 * (weight * data.xy).sum(0) - 2 * bias * data.y + fitted).mean()

@@ -15,10 +15,10 @@ class QuantileLoss(nn.Module):
     """The pinball loss, averaged over quantiles: one output of the network per level.
 
     Args:
-        levels: rising, between 0 and 1, the median in the middle, such as (0.1, 0.5, 0.9).
+        levels: rising quantile levels between 0 and 1, with the median in the middle, such as (0.1, 0.5, 0.9).
 
     Raises:
-        InputError: they are not.
+        InputError: the levels are not as described.
     """
 
     levels: Tensor

@@ -1,4 +1,4 @@
-"""Ridge regression plus what a hidden layer adds to it."""
+"""Ridge regression plus a residual network with one hidden layer."""
 
 from collections.abc import Iterable
 
@@ -12,10 +12,10 @@ from sliceoff.predictor.sizes import Sizes
 
 
 class MLP(nn.Module):
-    """Ridge regression, fitted first and in closed form, plus a residual through one hidden layer, by gradient.
+    """Ridge regression, fitted first in closed form, plus a residual of one hidden layer, fitted by gradient descent.
 
-    The residual is zero at the start, and sees what a linear map of the history does not: the calendar at the first
-    step of the forecast (a linear skip and covariates as in TiDE, Das et al., TMLR 2023, with one hidden layer).
+    The residual starts at zero and has an input that the linear map lacks: the calendar at the first step of the
+    forecast (a linear skip and covariates as in TiDE, Das et al., TMLR 2023, with one hidden layer).
 
     Args:
         sizes: of the data.
@@ -38,7 +38,7 @@ class MLP(nn.Module):
         self.shape = (sizes.horizon, sizes.n_channels, sizes.n_outputs)
         self.skip = Linear(sizes)
         self.history = nn.Linear(sizes.input_length * sizes.n_channels, hidden_size)
-        self.calendar = nn.Linear(sizes.n_calendar, hidden_size, bias=False)  # apart: else few columns drown in many
+        self.calendar = nn.Linear(sizes.n_calendar, hidden_size, bias=False)  # own layer: larger initial weights
         self.hidden = nn.Sequential(nn.GELU(), Dropout(dropout))
         self.head = nn.Linear(hidden_size, sizes.horizon * sizes.n_channels * sizes.n_outputs)
         nn.init.zeros_(self.head.weight)

@@ -11,17 +11,17 @@ from sliceoff.predictor.sizes import Sizes
 
 
 class PatchTST(nn.Module):
-    """Cuts every channel's history into patches, encodes them, and maps them all to the horizon linearly.
+    """Cuts every channel's history into patches, encodes them, and maps all of them linearly to the horizon.
 
     Channels share the weights and do not see each other (Nie et al., ICLR 2023). The calendar is not used.
 
     Args:
         sizes: of the data.
         patch_length, stride: of the patches; the last value is repeated to fill the last one.
-        d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
-        n_layers: encoder layers.
-        dropout: everywhere.
-        head_dropout: before the last linear map.
+        d_model, n_heads, d_ff: width, number of heads (divides `d_model`), and width of the feed-forward layers.
+        n_layers: number of encoder layers.
+        dropout: probability, in all layers but the head.
+        head_dropout: probability before the last linear map.
 
     Raises:
         InputError: an option is out of range.

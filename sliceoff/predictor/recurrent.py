@@ -1,4 +1,4 @@
-"""A recurrent encoder-decoder."""
+"""A recurrent encoder-decoder (GRU or LSTM)."""
 
 import torch
 from jaxtyping import Float
@@ -12,15 +12,15 @@ CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class Recurrent(nn.Module):
-    """Reads the history step by step, then unrolls over the horizon's calendar from the state it has reached.
+    """Encodes the history step by step, then decodes the horizon's calendar from the encoder's final state.
 
-    The decoder is never fed its own forecasts, so errors do not pile up along the horizon.
+    The decoder is never fed its own forecasts, so errors do not accumulate along the horizon.
 
     Args:
         sizes: of the data.
         cell: `gru` or `lstm`.
         hidden_size, n_layers: of the encoder and of the decoder.
-        dropout: between layers.
+        dropout: probability, between layers.
 
     Raises:
         InputError: an option is out of range.

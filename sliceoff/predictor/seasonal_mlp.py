@@ -1,4 +1,4 @@
-"""One small network for every step ahead, told what was at the same time on the days before."""
+"""One small network for every step ahead, from the values at the same time on the days before."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,13 +12,13 @@ from sliceoff.predictor.sizes import Sizes
 class SeasonalMLP(nn.Module):
     """Forecasts every step from the same time on the days before, from the recent past, and from the calendar.
 
-    All steps and channels share one hidden layer, so few days suffice to train it. Beside it every step has a linear
-    map of its own, which starts as the mean over the days; what the hidden layer adds starts at zero.
+    All steps and channels share one hidden layer, so few days suffice to train it. In addition every step has a linear
+    map of its own, which starts as the mean over the days; the hidden layer's part starts at zero.
 
     Args:
         sizes: of the data.
-        recent: last steps seen, now and on the days before.
-        neighbours: steps seen on either side of the same time.
+        recent: number of last steps used, of today and of the days before.
+        neighbours: number of steps used on either side of the same time.
         hidden_size: width of the hidden layer.
         dropout: of the hidden layer.
 
@@ -78,17 +78,16 @@ class StepwiseLinear(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "batch channels horizon inputs"]
     ) -> Float[Tensor, "batch channels horizon outputs"]:
-        """Map."""
         return torch.einsum("bchi,hio->bcho", inputs, self.weight)
 
 
 def seen_steps(
     input_length: int, horizon: int, season_length: int, recent: int, neighbours: int
 ) -> Int[Tensor, "horizon seen"]:
-    """Which steps of the history each step ahead is forecast from.
+    """Indices of the history's steps that each step ahead is forecast from.
 
-    The same time on every day of the history with its neighbours, then the last `recent` steps now and on those days.
-    Steps outside the history are the nearest inside it.
+    The same time on every day of the history with its neighbours, then the last `recent` steps today and on those days.
+    Steps outside the history are replaced by the nearest inside it.
     """
     days = torch.arange(input_length // season_length) * season_length
     step = torch.arange(horizon)

@@ -1,17 +1,17 @@
-"""What the data asks of a network."""
+"""The sizes of the data that a network is built for."""
 
 from typing import NamedTuple
 
 
 class Sizes(NamedTuple):
-    """What every network is built for; its first argument.
+    """The sizes that every network gets as its first argument.
 
     Args:
-        n_channels: series that the network sees at once: all regions, or 1 where every region goes alone.
-        n_calendar: calendar features of a step.
+        n_channels: series that the network sees together: all regions, or 1 if each region is forecast on its own.
+        n_calendar: calendar features per step.
         input_length: steps of history.
         horizon: steps to forecast.
-        n_outputs: numbers per step and channel: 1, or one per quantile.
+        n_outputs: numbers forecast per step and channel: 1, or one per quantile.
         season_length: steps per day.
     """
 

@@ -1,4 +1,4 @@
-"""SparseTSF: one small map from days to days, shared by all times of day, plus what the last hours say."""
+"""SparseTSF: one small linear map from days to days, shared by all times of day, plus one of the last hours."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,16 +8,16 @@ from sliceoff.predictor.sizes import Sizes
 
 
 class SparseTSF(nn.Module):
-    """Forecasts every time of day from the same time on the days before, all times by one linear map.
+    """Forecasts every time of day from the same time on the days before, with one linear map for all times.
 
-    A convolution over a day first lets each time see its neighbours (Lin et al., ICML 2024); channels share all
-    weights. Beside that, the last `recent` steps enter by how far they lie from their time's mean over the days, in a
-    linear map of their own, which starts at zero; 0 is the published network. It starts as the mean over the days. The
-    paper takes off every window's mean: `predictor.instance_norm=true`.
+    A convolution over a day first mixes each time with its neighbours (Lin et al., ICML 2024); channels share all
+    weights. Added is a linear map, initially zero, of the last `recent` steps' deviations from the mean of their time
+    of day; with `recent=0` this is the published network. Initially the forecast is the mean over the days. The paper
+    subtracts every window's mean: `predictor.instance_norm=true`.
 
     Args:
-        sizes: of the data; of the history the last whole days are seen, or all of it if it has none.
-        recent: last steps that enter beside the days, at most those seen.
+        sizes: of the data; the last whole days of the history are used, or all of it if it is shorter than a day.
+        recent: number of last steps used in addition to the days, at most those in the days.
 
     Raises:
         InputError: `recent` is below zero.

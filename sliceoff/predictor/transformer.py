@@ -14,9 +14,9 @@ class Transformer(nn.Module):
     Args:
         sizes: of the data.
         label_length: steps of history that the decoder starts from.
-        d_model, n_heads, d_ff: widths; `n_heads` divides `d_model`.
-        encoder_layers, decoder_layers: layers.
-        dropout: everywhere.
+        d_model, n_heads, d_ff: width, number of heads (divides `d_model`), and width of the feed-forward layers.
+        encoder_layers, decoder_layers: numbers of layers.
+        dropout: probability, in all layers.
 
     Raises:
         InputError: an option is out of range.

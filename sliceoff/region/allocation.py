@@ -1,4 +1,4 @@
-"""The interface of everything that allocates, and the checks at the environment's edge."""
+"""The interface of allocators, and the check of the allocations they return."""
 
 from typing import Protocol, runtime_checkable
 
@@ -15,10 +15,10 @@ SHARE_TOLERANCE = 1e-4
 
 @runtime_checkable
 class Allocator(Protocol):
-    """Decides who gets what in one slot: a rule, an agent, or your own.
+    """Decides every user's bandwidth share and VM in one slot: a rule, a learned agent, or your own class.
 
-    One whose decisions depend on the state alone, row by row, and are quickly made, may have an attribute
-    `serves_ahead = True`: `RegionEnvironment.run` then asks it for many slots at once, for some of them twice.
+    An allocator that is fast, and decides each row by that row's state alone, may have the attribute
+    `serves_ahead = True`: `RegionEnvironment.run` then asks it for many slots at once, and for some slots repeatedly.
 
     One that learns is a LightningModule, fitted without a datamodule. Beside its own options it is made with
     `scenario`, a `Scenario`, or when its checkpoint is loaded a mapping of one; `mean_users`, (periods, regions) users
@@ -33,11 +33,11 @@ class Allocator(Protocol):
 
 
 def check_allocation(state: RegionState, allocation: Allocation) -> None:
-    """Check C4 and C5.
+    """Check that an allocation keeps C4 (shares sum to at most one) and C5 (every VM is rented).
 
     Raises:
-        InputError: no allocation, a wrong shape or type, a share that is not finite or negative, shares that sum to
-            more than one, or a VM that does not exist; names the argument and the first row at fault.
+        InputError: no `Allocation`, a wrong shape or type, a share that is not finite or negative, shares that sum to
+            more than one, or a VM that is not rented; names the argument and the first wrong row.
     """
     if not isinstance(allocation, Allocation):
         raise InputError(f"allocate returned {type(allocation).__name__}; return an Allocation of shares and VMs")

@@ -1,13 +1,13 @@
-"""An upper bound on the revenue that any allocator could earn, all tasks known: any size, any horizon, whole batches.
+"""An upper bound on the revenue of any allocator that knows all tasks; for any size and horizon, in batches.
 
-Relaxed: tasks may overtake each other, be split over VMs, and be served in part. What stays is the bandwidth of every
-slot and the VMs' time. Let `lambda` be a price for a slot's bandwidth and `mu(t)` one for VM time. A task that starts
-`s` after its slot did then costs `lambda w / (B s)` for its upload, which is over by then, and the integral of `mu`
-over its execution. By weak duality no plan earns more than
+In the relaxation, tasks may overtake each other, be split over VMs, and be served in part. What remains is the
+bandwidth of every slot and the VMs' time. Let `lambda` be a price of a slot's bandwidth and `mu(t)` one of VM time. A
+task that starts executing `s` after the start of its slot then costs `lambda w / (B s)` for its upload, which must end
+by then, and the integral of `mu` over its execution. By weak duality no plan earns more than
 
     sum_slots lambda + integral n(t) mu(t) dt + sum_tasks max(0, revenue - min_s cost(s)),
 
-whatever the prices; n(t) counts the VMs that are free of the first slot's backlog. `mu` is constant over each of
+for any prices; n(t) counts the VMs that are free of the first slot's backlog. `mu` is constant over each of
 `resolution` cells per slot, the least cost over s is found exactly, and the prices by subgradient descent.
 """
 
@@ -29,9 +29,9 @@ _ROUNDING = 1e-5
 
 
 class _Horizon(NamedTuple):
-    """A relaxed instance; times in cells."""
+    """A relaxed instance; times are in cells."""
 
-    revenue: Float[Tensor, "batch slots users"]  # 0 where nobody asks
+    revenue: Float[Tensor, "batch slots users"]  # 0 for absent users
     work: Float[Tensor, "batch slots users"]  # cells of the whole bandwidth
     execution: Float[Tensor, "batch slots users"]
     free: Float[Tensor, "batch cells"]  # VM time in each cell
@@ -45,18 +45,18 @@ def upper_bound(
     """Revenue over consecutive slots that no allocation exceeds, each row on its own.
 
     Args:
-        states: (batch,) regions at the start of each slot. Of the backlogs only the first slot's are read; later ones
-            are what a plan makes them. Tasks, bandwidth and VMs are each slot's own.
-        resolution: price cells per slot; more is tighter and slower.
+        states: (batch,) regions at the start of each slot. Only the first slot's backlogs are used; later ones depend
+            on the plan. Tasks, bandwidth and VMs are those of each slot.
+        resolution: price cells per slot; more give a tighter bound and take longer.
         iterations: of the descent; any number gives a valid bound.
 
     Raises:
-        InputError: `region.queue` is not `lindley`; the paper's plain sum lets a VM do two things at once.
+        InputError: `region.queue` is not `lindley`; with the paper's plain sum, a VM's work may overlap.
     """
     horizon = _relax(scenario, states, resolution)
     everything = horizon.revenue.sum((-2, -1))
     unit = _slot_worth(everything, len(states))
-    # All bandwidth, or all VM time, has a price of so many slots' worth.
+    # Prices are those of all bandwidth, or all VM time, in units of a slot's revenue.
     supply = horizon.free.mean(-1, keepdim=True).clamp_min(1e-6) * resolution
 
     def bound(price: Tensor, rate: Tensor) -> Tensor:
@@ -77,15 +77,16 @@ def slice_bounds(
     rounds: int = 6,
     iterations: int = 30,
 ) -> Float[Tensor, "batch bandwidth_offers vm_offers"]:
-    """Revenue over consecutive slots that no allocation exceeds, whatever is rented for all of them.
+    """Revenue over consecutive slots that no allocation exceeds, for every pair of offers rented for all of them.
 
     With `lambda` a price per Hz of every slot, the price of a task is the same in every slice. So one choice of prices
-    bounds all pairs of offers at once, and each step of the descent tightens them all; it aims at the pair of which
-    the bound less its cost is highest.
+    bounds all pairs of offers at once, and each step of the descent tightens them all; it aims at the pair with the
+    highest bound less its cost.
 
     Args:
-        states: as for `upper_bound`; what is rented in them and their backlogs are not read: queues start empty.
-        cost: money for a pair, only to decide which bounds are worth tightening.
+        states: as for `upper_bound`; their rentals and backlogs are not used: queues start empty.
+        bandwidth_hz, n_vms: the offers.
+        cost: the money that every pair costs, only to decide which bounds to tighten.
         resolution, iterations: as for `upper_bound`.
 
     Raises:
@@ -105,7 +106,7 @@ def slice_bounds(
         size, count = sizes.gather(-1, pair // cost.shape[2]), n_vms.gather(-1, pair % cost.shape[2])
 
         def bound(price: Tensor, rate: Tensor, size: Tensor = size, count: Tensor = count) -> Tensor:
-            """Of the pair aimed at, of which all bandwidth or all VM time has a price of so many slots' worth."""
+            """The bound of the pair aimed at; prices are those of its whole bandwidth or VM time, in `unit`s."""
             nonlocal best
             price, rate = price * unit / size, rate * unit / (count * resolution)
             surplus = _surplus(horizon, price, rate)
@@ -120,7 +121,7 @@ def slice_bounds(
 
 
 def _slot_worth(everything: Float[Tensor, " batch"], slots: int) -> Float[Tensor, "batch 1"]:
-    """All revenue that is asked for per slot, the unit of prices; 1 where nobody ever asks."""
+    """The revenue of all tasks per slot, the unit of prices; 1 if there are no tasks."""
     return torch.where(everything > 0, everything / slots, 1).unsqueeze(-1)
 
 
@@ -131,7 +132,7 @@ def _descend(
     horizon: _Horizon,
     iterations: int,
 ) -> Float[Tensor, " batch"]:
-    """Lower `bound(price, rate)` by Polyak's steps, row by row; returns its least value, at most `lowest`."""
+    """Minimise `bound(price, rate)` by Polyak's steps, row by row; returns its least value, at most `lowest`."""
     price = torch.full((len(lowest), slots), 0.1, device=lowest.device, dtype=lowest.dtype)
     rate = torch.full_like(horizon.free, 0.1)
     for aim in torch.logspace(-1, -3, iterations, device="cpu").tolist():
@@ -154,7 +155,7 @@ def _relax(scenario: Scenario, states: Sequence[RegionState], resolution: int) -
     cell_s = scenario.short_slot_s / resolution
     deadline = scenario.deadline_s / cell_s
     slots = len(states)
-    window = ceil(deadline)  # cells that a slot's tasks may touch, the last one perhaps in part
+    window = ceil(deadline)  # cells that a slot's tasks may use, the last one possibly in part
     tasks = Tasks(*(torch.stack(parts, -2) for parts in zip(*(state.tasks for state in states), strict=True)))
     bandwidth = torch.stack([state.bandwidth_hz for state in states], -1).unsqueeze(-1)
     n_vms = torch.stack([state.n_vms for state in states], -1)
@@ -167,7 +168,7 @@ def _relax(scenario: Scenario, states: Sequence[RegionState], resolution: int) -
     exists = torch.arange(backlog.shape[-2], device=backlog.device).unsqueeze(-1) < rented.unsqueeze(-2)
     free = ((begin + 1 - backlog).clamp(0, 1) * exists).sum(-2)
     asked = tasks.present & (bandwidth > 0)
-    some = asked.flatten(0, -2).any(0)  # columns of users that anybody uses
+    some = asked.flatten(0, -2).any(0)  # columns of users that are present anywhere
     return _Horizon(
         revenue=torch.where(asked, scenario.price * tasks.priority, 0)[..., some],
         work=torch.where(asked, bandwidth_work(scenario, tasks) / bandwidth / cell_s, 1)[..., some],
@@ -188,7 +189,7 @@ def _dual(
 def _surplus(
     horizon: _Horizon, price: Float[Tensor, "batch slots"], rate: Float[Tensor, "batch cells"]
 ) -> Float[Tensor, " batch"]:
-    """What all tasks together earn above their prices, each started when it is cheapest."""
+    """The sum over all tasks of revenue less cost, where positive, each started when it is cheapest."""
     slots = price.shape[-1]
     window = rate.shape[-1] - (slots - 1) * horizon.per_slot
     rates = rate.unfold(-1, window, horizon.per_slot)  # batch slots window
@@ -202,10 +203,10 @@ def _surplus(
 
 
 def _best_start(horizon: _Horizon, price: Tensor, rates: Tensor, paid: Tensor) -> Float[Tensor, "batch slots users"]:
-    """Cheapest start of every task: the least of `lambda w / s` plus the price of its VM time.
+    """Cheapest start of every task: the minimum of `lambda w / s` plus the price of its VM time.
 
-    Within a cell the second term has one kink, where the task's end passes into the next cell; left and right of it the
-    cost is convex, `a / s + slope * s`, with its least value at `sqrt(a / slope)` or at an end.
+    Within a cell the second term has one kink, where the task's end enters the next cell; left and right of it the cost
+    is convex, `a / s + slope * s`, with its minimum at `sqrt(a / slope)` or at an end.
     """
     window = rates.shape[-1]
     latest = (horizon.deadline - horizon.execution).clamp_min(1e-6)

@@ -1,17 +1,17 @@
-"""Counter-based random numbers: a draw is a hash of (seed, copy, step, stream, user) and of nothing else.
+"""Counter-based random numbers: a draw is a hash of (seed, copy, step, stream, user) only.
 
-So a copy sees the same tasks in whatever batch, on whatever device, after a resume, and whatever was allocated; there
-is no generator whose state must be kept. The hash is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014),
-applied once per counter.
+So a copy sees the same tasks in any batch, on any device, after a resume, and for any allocation; there is no generator
+whose state must be kept. The hash is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), applied once per
+counter.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Added to a run's seed, so that no two uses of regions share draws; the simulation and its bound use the seed itself.
+# Added to a run's seed, so that different uses do not share draws; the simulation and its bound use the seed itself.
 VALIDATION, TRAINING, REVENUE = 1_000_003, 2_000_003, 3_000_017
-TYPICAL = -1  # a seed of its own: no run's is negative
+TYPICAL = -1  # no run has a negative seed
 
 _GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MULTIPLIERS = (-0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -25,12 +25,12 @@ def mix(value: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
 
 
 def keys(seed: int, copies: Int[Tensor, " copies"], step: int | Int[Tensor, "slots 1"]) -> Int[Tensor, "*slots copies"]:
-    """One key per copy for this step, or for each of several."""
+    """One key per copy, for one step or for each of several."""
     return child(child(mix(torch.full_like(copies, _signed(seed)) + _GOLDEN), copies), step)
 
 
 def child(key: Int[Tensor, "*shape"], counter: int | Int[Tensor, "..."]) -> Int[Tensor, "..."]:
-    """The key's `counter`-th child; broadcasts."""
+    """Derive the `counter`-th key of a key; broadcasts."""
     stride = _signed((counter + 1) * _GOLDEN) if isinstance(counter, int) else (counter + 1) * _GOLDEN
     return mix(key + stride)
 
@@ -61,12 +61,12 @@ def poisson(
 
 
 def poisson_mean(table: Float[Tensor, "copies largest"]) -> Float[Tensor, " copies"]:
-    """Mean of what `poisson` draws, the clipping to `largest` included."""
+    """Mean of the counts that `poisson` draws, clipped to `largest`."""
     return (1 - table).sum(-1)
 
 
 def _shift(value: Tensor, bits: int) -> Tensor:
-    """Logical shift to the right; torch's own copies the sign."""
+    """Logical shift to the right; torch's own is arithmetic."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 

@@ -1,4 +1,4 @@
-"""Regions over time: tasks arrive, are served as allocated, and leave their VMs' queues behind."""
+"""Regions over time: tasks arrive, are served as allocated, and leave work in the VMs' queues."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
@@ -17,34 +17,34 @@ from sliceoff.region.scenario import Scenario
 from sliceoff.region.serve import serve
 from sliceoff.region.state import Allocation, Outcome, RegionState, Tasks, map_state
 
-# What is drawn, each from a stream of its own.
+# Streams of random numbers, one per quantity drawn.
 _COUNT, _SIZE, _PLACE, _WALK = range(4)
 _MOST_AHEAD = 32
-_MOST_ROWS = 6000  # served in one batch by `run`: enough to be quick, few enough to stay in the cache
-_EVERY_STEP = -1  # the step whose key serves what stays the same over time
+_MOST_ROWS = 6000  # rows that `run` serves in one batch: enough to be fast, few enough to stay in the cache
+_EVERY_STEP = -1  # the step whose key is used for draws that stay the same over time
 
 
 class RegionEnvironment:
-    """A batch of independent regions (copies), one row each. It never ends: episodes are the caller's to cut.
+    """A batch of independent regions (copies), one row each. It never ends: the caller cuts it into episodes.
 
-    Users per slot are Poisson with the copy's mean, at most `max_users`. Tasks depend on (seed, copy id, step) alone,
-    so two allocators, rentals or batches face the same tasks.
+    Users per slot are Poisson with the copy's mean, at most `max_users`. Tasks depend on (seed, copy id, step) only, so
+    different allocators, rentals or batches get the same tasks.
 
-    A VM that is given back at a long slot's border first finishes what it has queued, at the provider's expense, and
-    takes nothing new; rented again sooner than that, it comes back with what is left. No queue is ever dropped.
+    A VM that is no longer rented first finishes its queue, at the provider's expense, and takes no new tasks; if it is
+    rented again before that, it still has the rest of its queue. No queue is ever dropped.
 
     Args:
         scenario: the regions' constants.
         mean_users: users per short slot, for each copy or for all, at most `max_users`; `traffic` changes them.
         n_copies: rows.
         seed: of all draws.
-        copy_ids: the copies' identities in the draws, `0..n_copies-1` if not given; a part of a batch repeats the whole
-            batch's tasks under its own ids.
+        copy_ids: the copies' ids in the draws, `0..n_copies-1` if not given; with its own ids, a part of a batch gets
+            the same tasks as in the whole batch.
         bandwidth_hz, n_vms: what is rented, for each copy or for all; otherwise call `rent` before the first step.
         dtype: of all floating-point tensors.
 
     Raises:
-        InputError: names the argument at fault.
+        InputError: an argument is wrong; the message names it.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class RegionEnvironment:
         self._backlog_s = torch.zeros(n_copies, scenario.max_vms, device=self.device, dtype=dtype)
         self._bandwidth_hz = torch.zeros(n_copies, device=self.device, dtype=dtype)
         self._n_vms = torch.zeros(n_copies, device=self.device, dtype=torch.int64)
-        self._drawn: list[tuple[Tensor, ...]] = []  # the tasks of the slots to come, the next one last
-        self._ahead = 1  # slots drawn together, for speed: a draw depends on its step alone
+        self._drawn: list[tuple[Tensor, ...]] = []  # the tasks of the next slots, in reverse order
+        self._ahead = 1  # slots drawn together, for speed: a draw depends on its step only
         self.traffic(mean_users)
         if bool((self._mean_users > scenario.max_users).any()):
             raise InputError(
@@ -88,12 +88,12 @@ class RegionEnvironment:
 
     @property
     def mean_users(self) -> Float[Tensor, " copies"]:
-        """Users per short slot that ask in each copy on average."""
+        """Mean number of users per short slot in each copy, before clipping to `max_users`."""
         return self._mean_users
 
     @property
     def expected_users(self) -> Float[Tensor, " copies"]:
-        """Users per short slot that the allocator is told to expect."""
+        """The forecast of users per short slot, an input of allocators."""
         return self._expected_users
 
     @property
@@ -108,7 +108,7 @@ class RegionEnvironment:
 
     @property
     def state(self) -> RegionState:
-        """The regions at the start of the present slot."""
+        """The regions at the start of the current slot."""
         if not self._drawn:
             self._drawn = list(zip(*(field.unbind() for field in self._draw(self._ahead)), strict=True))[::-1]
             self._ahead = min(2 * self._ahead, _MOST_AHEAD)
@@ -117,10 +117,10 @@ class RegionEnvironment:
         )
 
     def reset(self, seed: int | None = None) -> RegionState:
-        """Back to step 0 with empty queues; traffic and what is rented stay.
+        """Go back to step 0 with empty queues; traffic and rental stay.
 
         Args:
-            seed: of new draws; None repeats the same.
+            seed: of new draws; None repeats the same draws.
         """
         self.seed = self.seed if seed is None else seed
         self._step = 0
@@ -133,15 +133,15 @@ class RegionEnvironment:
         mean_users: float | int | Sequence[float] | Tensor,
         expected_users: float | int | Sequence[float] | Tensor | None = None,
     ) -> None:
-        """Change the traffic, such as to a trace's next value, from the present slot on; queues stay.
+        """Change the traffic from the current slot on, for example to a trace's next value; queues stay.
 
         Args:
-            mean_users: users per short slot, (n_copies,) or one for all, >= 0. They may rise above `max_users`: who
-                finds no room is turned away (`draws.poisson_mean` says how many find some).
-            expected_users: the forecast that allocators are told, likewise; None: the true mean.
+            mean_users: users per short slot, (n_copies,) or one for all, >= 0. May exceed `max_users`: users above it
+                are turned away (`draws.poisson_mean` has the mean number of those that are not).
+            expected_users: the forecast that allocators get, of the same form; None: the true mean.
 
         Raises:
-            InputError: names the argument at fault.
+            InputError: an argument is wrong; the message names it.
         """
         mean = self._number_of_users("mean_users", mean_users, torch.float64)
         expected = mean if expected_users is None else expected_users
@@ -150,7 +150,7 @@ class RegionEnvironment:
         self._drawn, self._ahead = [], 1
 
     def rent(self, bandwidth_hz: float | int | Tensor, n_vms: int | Tensor) -> RegionState:
-        """Change what is rented, from the present slot on; queues stay.
+        """Change the rental from the current slot on; queues stay.
 
         Args:
             bandwidth_hz: (n_copies,) or one for all, >= 0.
@@ -168,7 +168,7 @@ class RegionEnvironment:
         return self.state
 
     def step(self, allocation: Allocation) -> tuple[RegionState, Outcome]:
-        """Serve the present slot's tasks and go on to the next slot.
+        """Serve the current slot's tasks and go on to the next slot.
 
         Raises:
             InputError: the allocation breaks C4 or C5, is not finite or has the wrong shape; or nothing is rented yet.
@@ -181,7 +181,7 @@ class RegionEnvironment:
         return self.state, outcome
 
     def run(self, allocator: Allocator, slots: int) -> Iterator[tuple[RegionState, Outcome]]:
-        """Serve the next `slots` slots as `allocator` decides, several in one batch where it `serves_ahead`.
+        """Serve the next `slots` slots as `allocator` decides, several in one batch if it `serves_ahead`.
 
         Yields:
             States and outcomes of the next few slots, (few, copies, ...).
@@ -204,9 +204,9 @@ class RegionEnvironment:
     def _serve_ahead(self, allocator: Allocator, tasks: Tasks) -> tuple[RegionState, Outcome]:
         """Serve the tasks of some slots, (slots, copies, users), in one batch: Picard iteration over time.
 
-        Slots are linked by their backlogs alone. All are served on backlogs that are guessed; those whose guess was
-        wrong are served again on what the slot before left, until none was. After k rounds at least the first k slots
-        are final, so this ends with what one slot after the other gives (but for the last bit of a logarithm, which may
+        Slots are linked by their backlogs only. All are first served with guessed backlogs; those whose guess was wrong
+        are served again with what the slot before left, until all are right. After k rounds at least the first k slots
+        are final, so this ends with the result of serving slot by slot (up to the last bit of a logarithm, which may
         depend on its place in the batch), in practice after three or four rounds.
         """
         slots, copies = tasks.present.shape[:2]
@@ -238,7 +238,7 @@ class RegionEnvironment:
         return serve(self.scenario, state, allocation)
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and ints from which `load_state_dict` goes on exactly here."""
+        """Tensors and ints from which `load_state_dict` resumes exactly here."""
         return {
             "seed": self.seed,
             "step": self._step,
@@ -251,15 +251,15 @@ class RegionEnvironment:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of an environment with as many copies and the same scenario.
+        """Resume from the `state_dict` of an environment with the same number of copies and the same scenario.
 
         Raises:
-            InputError: it has other copies, or was written by another version.
+            InputError: it has another number of copies or VMs, or was written by another version.
         """
         if missing := self.state_dict().keys() - state.keys():
             raise InputError(
                 f"state_dict of regions lacks {', '.join(sorted(missing))}: another version of SliceOff wrote it; "
-                "start afresh"
+                "start a new run"
             )
         if state["backlog_s"].shape != self._backlog_s.shape:
             raise InputError(
@@ -293,7 +293,7 @@ class RegionEnvironment:
     def _distance(
         self, place: Float[Tensor, "slots copies users"], steps: Int[Tensor, " slots"]
     ) -> Float[Tensor, "slots copies users"]:
-        """Distances of users spread evenly over the ring: new ones every slot, or walkers."""
+        """Distances [m] of users spread evenly over the ring: drawn every slot, or walking if they have a speed."""
         scenario = self.scenario
         inner, outer = scenario.min_distance_m, scenario.cell_radius_m
         if scenario.speed_mps is None:
@@ -318,7 +318,7 @@ class RegionEnvironment:
 
 
 def typical_tasks(scenario: Scenario, n_tasks: int, device: str | torch.device = "cpu") -> Tasks:
-    """A sample of tasks from draws that no run sees, always the same: for what tasks need on the whole.
+    """A fixed sample of tasks, from draws that no run uses, to estimate what tasks need on average.
 
     Returns:
         Tasks of shape (n_tasks,), all present.
@@ -331,14 +331,14 @@ def typical_tasks(scenario: Scenario, n_tasks: int, device: str | torch.device =
 def walk(
     start_m: Float[Tensor, "*#shape"], angle: Float[Tensor, "*#shape"], walked_m: Any, radius_m: float
 ) -> Float[Tensor, "..."]:
-    """Distance from the centre after `walked_m` to and fro along the chord through the start, heading at `angle`.
+    """Distance from the centre after walking `walked_m` back and forth along the chord through the start at `angle`.
 
-    The chord is seen as horizontal: the start lies at (start cos angle, start sin angle). Users spread evenly over the
-    disc stay so at all times.
+    In coordinates in which the chord is horizontal, the start is at (start cos angle, start sin angle). Users that are
+    spread evenly over the disc stay so at all times.
     """
     along, aside = start_m * angle.cos(), start_m * angle.sin()
     half = (radius_m**2 - aside**2).clamp_min(0).sqrt().clamp_min(1e-6 * radius_m)
-    # To and fro: the place on a circle twice as long as the chord, folded.
+    # Back and forth: the position on a circle twice as long as the chord, folded.
     place = ((along + half + walked_m) % (4 * half) - 2 * half).abs() - half
     return (place**2 + aside**2).sqrt()
 
@@ -350,8 +350,8 @@ def _between(bounds: Sequence[float], uniform: Tensor) -> Tensor:
 def utilisation(
     scenario: Scenario, state: RegionState, outcome: Outcome
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """Parts of the rented bandwidth and VM time that a slot used.
+    """The shares of rented bandwidth and VM time that a slot used.
 
-    VM work counts in the slot that admitted it, so a single slot may show more than 1; the mean over time does not.
+    VM work counts in the slot that admitted it, so a single slot may have more than 1; the mean over time does not.
     """
     return outcome.airtime, outcome.work_s.sum(-1) / (state.n_vms * scenario.short_slot_s)

@@ -1,14 +1,14 @@
-"""A region as a Gymnasium environment, alone or as many copies: `gymnasium.make("sliceoff/Region-v0")`.
+"""A region as a Gymnasium environment, single or vectorised: `gymnasium.make("sliceoff/Region-v0")`.
 
 Observation: `flatten`, all in [-1, 1].
-Action: in [-1, 1]; a bandwidth weight for every user, then a VM for every user. Weights are shifted to [0, 2] and
-normalised over the users that ask; VMs are `floor(x V)` of the shifted and halved number (21).
-Reward: the slot's revenue (22), over what a slot's tasks are worth on average at the `mean_users` given first.
-Episodes are cut after `episode_slots` (truncated, never terminated: bootstrap through it).
+Action: in [-1, 1]; a bandwidth weight for every user, then a VM for every user. With x the number mapped to [0, 1],
+shares are x normalised over the users present, and VMs are `floor(x V)` (21).
+Reward: the slot's revenue (22), relative to the mean worth of a slot's tasks at the `mean_users` given at construction.
+Episodes end after `episode_slots` (truncated, never terminated: bootstrap the value at their end).
 
-`regions = env.unwrapped.environment` is the tensor form below: `regions.rent(bandwidth_hz, n_vms)` and
-`regions.traffic(mean_users, expected_users)` change the rental, the traffic and what the observation says of it at any
-border of slots, and queues stay.
+`regions = env.unwrapped.environment` is the underlying `RegionEnvironment`: `regions.rent(bandwidth_hz, n_vms)` and
+`regions.traffic(mean_users, expected_users)` change the rental, the traffic and its observed forecast between any two
+slots; queues stay.
 """
 
 from statistics import fmean
@@ -38,7 +38,7 @@ def decode(state: RegionState, action: Float[Tensor, "*batch actions"]) -> Alloc
     """Shares and VMs from an action in [-1, 1].
 
     Raises:
-        InputError: the action is not finite, or not in [-1, 1].
+        InputError: a number of the action is not finite, or not in [-1, 1].
     """
     if not bool((action.isfinite() & (action.abs() <= 1 + 1e-6)).all()):
         raise InputError("action has a number that is not finite or not in [-1, 1]; clip it to the action space")
@@ -46,13 +46,13 @@ def decode(state: RegionState, action: Float[Tensor, "*batch actions"]) -> Alloc
 
 
 def flatten(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Float[Tensor, "*batch features"]:
-    """`observe` as one vector: the region, every user, then a flag per user (1 asks, -1 does not)."""
+    """`observe` as one vector: the region, every user, then a flag per user (1 present, -1 absent)."""
     seen = observe(scenario, state, kind)
     return torch.cat((seen.region, seen.users.flatten(-2), seen.present * 2.0 - 1), -1)
 
 
 class _Regions:
-    """What both faces share: a batch of regions, seen and driven in arrays."""
+    """The common part of both environments: a batch of regions with array inputs and outputs."""
 
     def __init__(
         self,
@@ -82,12 +82,12 @@ class _Regions:
         self._last: tuple[RegionState, Allocation, Outcome] | None = None
 
     def reset(self, generator: np.random.Generator) -> np.ndarray:
-        """Empty queues and new draws."""
+        """Start an episode with empty queues and new draws; returns the observations, one row per copy."""
         self._last = None
         return self._seen(self.environment.reset(seed=int(generator.integers(2**62))))
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """Observations, rewards and what became of the tasks, one row per copy."""
+        """Serve one slot; returns observations, rewards, and revenue and task counts, one row per copy."""
         expected = (self.environment.n_copies, *self.action_space.shape)
         if np.shape(action) != expected:
             raise InputError(f"action has shape {np.shape(action)}; give {expected}")
@@ -105,7 +105,7 @@ class _Regions:
         return self._seen(after), (revenue / self._slot_worth).double().numpy(), info
 
     def draw(self) -> Figure:
-        """The first copy's slot served last."""
+        """A picture of the first copy's last served slot."""
         if self._last is None:
             state = self.environment.state
             nothing = no_allocation(state)
@@ -122,18 +122,18 @@ class _Regions:
 
 
 class RegionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One region; see the module's text for observation, action and reward.
+    """One region; see the module's docstring for observation, action and reward.
 
     Args:
         scenario: defaults to `Scenario()`.
         mean_users: users per slot on average.
-        bandwidth_hz, n_vms: what is rented.
-        observation: `full` or `paper`.
+        bandwidth_hz, n_vms: the rental.
+        observation: `full` or `paper`, as in `observe`.
         episode_slots: slots per episode.
-        render_mode: None or `rgb_array`, a picture of the slot served last.
+        render_mode: None or `rgb_array`, a picture of the last served slot.
 
     Raises:
-        InputError: names the argument at fault.
+        InputError: an argument is wrong; the message names it.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
@@ -157,18 +157,18 @@ class RegionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.render_mode = render_mode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """A new episode; without a seed it follows from the one before."""
+        """Start a new episode; without a seed, its draws continue the random stream of the environment."""
         super().reset(seed=seed)
         return self._regions.reset(self.np_random)[0], {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Serve one slot. Never terminated."""
+        """Serve one slot; the episode is never terminated, only truncated."""
         seen, reward, info = self._regions.step(np.asarray(action)[None])
         single = {name: value[0].item() for name, value in info.items()}
         return seen[0], float(reward[0]), False, self._regions.over, single
 
     def render(self) -> np.ndarray | None:
-        """The slot served last, (height, width, 3); before the first step the one that waits, with nothing allocated.
+        """A picture (height, width, 3) of the last served slot; before the first step, of the current one, unallocated.
 
         None without a render mode.
         """
@@ -203,7 +203,7 @@ class RegionVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndar
         self.action_space = batch_space(self.single_action_space, num_envs)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """New episodes; without a seed they follow from the ones before."""
+        """Start new episodes; without a seed, their draws continue the random stream of the environment."""
         super().reset(seed=seed)
         return self._regions.reset(self.np_random), {}
 

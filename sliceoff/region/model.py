@@ -1,6 +1,6 @@
 """Eqs. 1-6 as pure tensor functions: any leading batch shape, any device, single or double precision.
 
-The waiting time, Eq. 3, has a module of its own: `queues`. What is rented, Eqs. 8-10, is `sliceoff.slicing.rental`.
+The waiting time, Eq. 3, is in `queues`; the rental, Eqs. 8-10, in `sliceoff.slicing.rental`.
 """
 
 from math import log
@@ -34,26 +34,26 @@ def uplink_rate(
 
 
 def upload_time(data_bits: Float[Tensor, "*shape"], rate_bps: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Eq. 2: `d / r`; without a rate the task never arrives."""
+    """Eq. 2: `d / r` in s; infinite at rate 0."""
     return data_bits.clamp_min(torch.finfo(data_bits.dtype).tiny) / rate_bps
 
 
 def execution_time(
     data_bits: Float[Tensor, "*shape"], cycles_per_bit: Float[Tensor, "*shape"], vm_hz: float
 ) -> Float[Tensor, "*shape"]:
-    """Eq. 4: `d eta / f`."""
+    """Eq. 4: `d eta / f` in s."""
     return data_bits * cycles_per_bit / vm_hz
 
 
 def completion_time(
     upload_s: Float[Tensor, "*shape"], wait_s: Float[Tensor, "*shape"], execution_s: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
-    """Eq. 5."""
+    """Eq. 5: the sum of upload, waiting and execution time in s."""
     return upload_s + wait_s + execution_s
 
 
 def task_revenue(
     on_time: Bool[Tensor, "*shape"], priority: Float[Tensor, "*shape"], price: float
 ) -> Float[Tensor, "*shape"]:
-    """Eq. 6: `price * priority` for a task done in time, else nothing."""
+    """Eq. 6: `price * priority` for a task done in time, else 0."""
     return price * priority * on_time

@@ -1,4 +1,4 @@
-"""What a learning allocator sees: Eq. 20, mended and scaled."""
+"""The observation of learning allocators: Eq. 20, completed and scaled."""
 
 from typing import Literal, NamedTuple
 
@@ -35,10 +35,9 @@ def user_features(kind: Kind) -> int:
 def observe(scenario: Scenario, state: RegionState, kind: Kind = "full") -> Observation:
     """The state (20): B, V, N; d/T_max, d eta/T_max, rho, l of every user.
 
-    `full` adds what (20) forgets and the next slot needs: the users that are expected, each VM's backlog in units of
-    the deadline (-1 for a VM that is not rented), and each user's log2(1 + snr). Everything lies in [-1, 1]; a
-    bandwidth above `max_bandwidth_hz`, a backlog above the deadline, or more users expected than there is room for,
-    reads as 1.
+    `full` adds what (20) lacks and the next slot depends on: the expected users, each VM's backlog in units of the
+    deadline (-1 for a VM that is not rented), and each user's log2(1 + snr). Everything lies in [-1, 1]; a bandwidth
+    above `max_bandwidth_hz`, a backlog above the deadline, and more expected users than `max_users` are clipped to 1.
     """
     tasks, present = state.tasks, state.tasks.present
     dtype = tasks.data_bits.dtype
@@ -75,5 +74,5 @@ def efficiency_range(scenario: Scenario) -> tuple[float, float]:
 
 
 def _scaled(value: Float[Tensor, "*shape"], low: float | int, high: float | int) -> Float[Tensor, "*shape"]:
-    """From [low, high] to [-1, 1]; a constant to 0."""
+    """Map [low, high] to [-1, 1]; if low = high, to 0."""
     return (value - (low + high) / 2) * (2 / (high - low) if high > low else 0.0)

@@ -1,10 +1,10 @@
-"""The best that any allocator could earn on a small instance, all tasks known: an exact program over python-mip.
+"""The optimal revenue on a small instance if all tasks are known: an exact integer program in python-mip.
 
 Only tasks done in time are worth placing; each may reach its VM just when its turn comes, and a VM's tasks of one slot
 may run without a gap up to some end F. A *pattern* is a set of tasks in the order in which one VM runs them. To end at
-F it needs the part `sum_j w_j / (F - L_j)` of the bandwidth, where L_j is the work of j and of all after it: convex in
-F, so tangents describe it from below, added where a solution violates it until none does. The program chooses at most
-one pattern per slot and VM.
+F it needs the share `sum_j w_j / (F - L_j)` of the bandwidth, where L_j is the work of j and of all after it. This is
+convex in F, so it is bounded from below by tangents, which are added where a solution violates it until none does. The
+program chooses at most one pattern per slot and VM.
 """
 
 from collections.abc import Sequence
@@ -22,20 +22,20 @@ from sliceoff.region.serve import bandwidth_work, execution_work
 from sliceoff.region.state import Allocation, RegionState, Tasks, no_allocation
 from sliceoff.solver import Solver, Status
 
-# Kept free at every deadline and of every slot's bandwidth: an optimal plan survives rounding when it is served.
+# Share of every deadline and every slot's bandwidth kept free, so that an optimal plan is in time despite rounding.
 _MARGIN = 1e-5
-# Orders of the same tasks are compared at so many ends; what could be missed in between is below the margin.
+# Orders of the same tasks are compared at this many ends; the loss in between is below the margin.
 _ENDS = 257
 _TANGENTS = 6
 _MAX_USERS = 12  # patterns grow as 2^users
 
 
 class Optimum(NamedTuple):
-    """Result of `optimum`."""
+    """The result of `optimum`."""
 
     revenue: float  # money over all slots
     plan: list[Allocation]  # one allocation (1, users) per slot; serving them earns `revenue`
-    proven: bool  # whether nothing better exists; False when the time ran out
+    proven: bool  # whether it is proven optimal; False when the time ran out
 
 
 class _Task(NamedTuple):
@@ -46,7 +46,7 @@ class _Task(NamedTuple):
 
 
 class _Pattern(NamedTuple):
-    """Tasks in the order in which one VM runs them, the last one up to an end that is still free."""
+    """Tasks in the order in which one VM runs them; the end of the last one is a variable."""
 
     users: tuple[int, ...]  # places in the slot's list of tasks
     revenue: float
@@ -54,11 +54,11 @@ class _Pattern(NamedTuple):
     tails_s: Float[np.ndarray, " users"]  # own work and that of all after it; descending
 
     def share(self, end: float) -> float:
-        """Part of the bandwidth that it needs to be done by `end`."""
+        """Share of the bandwidth that it needs to be done by `end`."""
         return float((self.works / (end - self.tails_s)).sum())
 
     def slope(self, end: float) -> float:
-        """Derivative of `share`."""
+        """The derivative of `share` with respect to `end`."""
         return float(-(self.works / (end - self.tails_s) ** 2).sum())
 
     @property
@@ -72,8 +72,8 @@ def optimum(
     """Largest revenue of one region over consecutive slots.
 
     Args:
-        states: one region's state (batch of one) at the start of each slot; only the first one's backlog is read, later
-            ones follow from the plan. Tasks, bandwidth and VMs are each state's own.
+        states: one region's state (batch of one) at the start of each slot; only the first one's backlog is used, later
+            ones follow from the plan. Tasks, bandwidth and VMs are those of each state.
         max_seconds: for the solver, all rounds together.
         solver: python-mip's `HIGHS` or `CBC`.
 
@@ -105,10 +105,10 @@ def _tasks(scenario: Scenario, state: RegionState) -> list[_Task]:
 
 
 def _patterns(tasks: list[_Task], ends: Float[np.ndarray, " ends"]) -> list[_Pattern]:
-    """Every set of tasks in every order that needs least bandwidth for some end, if that is at most all of it.
+    """Every set of tasks, in every order that needs the least bandwidth for some end, if that is not more than all.
 
-    A task put in front costs the same whatever the order of those behind it, so the best orders of a set start with one
-    task and go on with a best order of the rest.
+    A task put in front needs the same bandwidth for any order of those behind it, so the best orders of a set start
+    with one task and continue with a best order of the rest.
     """
     best: list[list[_Pattern]] = [[_Pattern((), 0.0, np.empty(0), np.empty(0))]]
     for members in range(1, 1 << len(tasks)):
@@ -149,7 +149,7 @@ class _Choice(NamedTuple):
 
 
 class _Program:
-    """Choose patterns and their ends."""
+    """The program that chooses patterns and their ends."""
 
     def __init__(self, scenario: Scenario, states: Sequence[RegionState], solver: Solver):
         self._deadline = scenario.deadline_s * (1 - _MARGIN)
@@ -157,10 +157,10 @@ class _Program:
         self._tasks = [_tasks(scenario, state) for state in states]
         self._patterns: list[list[_Pattern]] = []
         self._choices: list[list[_Choice]] = []
-        # Of every VM: when it is free, and how long ago that was counted.
+        # For every VM: when it is free, and how long before the current slot that time is counted from.
         busy: list[tuple[mip.Var | float, float]] = [(end, 0.0) for end in states[0].backlog_s[0].double().tolist()]
         for slot, state in enumerate(states):
-            # Ending before the slot does leaves nothing behind; after the last slot nothing is left to be saved for.
+            # Ending before the slot's end has no benefit; in the last slot, ending before the deadline has none.
             earliest = self._deadline if slot == len(states) - 1 else min(self._deadline, scenario.short_slot_s)
             ends = np.linspace(earliest, self._deadline, 1 if earliest == self._deadline else _ENDS)
             self._patterns.append(_patterns(self._tasks[slot], ends))
@@ -179,13 +179,13 @@ class _Program:
 
     @property
     def revenue(self) -> float:
-        """Of the plan found."""
+        """Revenue of the plan found."""
         return fsum(
             pattern.revenue for slot in range(len(self._choices)) for _, pattern, _ in self._chosen_patterns(slot)
         )
 
     def solve(self) -> bool:
-        """Solve, add the tangents that the solution violates, and again; whether the plan is proven to be optimal."""
+        """Solve repeatedly, adding tangents that the solution violates; returns whether the plan is proven optimal."""
         if not any(self._patterns):
             return True
         most = self._solver.time_limit_s
@@ -197,7 +197,7 @@ class _Program:
             overspent = [slot for slot in range(len(self._choices)) if self._share_needed(slot) > 1 - _MARGIN / 2]
             if not overspent:
                 return solution.status is Status.OPTIMAL
-            # Read all of the solution before the model changes. VMs are alike: what one violates, another would next.
+            # Read the whole solution before the model changes. VMs are alike: add a violated tangent for all of them.
             ends = [(slot, end) for slot in overspent for _, _, end in self._chosen_patterns(slot)]
             for slot, end in ends:
                 for choice in self._choices[slot]:
@@ -205,7 +205,7 @@ class _Program:
         raise RuntimeError(f"the solver found no plan that keeps to the bandwidth: {Status.TIME_LIMIT}")
 
     def allocation(self, slot: int, state: RegionState) -> Allocation:
-        """The plan for one slot."""
+        """The allocation that the plan has for one slot."""
         share, vm = no_allocation(state)
         for machine, pattern, end in self._chosen_patterns(slot):
             users = [self._tasks[slot][place].user for place in pattern.users]
@@ -231,7 +231,7 @@ class _Program:
         model += choice.busy_until >= mip.xsum(choice.end)
         model += choice.busy_until >= backlog
         if not isinstance(backlog, float):
-            # The first task starts after what the slots before have left; without a pattern nothing is asked.
+            # The first task starts after the backlog of earlier slots; without a pattern there is no constraint.
             start = mip.xsum(
                 end - pattern.execution_s * on for pattern, on, end in zip(patterns, choice.on, choice.end, strict=True)
             )
@@ -242,7 +242,7 @@ class _Program:
         return choice
 
     def _add_slot(self, slot: int) -> None:
-        """Bandwidth is used once (C4), and so is every task."""
+        """Add a slot's constraints: shares sum to at most one (C4), and every task is chosen at most once."""
         choices, patterns = self._choices[slot], self._patterns[slot]
         self._model += mip.xsum(choice.share for choice in choices) <= 1 - _MARGIN
         for place in range(len(self._tasks[slot])):
@@ -257,7 +257,7 @@ class _Program:
             )
 
     def _add_tangents(self, slot: int, choice: _Choice, points: Sequence[float]) -> None:
-        """A VM's share is above the tangent of the chosen pattern, wherever each pattern's own touches it."""
+        """Require that a VM's share is above the chosen pattern's tangent; `points` has one end per pattern."""
         self._model += choice.share >= mip.xsum(
             (pattern.share(point) - pattern.slope(point) * point) * on + pattern.slope(point) * end
             for pattern, on, end, point in zip(self._patterns[slot], choice.on, choice.end, points, strict=True)
@@ -265,7 +265,7 @@ class _Program:
         )
 
     def _chosen_patterns(self, slot: int) -> list[tuple[int, _Pattern, float]]:
-        """The VMs that run one, each with its end."""
+        """The chosen patterns, each with its VM and its end."""
         return [
             (vm, pattern, end.x)
             for vm, choice in enumerate(self._choices[slot])

@@ -1,4 +1,4 @@
-"""Packing tasks onto VMs backwards from the deadline: the kernel of the greedy rules and of the learned packings."""
+"""Packing tasks onto VMs backwards from the deadline: the core of the greedy rules and of the learned packings."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,18 +8,18 @@ from torch import Tensor
 
 from sliceoff.region.state import RegionState
 
-# Kept back, as a part of the deadline, so that a VM filled to the brim is not late by rounding.
+# Share of the deadline that is not filled, so that a full VM is not late by rounding.
 SLACK = 1e-3
 # Stands for infinity, but may be multiplied by zero.
 _ENDLESS = 1e12
-# Rows that have no task left are cut off when they are a quarter of those that still count.
+# Rows without tasks left are cut off when the remaining ones are fewer than this share.
 _SHRINK = 0.75
-# How long `hasten` searches; twice as long earns no more.
+# Iterations of `hasten`; twice as many earn no more.
 _ROUNDS, _HALVINGS = 2, 12
 
 
 def free_from(state: RegionState) -> Float[Tensor, "*batch vms"]:
-    """When each VM is free, from the slot's start; infinite for one that is not rented; VMs nobody rents left out."""
+    """When each VM is free, from the slot's start; infinite if it is not rented. VMs that no row rents are left out."""
     most = max(int(state.n_vms.max()), 1) if state.n_vms.numel() else 1
     rented = torch.arange(most, device=state.n_vms.device) < state.n_vms.unsqueeze(-1)
     return torch.where(rented, state.backlog_s[..., :most], torch.inf)
@@ -28,11 +28,11 @@ def free_from(state: RegionState) -> Float[Tensor, "*batch vms"]:
 def placement(
     bandwidth_s: Float[Tensor, "*batch users"], execution_s: Float[Tensor, "*batch users"]
 ) -> Float[Tensor, "*batch users"]:
-    """Who uploads last: the largest bandwidth work per execution time.
+    """The order of tasks on a VM: bandwidth work per execution time; the largest is placed last.
 
-    Of two tasks next to each other on a VM, exchanging them shows that this order needs the least bandwidth (to first
-    order in execution time over time left): a long upload gains most from a later start, a short execution costs the
-    other task the least.
+    Exchanging two neighbouring tasks on a VM shows that this order needs the least bandwidth (to first order in
+    execution time over time left): a long upload gains most from a later start, and a short execution delays the
+    other task least.
     """
     return bandwidth_s / execution_s
 
@@ -44,13 +44,13 @@ def pack(
     free_from_s: Float[Tensor, "*batch vms"],
     deadline_s: float,
 ) -> tuple[Float[Tensor, "*batch users"], Int[Tensor, "*batch users"]]:
-    """Place tasks in the given order, every VM filled backwards from the deadline.
+    """Place tasks in the given order, filling every VM backwards from the deadline.
 
-    A task goes to the VM on which it can start latest, after what the VM has queued; its upload must end by then, which
-    fixes the share of bandwidth it needs. It is left out where that is more than there is left.
+    A task goes to the VM on which it can start latest, but not before the VM's backlog is done; its upload must end by
+    then, which fixes the share of bandwidth it needs. It is left out if that is more than is left.
 
-    Turn by turn all rows place their next task. Rows run along the last dimension and masks are numbers, both of which
-    is several times faster than the obvious way.
+    In every turn all rows place their next task. Rows are the last dimension and masks are numbers: both make this
+    several times faster.
 
     Args:
         bandwidth_s: time to upload with all of the region's bandwidth.
@@ -61,7 +61,7 @@ def pack(
     """
     users = wanted.shape[-1]
     turns = torch.arange(1, users + 1, device=wanted.device)
-    # The rows with the most tasks first, so that those which still have one at any turn are the first ones.
+    # The rows with the most tasks come first, so that the rows with a task left at any turn are the first ones.
     length, row = (wanted * turns).amax(-1).flatten().sort(descending=True, stable=True)
     share = bandwidth_s.new_zeros(users, len(row))
     vm = torch.zeros_like(share, dtype=torch.int64)
@@ -100,17 +100,17 @@ def hasten(
     deadline_s: float,
     slot_s: float,
 ) -> Float[Tensor, "batch users"]:
-    """Give the bandwidth that `pack` left over to the uploads that let the VMs be done soonest.
+    """Distribute the bandwidth that `pack` left over, so that the VMs are done as early as possible.
 
-    `pack` lets every upload end as late as it may, and a VM that waits for one idles. If VM v executes without a pause
-    from `x_v` on, task i behind `e_i` of other work must have arrived by `x_v + e_i`. With `E_v` for all of the VM's
+    `pack` lets every upload end as late as possible, and a VM that waits for one is idle. If VM v executes without a
+    pause from `x_v` on, task i behind `e_i` of other work must have arrived by `x_v + e_i`. With `E_v` the VM's total
     execution time,
 
         min sum_v x_v    s.t.    sum_i b_i / (x_v + e_i) <= 1,    max(free_v, slot - E_v) <= x_v <= deadline - E_v,
 
-    as being done before the slot ends gains nothing. Each round replaces a VM's sum by `r_v + c_v / x_v` of the same
-    value and slope, for which `x_v = t sqrt(c_v)`, within the bounds, with one `t` for all VMs, found by bisection of
-    its logarithm.
+    since being done before the slot ends gains nothing. Each round replaces a VM's sum by `r_v + c_v / x_v` with the
+    same value and slope, for which `x_v = t sqrt(c_v)`, within the bounds, with one `t` for all VMs, found by bisection
+    of its logarithm.
 
     Args:
         bandwidth_s, free_from_s, deadline_s: as for `pack`.
@@ -122,12 +122,12 @@ def hasten(
     """
     served = share > 0
     work = torch.where(served, bandwidth_s, 0)
-    # From a task on to its VM's last: what is left of the deadline when its upload ends.
+    # Execution time of a task and all after it on its VM: the time from the end of its upload to the deadline.
     onward = torch.where(served, deadline_s - bandwidth_s / share.clamp_min(1 / _ENDLESS), 0)
     total = torch.zeros_like(free_from_s).scatter_reduce(-1, vm, onward, "amax")
     before = total.gather(-1, vm) - onward
     begin = latest = (deadline_s - total).clamp_min(1 / _ENDLESS)
-    with_everything = torch.zeros_like(total).scatter_reduce(-1, vm, work - before, "amax")  # would its uploads end so
+    with_everything = torch.zeros_like(total).scatter_reduce(-1, vm, work - before, "amax")  # at best
     soonest = free_from_s.maximum(slot_s - total).maximum(with_everything).clamp_min(1 / _ENDLESS).minimum(latest)
 
     def by_vm(values: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def hasten(
         arrival = (begin.gather(-1, vm) + before).clamp_min(1 / _ENDLESS)
         asked, slope = by_vm(work / arrival), by_vm(work / arrival.square())
         root, rest = begin * slope.sqrt(), asked - begin * slope
-        # Of a VM without work both quotients are infinite.
+        # Both quotients are infinite for a VM without work.
         low = (soonest / root).amin(-1, keepdim=True).clamp_max(_ENDLESS)
         high = (latest / root).nan_to_num(posinf=0).amax(-1, keepdim=True).maximum(low)
         for _ in range(_HALVINGS):
@@ -147,18 +147,18 @@ def hasten(
             low, high = torch.where(enough, low, scale), torch.where(enough, scale, high)
         begin = (low * root).clamp(soonest, latest)
     more = (work / (begin.gather(-1, vm) + before).clamp_min(1 / _ENDLESS) - share).clamp_min(0)
-    # The rounds end near the optimum, on either side of what there is.
+    # The rounds end near the optimum, at slightly more or less than the bandwidth there is.
     spare = (1 - _sum(share)).clamp_min(0)
     return share + more * (spare / _sum(more).clamp_min(1 / _ENDLESS)).clamp_max(1)
 
 
 def _sum(values: Float[Tensor, "batch width"]) -> Float[Tensor, "batch 1"]:
-    """In order, so that zeros behind change no bit: a batch is as wide as its widest row."""
+    """Sums of the rows, added in order, so that trailing zeros do not change a bit (batches pad rows with zeros)."""
     return values.cumsum(-1)[..., -1:]
 
 
 def _shrinking(left: Sequence[int], rows: int) -> Iterator[tuple[slice, int]]:
-    """Runs of turns, each with the number of rows that count in them; `left` never rises."""
+    """Runs of turns, each with the number of rows that have tasks left at its start; `left` never rises."""
     first = 0
     for turn, count in enumerate([*left, 0]):
         if count < _SHRINK * rows:

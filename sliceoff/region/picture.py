@@ -1,4 +1,4 @@
-"""A picture of one slot: who stands where, who got what, what every VM did."""
+"""A picture of one slot: users' positions, their bandwidth and uploads, and every VM's work."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def draw_slot(
     """Draw one row of a batch: the cell, the bandwidth and uploads, and the VMs' queues.
 
     Args:
-        state: what the slot began with; `allocation` and `outcome` are its own.
+        state: the state at the start of the slot that `allocation` and `outcome` belong to.
         row: which region of the batch.
     """
     present = state.tasks.present[row].nonzero().flatten()
@@ -101,7 +101,7 @@ def _draw_cell(axes: Axes, scenario: Scenario, users: dict[str, np.ndarray], col
 def _draw_uploads(
     axes: Axes, scenario: Scenario, users: dict[str, np.ndarray], colours: np.ndarray, bandwidth_hz: float
 ) -> None:
-    """A bar per user: as high as its bandwidth, as long as its upload."""
+    """Draw a bar per user: its height is the bandwidth, its length the upload time."""
     mhz = users["share"] * bandwidth_hz / 1e6
     bottom = np.concatenate(([0.0], np.cumsum(mhz)))
     until = np.minimum(users["upload"], scenario.deadline_s * 1.15)
@@ -115,7 +115,7 @@ def _draw_uploads(
 def _draw_queues(
     axes: Axes, scenario: Scenario, users: dict[str, np.ndarray], colours: np.ndarray, backlog_s: np.ndarray
 ) -> None:
-    """A line per VM: the backlog, then its tasks where they ran."""
+    """Draw a line per VM: its backlog, then its tasks when they ran."""
     axes.barh(np.arange(len(backlog_s)), backlog_s, 0.8, color=_BACKLOG)
     ran = (users["upload"] <= scenario.deadline_s) & (colours != DROPPED)
     start = users["upload"] + users["wait"]

@@ -1,4 +1,4 @@
-"""The VMs' FIFO queues, Eq. 3: who waits how long, who is turned away, what is left for the next slot.
+"""The VMs' FIFO queues, Eq. 3: waiting times, tasks turned away, and the backlog left for the next slot.
 
 Tasks are sorted by VM and arrival, and every queue is then one segment of one max-plus scan: with `ahead` the time
 until the VM is free, the Lindley recursion is `ahead <- max(ahead + execution, arrival + execution)`, an affine map in
@@ -19,7 +19,7 @@ _NEVER = -1e30
 
 
 class Queued(NamedTuple):
-    """Result of `fifo`."""
+    """The result of `fifo`."""
 
     wait_s: Float[Tensor, "*batch users"]
     admitted: Bool[Tensor, "*batch users"]
@@ -32,7 +32,7 @@ def lindley_wait(ahead_s: Float[Tensor, "*shape"], arrival_s: Float[Tensor, "*sh
 
 
 def paper_wait(ahead_s: Float[Tensor, "*shape"], arrival_s: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Eq. 3 as printed: all work queued before, as if none of it were done while the task was uploading."""
+    """Eq. 3 as printed: all work queued before, as if none of it were done during the task's upload."""
     return ahead_s
 
 
@@ -41,10 +41,10 @@ def max_plus_scan(
 ) -> Float[Tensor, "*batch length"]:
     """Running composition of the maps `x -> max(x + step, floor)`, applied to minus infinity.
 
-    A map with `step = -inf` forgets what came before: that is where a segment starts.
+    A map with `step = -inf` ignores its input: a segment starts there.
 
     Args:
-        longest: maps in the longest segment; work O(length log longest).
+        longest: number of maps in the longest segment; the cost is O(length log longest).
     """
     shift = 1
     while shift < longest:
@@ -68,11 +68,11 @@ def fifo(
 ) -> Queued:
     """Run every VM's FIFO queue through one slot.
 
-    Tasks are served in the order of arrival, ties (to 1e-13 s) in the order of users. With `late_tasks="drop"` a task
-    that on arrival can no longer meet the deadline is turned away and takes no time.
+    Tasks are served in the order of arrival, ties (within 1e-13 s) in the order of users. With `late_tasks="drop"` a
+    task that can no longer meet the deadline on arrival is turned away and takes no VM time.
 
     Args:
-        joins: users whose task reaches its VM, by the deadline; the others wait 0 and are not admitted.
+        joins: users whose task reaches its VM by the deadline; the others wait 0 and are not admitted.
         backlog_s: time until each VM is free of earlier slots' work.
 
     Returns:
@@ -81,10 +81,10 @@ def fifo(
     if not vm.numel():
         return Queued(torch.zeros_like(arrival_s), joins, backlog_s)
     n_vms = backlog_s.shape[-1]
-    # Tasks that never reach theirs queue at one more VM, behind the real ones.
+    # Tasks that never reach their VM queue at an additional one, after the real ones.
     vm = vm.masked_fill(~joins, n_vms)
     arrival_s = arrival_s.masked_fill(~joins, 0)
-    # One sort by VM and arrival: in double precision the sum holds both.
+    # Sort by VM and arrival at once: a double holds both in one sum.
     order = (vm.double() * (2 * deadline_s) + arrival_s).argsort(dim=-1, stable=True)
     vm, arrival_s, execution_s = (x.gather(-1, order) for x in (vm, arrival_s, execution_s))
     lines = _Lines(vm, arrival_s, execution_s, torch.nn.functional.pad(backlog_s, (0, 1)), queue)
@@ -100,7 +100,7 @@ def fifo(
 
 
 class _Lines:
-    """All queues of a batch, one behind the other along the last dimension. Masks are 0.0 or 1.0, which is faster."""
+    """All queues of a batch, one after the other along the last dimension. Masks are 0.0 or 1.0, which is faster."""
 
     def __init__(self, vm: Tensor, arrival_s: Tensor, execution_s: Tensor, backlog_s: Tensor, queue: str):
         self.backlog_s = backlog_s
@@ -115,11 +115,11 @@ class _Lines:
         self._longest = int(lengths.max())
 
     def wait(self, before: Tensor) -> Tensor:
-        """Waiting time, given when the VM is free."""
+        """Waiting times, if each task's VM is free at `before`."""
         return paper_wait(before, self._arrival_s) if self._paper else lindley_wait(before, self._arrival_s)
 
     def scan(self, admitted: Tensor) -> tuple[Tensor, Tensor]:
-        """When the VM is free, before and after each task, if these are `admitted`."""
+        """When the VM is free before and after each task, if only `admitted` tasks are executed."""
         first = 1 - self._later
         step = self._execution_s * admitted
         begun = self._at_start + step + self._later * _NEVER
@@ -132,11 +132,12 @@ class _Lines:
         return before, after
 
     def admit(self, admitted: Tensor, deadline_s: float) -> Tensor:
-        """Turn away, in queue order, whoever is late behind those admitted before.
+        """Turn away, in queue order, every task that would be late after those admitted before it.
 
-        What stands before a queue's first late task is final, so that task is turned away, and with it all later ones
-        that would be late even if the queue grew no further. Between two rounds at least one task was served out of a
-        slack shorter than the first one's execution: rounds <= 2 + longest / shortest execution, however many users.
+        The queue before its first late task is final, so that task is turned away, together with all later ones that
+        would be late even if the queue did not grow further. Between two rounds at least one task is served within a
+        slack shorter than the first one's execution: rounds <= 2 + longest / shortest execution, for any number of
+        users.
         """
         alone = self.backlog_s.gather(-1, self._vm)
         admitted = admitted * (self._completion(alone) <= deadline_s)
@@ -145,7 +146,7 @@ class _Lines:
             late = admitted * (self._completion(before) > deadline_s)
             if not late.any():
                 return admitted
-            # `before` never falls along a queue: its least value among the late is the one at the first of them.
+            # `before` never falls along a queue, so its least value among late tasks is that of the first one.
             at_first_late = torch.full_like(self.backlog_s, -_NEVER).scatter_reduce(
                 -1, self._vm, before - (1 - late) * _NEVER, "amin"
             )

@@ -1,4 +1,4 @@
-"""Simple allocation rules, from careless to the one to beat. All work on whole batches."""
+"""Allocation rules, from simple ones to a strong baseline (`LookaheadGreedy`). All work on whole batches."""
 
 from collections.abc import Sequence
 
@@ -15,19 +15,19 @@ from sliceoff.region.state import Allocation, RegionState, map_state
 
 
 class Equal:
-    """Equal shares, VMs in turn."""
+    """Equal shares; VMs are assigned in turn."""
 
     serves_ahead = True
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
-        """Every present user gets the same share; the j-th one VM `j mod n_vms`."""
+        """Give every present user the same share, and the j-th one VM `j mod n_vms`."""
         present = state.tasks.present
         turn = present.cumsum(-1) - 1
         return Allocation(normalise(present.to(state.backlog_s.dtype)), turn.clamp_min(0) % state.n_vms.unsqueeze(-1))
 
 
 class Proportional:
-    """All uploads end together; then the least-loaded VM, longest task first."""
+    """Shares such that all uploads end together; then, longest task first, the least-loaded VM."""
 
     serves_ahead = True
 
@@ -41,7 +41,7 @@ class Random:
     """Shares uniform on the simplex, VMs uniform.
 
     Args:
-        seed: of the rule's draws, which depend on it, a task's size and its place alone.
+        seed: of the draws, which depend only on it, a task's size and its position.
     """
 
     serves_ahead = True
@@ -60,30 +60,30 @@ class Random:
 
 
 class Greedy:
-    """Deadline-aware greedy: the densest tasks first, every VM filled backwards from the deadline.
+    """Deadline-aware greedy: tasks in falling order of density, every VM filled backwards from the deadline.
 
-    A task placed on a VM with `later` work behind it must start by `deadline - later - own work`, which is also when
-    its upload must end; that fixes the bandwidth it needs. It goes to the VM with the least work so far among those
-    where it would start after the backlog, and is left out when none is, or when the bandwidth is used up. What
-    bandwidth is left over is spread over those served, which makes all earlier and leaves less for the next slot.
+    A task placed on a VM with `later` work after it must start by `deadline - later - own work`, which is also when its
+    upload must end; that fixes the bandwidth it needs. It goes to the VM with the least work so far among those where
+    it would start after the backlog, and is left out if there is none, or if the bandwidth is used up. Bandwidth left
+    over is spread over the tasks served, which makes all of them earlier and leaves less work for the next slot.
     """
 
     serves_ahead = True
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
-        """Myopic: it sees backlogs, not the slots to come."""
+        """Pack tasks by priority per resource used; considers the backlogs, but not later slots."""
         return packed(scenario, state, value_density(scenario, state))
 
 
 class LookaheadGreedy:
-    """Greedy under several weightings of the two resources; the plan that earns most over two slots is kept.
+    """Greedy with several weightings of the two resources; the plan that earns most over two slots is kept.
 
-    Every plan is packed twice: once as `Greedy` does, then its tasks in the order of bandwidth work per execution time,
-    which leaves the late starts to long uploads and so makes room for more. The next slot is judged with `Greedy` on
-    what backlog a plan leaves, its tasks taken to be like this slot's.
+    Every plan is packed twice: once as by `Greedy`, then its tasks in the order of bandwidth work per execution time,
+    which gives the late starts to long uploads and so makes room for more tasks. The next slot is estimated by `Greedy`
+    with the backlog that a plan leaves, and with this slot's tasks.
 
     Args:
-        bandwidth_weights: of a task's part of the bandwidth, against its part of the VM time, in the density; 0 to 1.
+        bandwidth_weights: weights, 0 to 1, of a task's share of bandwidth against its share of VM time in the density.
     """
 
     serves_ahead = True
@@ -93,7 +93,7 @@ class LookaheadGreedy:
         self._weights = tuple(between("bandwidth_weights", weight, 0, 1) for weight in weights)
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
-        """Deterministic: it knows nothing of the next slot's tasks."""
+        """Return the best plan; deterministic, and without knowledge of the next slot's tasks."""
         plans = [_repacked(scenario, state, value_density(scenario, state, weight)) for weight in self._weights]
         plan = Allocation(*(torch.stack(parts) for parts in zip(*plans, strict=True)))
         now = map_state(lambda x: x.expand(len(plans), *x.shape), state)
@@ -106,14 +106,14 @@ class LookaheadGreedy:
 
 
 def normalise(weight: Float[Tensor, "*batch users"]) -> Float[Tensor, "*batch users"]:
-    """Shares proportional to the weights; all zero where all weights are."""
+    """Shares proportional to the weights; all zero if all weights are."""
     return weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 def allocation_of(
     state: RegionState, weight: Float[Tensor, "*batch users"], machine: Float[Tensor, "*batch users"]
 ) -> Allocation:
-    """Eq. 21 from two numbers in [0, 1] per user: shares proportional to `weight`, equal where all are zero, and VM
+    """Eq. 21 from two numbers in [0, 1] per user: shares proportional to `weight` (equal if all are zero), and VM
     `min(floor(machine V), V - 1)` of V."""
     present, n_vms = state.tasks.present, state.n_vms.unsqueeze(-1)
     weight = weight * present
@@ -134,12 +134,12 @@ def value_density(
 def demands(
     scenario: Scenario, state: RegionState
 ) -> tuple[Float[Tensor, "*batch users"], Float[Tensor, "*batch users"]]:
-    """Seconds of all of the region's bandwidth, and of all its VMs together, that each task takes."""
+    """Time [s] that each task takes of all of the region's bandwidth, and of all its VMs together."""
     return bandwidth_time(scenario, state), execution_work(scenario, state.tasks) / state.n_vms.unsqueeze(-1)
 
 
 def least_loaded(work_s: Float[Tensor, "*batch users"], state: RegionState) -> Int[Tensor, "*batch users"]:
-    """Longest task first, each to the VM that is free first, backlog included."""
+    """Assign VMs, longest task first, each to the VM that is free first, including its backlog."""
     present = state.tasks.present
     ranked, order = torch.where(present, work_s, 0).sort(dim=-1, descending=True, stable=True)
     load = free_from(state)
@@ -152,7 +152,7 @@ def least_loaded(work_s: Float[Tensor, "*batch users"], state: RegionState) -> I
 
 
 def packed(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch users"]) -> Allocation:
-    """Place tasks in the order of falling `density` (minus infinity: not at all), as `Greedy` describes."""
+    """Place tasks in the order of falling `density` (minus infinity: leave out), as `Greedy` describes."""
     ranked, order = density.sort(dim=-1, descending=True, stable=True)
     wanted = ranked > -torch.inf
     share, vm = pack(
@@ -167,11 +167,11 @@ def packed(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batc
 
 
 def _repacked(scenario: Scenario, state: RegionState, density: Float[Tensor, "*batch users"]) -> Allocation:
-    """`packed`, then again with those placed in the order of bandwidth work per execution time, the others behind."""
+    """`packed`, then again: first the tasks placed, by bandwidth work per execution time, then the others."""
     first = packed(scenario, state, density)
     placed = first.share > 0
     ratio = placement(bandwidth_work(scenario, state.tasks), execution_work(scenario, state.tasks))
-    # Both orders squeezed into (0, 1], the placed ones' lifted above.
+    # Both orders are mapped to (0, 1], and 1 is added for the placed tasks.
     ratio = ratio / torch.where(placed, ratio, 0).amax(-1, keepdim=True).clamp_min(torch.finfo(ratio.dtype).tiny)
     order = torch.where(placed, 1 + ratio, density / (1 + density))
     second = packed(scenario, state, torch.where(state.tasks.present, order, -torch.inf))

@@ -1,4 +1,4 @@
-"""What a region is made of: slots, radio, tasks, machines and the price of a task. SI units throughout."""
+"""The constants of a region: slots, radio, tasks, VMs and the price of a task. SI units throughout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -26,12 +26,12 @@ class Scenario:
         data_bits, cycles_per_bit: (low, high) of the uniform distributions of a task's size and density.
         priorities: the equally likely priorities; a task done in time earns `price * priority`.
         cell_radius_m, min_distance_m: users are spread evenly over this ring around the base station.
-        speed_mps: None draws new users every slot; a number keeps them, each walking to and fro along a chord.
+        speed_mps: None draws new users every slot; a number keeps them, each walking back and forth along a chord.
         vm_hz: a VM's speed in cycles/s.
         price: money for a task of priority 1 done in time.
         queue: `lindley`, the exact FIFO waiting time, or `paper`, the plain sum of the work queued before.
         late_tasks: what becomes of a task that, on arrival at its VM, can no longer meet the deadline: `drop` turns it
-            away, `run` lets it occupy the VM for nothing. A task still uploading at its deadline is given up anyway.
+            away, `run` executes it without revenue. A task still uploading at its deadline is given up in either case.
 
     Raises:
         InputError: a value is not finite, not positive, or a range is not ordered; names the argument.
@@ -59,7 +59,7 @@ class Scenario:
 
     @classmethod
     def from_decibels(cls, *, gain_at_1m_db: float, noise_dbm: float, **si: Any) -> "Scenario":
-        """The scenario with its gain in dB and its noise in dBm, as radio people write them; all else as it is."""
+        """A scenario with the gain in dB and the noise in dBm, as is usual in radio; all else in SI units."""
         gain_db, noise_db = _level("gain_at_1m_db", gain_at_1m_db), _level("noise_dbm", noise_dbm) - 30
         return cls(gain_at_1m=10 ** (gain_db / 10), noise_w=10 ** (noise_db / 10), **si)
 
@@ -83,10 +83,10 @@ class Scenario:
         one_of("late_tasks", self.late_tasks, ("drop", "run"))
 
     def check_pays(self) -> None:
-        """Check that tasks earn something, without which there is nothing to learn.
+        """Check that tasks earn money, without which there is nothing to learn.
 
         Raises:
-            InputError: they do not.
+            InputError: the price is 0.
         """
         if self.price == 0:
             raise InputError("region.price=0 leaves nothing to learn from; set a price above zero")

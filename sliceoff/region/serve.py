@@ -1,4 +1,4 @@
-"""One short slot: what an allocation does to a region, Eqs. 1-7."""
+"""One short slot: the outcome of an allocation, Eqs. 1-7."""
 
 import torch
 from jaxtyping import Float
@@ -22,7 +22,7 @@ def bandwidth_work(scenario: Scenario, tasks: Tasks) -> Float[Tensor, "*batch us
 
 
 def bandwidth_time(scenario: Scenario, state: RegionState) -> Float[Tensor, "*batch users"]:
-    """`w / b` [s]: a task's time to upload with all of its region's bandwidth; huge where there is none."""
+    """`w / B` [s]: a task's upload time with all of its region's bandwidth B; huge if there is none."""
     return bandwidth_work(scenario, state.tasks) / state.bandwidth_hz.unsqueeze(-1).clamp_min(1e-9)
 
 
@@ -32,7 +32,7 @@ def execution_work(scenario: Scenario, tasks: Tasks) -> Float[Tensor, "*batch us
 
 
 def need_per_user(scenario: Scenario, tasks: Tasks) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """What one user needs on the mean of `tasks`, in double precision.
+    """What one user needs on average over `tasks`, in double precision.
 
     Returns:
         Bandwidth [Hz] that uploads a task within a deadline, and VMs that execute one within a short slot.
@@ -44,14 +44,14 @@ def need_per_user(scenario: Scenario, tasks: Tasks) -> tuple[Float[Tensor, ""], 
 
 
 def serve(scenario: Scenario, state: RegionState, allocation: Allocation) -> Outcome:
-    """Serve one slot's tasks as allocated. Pure: no randomness, no checks (`check_allocation` has them).
+    """Serve one slot's tasks as allocated. A pure function, without randomness or checks (see `check_allocation`).
 
-    A task still uploading at the deadline is given up and never reaches its VM; one that is hopeless on arrival is
-    dropped or run (`late_tasks`).
+    A task still uploading at the deadline is given up and never reaches its VM; one that can no longer meet the
+    deadline on arrival is dropped or run (`late_tasks`).
 
-    Two simplifications come with the equations. Every slot has the whole bandwidth, also while late uploads of the slot
+    The equations imply two simplifications. Every slot has the whole bandwidth, even while late uploads of the slot
     before still run (Eq. 1); and a VM serves slot after slot, so a task that arrives early in a slot waits until the
-    work of the slots before is done.
+    work of earlier slots is done.
 
     Args:
         state: any batch shape.

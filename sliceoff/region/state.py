@@ -1,4 +1,4 @@
-"""What an allocator sees, decides and causes: named tuples of tensors, one row per region or copy of one."""
+"""State, allocation and outcome of a slot: named tuples of tensors, one row per region or copy of one."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Tasks(NamedTuple):
-    """One slot's tasks, one per user; rows of absent users hold numbers without meaning."""
+    """One slot's tasks, one per user; the entries of absent users have no meaning."""
 
     data_bits: Float[Tensor, "*batch users"]
     cycles_per_bit: Float[Tensor, "*batch users"]
@@ -29,33 +29,33 @@ class RegionState(NamedTuple):
 
 
 def map_state(function: Callable[..., Tensor], *states: RegionState) -> RegionState:
-    """`function` of every tensor of a state, or of the same tensor of several."""
+    """Apply `function` to every tensor of a state, or to the corresponding tensors of several states."""
     tasks = Tasks(*(function(*fields) for fields in zip(*(state.tasks for state in states), strict=True)))
     return RegionState(tasks, *(function(*fields) for fields in zip(*(state[1:] for state in states), strict=True)))
 
 
 class Allocation(NamedTuple):
-    """Who gets what: the action (21)."""
+    """Every user's share of the bandwidth and its VM: the action (21)."""
 
     share: Float[Tensor, "*batch users"]  # of the region's bandwidth: >= 0, sum <= 1 (C4)
     vm: Int[Tensor, "*batch users"]  # in [0, n_vms) (C5)
 
 
 def no_allocation(state: RegionState) -> Allocation:
-    """Nothing for anybody: no bandwidth, and the first VM for want of another; (*batch, users)."""
+    """An allocation without bandwidth for anybody, all on the first VM; (*batch, users)."""
     return Allocation(torch.zeros_like(state.tasks.data_bits), torch.zeros_like(state.tasks.present).long())
 
 
 class Outcome(NamedTuple):
-    """What became of one slot's tasks; all times in seconds from the slot's start, zero for absent users."""
+    """The outcome of one slot's tasks; all times in seconds, zero for absent users."""
 
-    upload_s: Float[Tensor, "*batch users"]  # inf without bandwidth; given up where longer than the deadline
+    upload_s: Float[Tensor, "*batch users"]  # inf without bandwidth; given up if longer than the deadline
     wait_s: Float[Tensor, "*batch users"]
     execution_s: Float[Tensor, "*batch users"]
-    completion_s: Float[Tensor, "*batch users"]  # inf where given up; of a dropped task when it would have been done
+    completion_s: Float[Tensor, "*batch users"]  # inf if given up; for a dropped task, as if it were run
     on_time: Bool[Tensor, "*batch users"]
     dropped: Bool[Tensor, "*batch users"]  # turned away on arrival at its VM
     revenue: Float[Tensor, "*batch users"]  # money
     backlog_s: Float[Tensor, "*batch max_vms"]  # after the slot
-    work_s: Float[Tensor, "*batch max_vms"]  # execution time that each VM took on in this slot
-    airtime: Float[Tensor, "*batch"]  # 0-1: part of the rented bandwidth in use, averaged over the slot
+    work_s: Float[Tensor, "*batch max_vms"]  # execution time of the tasks that each VM admitted in this slot
+    airtime: Float[Tensor, "*batch"]  # 0-1: share of the rented bandwidth in use, averaged over the slot

@@ -1,4 +1,4 @@
-"""What a person looks at after a run: figures, and one self-contained HTML page."""
+"""Reports of runs: figures, and one self-contained HTML page."""
 
 from sliceoff.report.comparison import comparison as comparison
 from sliceoff.report.comparison import differences as differences

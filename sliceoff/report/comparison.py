@@ -1,4 +1,4 @@
-"""Stacks side by side: money with its uncertainty, and what became of the tasks."""
+"""Comparison of stacks: money with its uncertainty, and the share of tasks done in time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ _FEWEST_DAYS = 4
 
 
 class Blocks(NamedTuple):
-    """Money by block of time, in time's order.
+    """Money by block of time, in order of time.
 
     Attributes:
         kind: what a block is, `day` or `long slot`.
-        profit: by stack, the first one first.
-        most: what the bound allows; None where it is not given.
+        profit: by stack, in the table's order.
+        most: the bound's profit; None without a bound.
     """
 
     kind: str
@@ -28,13 +28,13 @@ class Blocks(NamedTuple):
 
 
 def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> list[dict[str, Any]]:
-    """One row per stack, the first one first: money over all long slots and regions, and what became of the tasks.
+    """One row per stack, in the table's order: money over all long slots and regions, and tasks done in time.
 
-    Intervals are 95 % bootstraps over blocks of time (`profit_blocks`), the stacks paired: they face the same tasks.
+    Intervals are 95 % bootstraps over blocks of time (`profit_blocks`); stacks are paired, as they get the same tasks.
 
     Args:
         table: what `simulate` returns, of several stacks.
-        bound: what `clairvoyant` returns for the same long slots; adds its row and everyone's share of it.
+        bound: what `clairvoyant` returns for the same long slots; adds its row and every stack's share of it.
     """
     _, profits, most = profit_blocks(table, bound)
     main = next(iter(profits))
@@ -64,7 +64,7 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
 
 
 def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> str:
-    """The main stack's profit in one sentence, against the best alternative that knows no more, and the bound."""
+    """The main stack's profit in one sentence, compared with the best alternative without foresight, and the bound."""
     _, profits, most = profit_blocks(table, bound)
     profit = next(iter(profits.values()))
     text = f"Profit {profit.sum():,.0f}"
@@ -78,17 +78,17 @@ def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> 
 
 
 def best_alternative(table: polars.DataFrame) -> str | None:
-    """What the first stack is measured against: of the others that are not told the future, the one that earns most."""
+    """The alternative that the first stack is compared with: the one without foresight that earns most."""
     others = table.filter(polars.col("stack") != table["stack"][0], ~polars.col("foresight"))
     earned = others.group_by("stack", maintain_order=True).agg(polars.col("profit").sum())
     return max(earned.iter_rows(), key=lambda row: row[1], default=(None,))[0]
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where runs' configs differ, one row per key, one column per run.
+    """The keys in which runs' configs differ, one row per key, one column per run.
 
-    Runs with another class somewhere differ in the class: the keys below it are of one run only. Left out are the
-    places of files, and the rivals: only the first run's are shown.
+    Where runs use different classes, only the class is listed, not its arguments. `run_dir`, `init` and the rivals are
+    left out: only the first run's rivals are shown.
     """
     left_out = ("run_dir", "init", "rivals")
     kept = [{key: value for key, value in config.items() if key not in left_out} for config in configs.values()]
@@ -98,7 +98,7 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
 def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Blocks:
     """Profit per block of time: a day, or a long slot where there are fewer than four days.
 
-    Long slots follow each other's traffic, so that their intervals are rougher.
+    Consecutive long slots have correlated traffic, so intervals over long slots are less accurate.
 
     Args:
         table, bound: as in `comparison`.
@@ -115,7 +115,7 @@ def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None
 
 
 def share(profit: Float[np.ndarray, " blocks"], most: Float[np.ndarray, " blocks"]) -> str:
-    """What part of `most` was earned in all, with a paired 95 % interval; "" where there was nothing to earn."""
+    """The share of `most` that was earned, with a paired 95 % interval; "" if there was nothing to earn."""
     if most.sum() <= 0:
         return ""
     text, sums = f"{100 * profit.sum() / most.sum():.1f} %", resampled(np.stack([profit, most], 1))
@@ -126,7 +126,7 @@ def share(profit: Float[np.ndarray, " blocks"], most: Float[np.ndarray, " blocks
 
 
 def gain(main: Float[np.ndarray, " blocks"], other: Float[np.ndarray, " blocks"]) -> str:
-    """How much more `main` earned in all [%], with a paired 95 % interval; money where a share means nothing."""
+    """How much more `main` earned [%], with a paired 95 % interval; in money where `other` may earn nothing or less."""
     sums = resampled(np.stack([main, other], 1))
     if (sums[:, 1] <= 0).any():
         return f"{main.sum() - other.sum():+,.0f} money"
@@ -135,7 +135,7 @@ def gain(main: Float[np.ndarray, " blocks"], other: Float[np.ndarray, " blocks"]
 
 
 def _differing(key: str, nodes: Sequence[Any]) -> Iterator[tuple[str, list[str]]]:
-    """Dotted keys below `key`, and a text per node; "" where a node has no such key."""
+    """The dotted keys below `key` in which nodes differ, and a text per node; "" if a node has no such key."""
     if all(isinstance(node, Mapping) and node.get("_target_") == nodes[0].get("_target_") for node in nodes):
         for name in dict.fromkeys(name for node in nodes for name in node):
             yield from _differing(f"{key}.{name}".lstrip("."), [node.get(name, "") for node in nodes])

@@ -1,4 +1,4 @@
-"""The picture of a forecast beyond the data."""
+"""The figure of a forecast beyond the end of the trace."""
 
 import numpy as np
 import polars
@@ -28,7 +28,7 @@ def forecast_fan(trace: Trace, table: polars.DataFrame, point: str) -> Figure:
         shown = min(len(trace.times), 3 * len(rows))
         past = trace.values[-shown:, index]
         axis.plot(trace.times[-shown:], past, color="#333333", lw=1.2, label="trace")
-        # From the last value on, so that there is no gap.
+        # Start at the last value, so that there is no gap.
         times = np.concatenate((trace.times[-1:], rows["time"].to_numpy()))
         low, middle, high = (np.concatenate((past[-1:], rows[name])) for name in (levels[0], point, levels[-1]))
         axis.fill_between(times, low, high, color=COLOURS[5], alpha=0.25, lw=0, label=f"{levels[0]} to {levels[-1]}")

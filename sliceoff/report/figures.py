@@ -18,10 +18,10 @@ from sliceoff.region.picture import DONE, DROPPED, LATE
 from sliceoff.report.comparison import BOUND, best_alternative, profit_blocks
 from sliceoff.report.intervals import bootstrap_interval
 
-# Okabe and Ito's colours: told apart by colour-blind readers. The main stack is always the first.
+# Okabe and Ito's colours, which colour-blind readers can distinguish. The main stack always has the first.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 PALE = "#9db8c9"
-_NAMED = 25  # regions on the map that can have their names beside them
+_NAMED = 25  # largest number of regions with names on the map
 
 
 def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
@@ -43,7 +43,7 @@ def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = No
 
 
 def profit_over_time(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
-    """Profit of all regions together so far, one line per stack; below, the main stack's revenue and rent."""
+    """Cumulative profit of all regions, one line per stack; below, the main stack's revenue and rent."""
     figure, (total, flows) = _figure(rows=2, height=5.6)
     for colour, (stack, rows) in zip(cycle(COLOURS), _by_stack(table), strict=False):
         per_slot = rows.group_by("time", maintain_order=True).agg(polars.col("profit").sum())
@@ -69,9 +69,9 @@ def profit_over_time(table: polars.DataFrame, bound: polars.DataFrame | None = N
 
 
 def money_by_hour(table: polars.DataFrame) -> Figure:
-    """Where money is made and lost: the first stack's mean profit by region and hour of the day, and its lead.
+    """The first stack's mean profit by region and hour of the day, and its lead over the best alternative.
 
-    The lead is over the best alternative.
+    The lead is shown only if there is an alternative without foresight.
     """
     main, best = _main(table), best_alternative(table)
     regions = table["region"].unique(maintain_order=True).to_list()
@@ -119,7 +119,7 @@ def money_map(table: polars.DataFrame) -> Figure | None:
 
 
 def forecast(table: polars.DataFrame) -> Figure:
-    """Users per short slot: forecast, with its band of 10 % to 90 %; true; and what the rented slice carries for ever.
+    """Users per short slot: the forecast with its 10 % to 90 % band, the true ones, and the rented slice's capacity.
 
     One panel per region, the six with most users.
     """
@@ -145,14 +145,14 @@ def forecast(table: polars.DataFrame) -> Figure:
 
 
 def fates_over_time(table: polars.DataFrame) -> Figure:
-    """What became of the first stack's tasks, all regions together; below, the work left in the queues."""
+    """Shares of the first stack's tasks done, late and dropped, all regions together; below, the work in the queues."""
     main = table.filter(polars.col("stack") == _main(table)).group_by("time", maintain_order=True)
     sums = main.agg(polars.col("tasks", "done", "late", "dropped", "backlog_s").sum())
     figure, (shares, queue) = _figure(rows=2, height=4.6)
     tasks = sums["tasks"].clip(lower_bound=1)
     parts = {name: 100 * sums[name] / tasks for name in ("done", "late", "dropped")}
     shares.stackplot(sums["time"], *parts.values(), labels=list(parts), colors=(DONE, LATE, DROPPED), lw=0)
-    # All of the action is near the top.
+    # The shares change near the top only.
     shares.set_ylim(max(0.0, float(parts["done"].to_numpy().min()) - 5), 100)
     shares.set_ylabel("share of tasks [%]")
     _legend(shares)
@@ -163,7 +163,7 @@ def fates_over_time(table: polars.DataFrame) -> Figure:
 
 
 def wall_time(seconds: Mapping[str, float]) -> Figure | None:
-    """What was slow: wall seconds by part of the run, the longest first; None where nothing was timed."""
+    """Wall seconds by part of the run, the longest first; None if nothing was timed."""
     parts = sorted(((name, value) for name, value in seconds.items() if value > 0), key=lambda part: -part[1])[:12]
     if not parts:
         return None
@@ -193,7 +193,7 @@ def tasks_done(table: polars.DataFrame) -> Figure:
 
 
 def fates(table: polars.DataFrame) -> Figure:
-    """What became of the tasks under each stack: done in time, late, dropped."""
+    """Shares of every stack's tasks: done in time, late, dropped."""
     sums = table.group_by("stack", maintain_order=True).agg(polars.col("tasks", "done", "late", "dropped").sum())
     figure, (axis,) = _figure(rows=1, height=0.9 + 0.38 * len(sums))
     left = np.zeros(len(sums))
@@ -208,7 +208,7 @@ def fates(table: polars.DataFrame) -> Figure:
 
 
 def learning_curves(logs: Mapping[str, polars.DataFrame]) -> Figure | None:
-    """What every fitted module logged about its learning, one panel per quantity; None when nothing was fitted.
+    """The validation results and losses that fitted modules logged, one panel per quantity; None if nothing was fitted.
 
     Args:
         logs: module name -> its metrics table (columns `epoch` and the logged names).
@@ -236,7 +236,7 @@ def learning_curves(logs: Mapping[str, polars.DataFrame]) -> Figure | None:
 
 
 def _curves(log: polars.DataFrame) -> list[str]:
-    """The quantities worth a panel, of those logged more than once: validation results, then training losses."""
+    """The quantities to plot, of those logged more than once: validation results, then training losses."""
     wanted = [name for name in log.columns if not name.endswith("_step") and log[name].drop_nulls().len() > 1]
     results = [name for name in wanted if name.startswith("val/")]
     losses = [name for name in wanted if name.startswith("train/") and name.endswith("loss")]
@@ -244,12 +244,12 @@ def _curves(log: polars.DataFrame) -> list[str]:
 
 
 def _main(table: polars.DataFrame) -> str:
-    """The first stack, which the others are compared with."""
+    """The name of the first stack, which the others are compared with."""
     return str(table["stack"][0])
 
 
 def _by_hour(table: polars.DataFrame, stack: str, regions: Sequence[str]) -> np.ndarray:
-    """Mean profit, (regions, 24); NaN for hours without any."""
+    """Mean profit by region and hour, (regions, 24); NaN for hours without rows."""
     values = np.full((len(regions), 24), np.nan)
     rows = table.filter(polars.col("stack") == stack).group_by("region", polars.col("time").dt.hour().alias("hour"))
     for region, hour, profit in rows.agg(polars.col("profit").mean()).iter_rows():
@@ -270,7 +270,7 @@ def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def tidy(axis: Axes, across: Literal["x", "y"] = "y") -> None:
-    """No frame, small ticks, and a pale grid at the ticks of one axis."""
+    """Style an axis: no frame at top and right, small ticks, and a pale grid at the ticks of one axis."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis=across, color="#e6e6e6", lw=0.6)
     axis.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Which runs repeat each other with other seeds, and what tells the groups of them apart."""
+"""Group runs that differ only in their seed, and label the groups by what distinguishes them."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ class Run:
     """A finished run.
 
     Attributes:
-        settings: what its config has that decides results: dotted key -> text.
-        choices: the options it was composed of: config group -> option.
-        numbers: of its summary; None where one is not finite.
+        settings: the part of its config that decides results: dotted key -> text.
+        choices: the options that its config was composed of: config group -> option.
+        numbers: those of its summary; None if one is not finite.
     """
 
     path: Path
@@ -29,17 +29,17 @@ class Run:
 
 
 def text(value: Any) -> str:
-    """A value of a config as one would type it."""
+    """A config value as it is written on the command line."""
     if isinstance(value, list):
         return f"[{', '.join(text(item) for item in value)}]"
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def grouped(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs whose settings are equal but for the seed, and what follows it, in the order given.
+    """Groups of runs whose settings are equal except for the seed and values made from it, in the order given.
 
-    A saved config is resolved, so that `${seed}` is a number there: a key named `seed` that has the run's own, or a
-    file's name with it.
+    A saved config is resolved, so `${seed}` is a number there. A value counts as made from it if its key is named
+    `seed` or `path`, or if it contains a slash, and it contains the run's seed.
     """
     groups: list[list[Run]] = []
     for run in runs:
@@ -52,14 +52,14 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def labels(groups: Sequence[Sequence[Run]], single: str) -> list[str]:
-    """A name for every group: what tells it from the others, as one would type it on the command line.
+    """A name for every group: the overrides that distinguish it from the others, as on the command line.
 
-    An option of a config group, such as `predictor=gru`, stands for all that it sets, and a class for its arguments;
-    those are named only where they tell apart groups that have it in common.
+    An option of a config group, such as `predictor=gru`, stands for all keys that it sets, and a class for its
+    arguments; these are named only if they distinguish groups with the same option or class.
 
     Args:
         groups: as `grouped` returns them.
-        single: the name of a group that is alone.
+        single: the name if there is only one group.
     """
     parts = _names([_settings(group) for group in groups], [group[0].choices for group in groups])
     names = [" ".join(part) or single for part in parts]
@@ -78,14 +78,14 @@ def _repeats(run: Run, other: Run) -> bool:
 
 
 def _unseeded(key: str, value: str, seed: int) -> str:
-    """The value as it was before `${seed}` was put in, if it is one of those that a seed is put into."""
+    """The value with `${seed}` in place of the seed, if it is a value that may contain the seed."""
     if key.rpartition(".")[2] in ("seed", "path") or "/" in value:
         return sub(rf"(?<!\d){seed}(?!\d)", "${seed}", value)
     return value
 
 
 def _settings(group: Sequence[Run]) -> dict[str, str]:
-    """What the group's runs have in common; what may follow the seed does, unless several runs share it."""
+    """The group's common settings; values that may contain the seed have `${seed}`, unless several runs agree."""
     first, *others = group
     return {
         key: value
@@ -96,7 +96,7 @@ def _settings(group: Sequence[Run]) -> dict[str, str]:
 
 
 def _names(settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
-    """What tells each from the others, then from those that have that in common."""
+    """The parts of every group's name: what distinguishes it from all others, then from those with the same parts."""
     names: list[tuple[str, ...]] = [() for _ in settings]
     said: list[str] = []
     for place, name, values in _differing(settings, choices):
@@ -118,7 +118,7 @@ def _names(settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str,
 def _differing(
     settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]
 ) -> Iterator[tuple[str, str, list[str | None]]]:
-    """Options, classes and keys that differ, the most telling first: the place that one sets, its name, the values."""
+    """Options, classes and keys that differ, the most general first: the key that each sets, its name, its values."""
     every = dict.fromkeys(key for each in settings for key in each)
     keys = [key for key in every if len({each.get(key) for each in settings}) > 1]
     options = sorted((_place(group), group) for group in choices[0] if len({each.get(group) for each in choices}) > 1)
@@ -136,7 +136,7 @@ def _differing(
 
 
 def _place(group: str) -> str:
-    """The key below which a config group's options set keys; "" for all."""
+    """The key below which a config group's options set keys; "" for the whole config."""
     return "" if group in _EVERYWHERE else group.rpartition("@")[2].replace("/", ".")
 
 
@@ -145,7 +145,7 @@ def _within(place: str, key: str) -> bool:
 
 
 def _short(values: Sequence[str | None]) -> list[str | None]:
-    """Files without the directory that all lie in."""
+    """Paths relative to their common directory."""
     files = [value for value in values if value is not None and value.startswith("/")]
     if len(files) < len(values):
         return list(values)
@@ -156,6 +156,6 @@ def _short(values: Sequence[str | None]) -> list[str | None]:
 
 
 def _named(classes: Sequence[str | None]) -> list[str | None]:
-    """Classes without their modules, unless two are then alike."""
+    """Class names without modules, unless two would then be equal."""
     names = [None if path is None else path.rpartition(".")[2] for path in classes]
     return names if len(set(names)) == len(set(classes)) else list(classes)

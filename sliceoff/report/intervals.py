@@ -1,4 +1,4 @@
-"""95 % intervals: by bootstrap over blocks of time or markets, and Student's t over seeds."""
+"""95 % intervals: by bootstrap over blocks of time or markets, and by Student's t over seeds."""
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
@@ -11,7 +11,7 @@ _RESAMPLES, _SEED = 2000, 0
 
 
 def resampled(blocks: Float[np.ndarray, "blocks ..."]) -> Float[np.ndarray, "resamples ..."]:
-    """Sums over blocks drawn with replacement, the same ones for every column."""
+    """Bootstrap: sums over blocks drawn with replacement, the same draws for every column."""
     chosen = np.random.default_rng(_SEED).integers(len(blocks), size=(_RESAMPLES, len(blocks)))
     return blocks[chosen].sum(1)
 
@@ -25,7 +25,7 @@ def bootstrap_interval(blocks: Float[np.ndarray, " blocks"]) -> tuple[float, flo
 
 
 def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean, and half the width of its 95 % interval of Student's t; None where there are too few values."""
+    """Mean, and half the width of its 95 % interval by Student's t; None if there are too few values."""
     if len(values) < 2:
         return (values[0] if values else None), None
     return fmean(values), float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5

@@ -1,4 +1,4 @@
-"""The report of cleared markets: the four panels, and by how much one mechanism earns more than another."""
+"""The report of cleared markets: four panels, and how much more the centralised mechanism earns than each other one."""
 
 import re
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ PANELS = {
 SHOWN = PANELS | {"server_profit": "servers' profit [money/s]"}
 OURS = "centralised"
 YARDSTICKS = ("optimum", "known_supply")
-# What the source paper reports of its mechanism over each, in percent, without its parameters; it holds for another pay
-# rule, such as `greedy_share_90`, as well.
+# Margins of its mechanism that the source paper reports, in percent, without its parameters; used for variants with
+# another pay rule, such as `greedy_share_90`, as well.
 REPORTED = {"auction": 33.0, "max_transaction": 81.0, "greedy": 131.0}
 _PAY_RULE = re.compile(r"_(share|theta)_\d+$")
 
 
 def means(table: polars.DataFrame) -> dict[str, float]:
-    """Every mechanism's mean of what the report shows, and half the width of its 95 % interval over markets.
+    """Every mechanism's mean of the quantities in the report, and half the width of its 95 % interval over markets.
 
-    Beside them how far the simulated response was from what was promised, in the worst market (a mean over its queues)
-    and in the worst queue of all.
+    Also the relative error of promised response times [%], in the worst market (mean over its queues) and the worst
+    queue.
     """
     result = {}
     for (name,), rows in table.group_by("mechanism", maintain_order=True):
@@ -44,12 +44,12 @@ def means(table: polars.DataFrame) -> dict[str, float]:
 
 
 def margins(table: polars.DataFrame) -> dict[str, float]:
-    """By how many percent the centralised mechanism earns more, market by market: the median over markets."""
+    """How much more the centralised mechanism earns than each other one [%]: the median over markets."""
     return {f"margin_over_{name}_percent": float(np.median(values)) for name, values in _margins(table).items()}
 
 
 def market_figures(table: polars.DataFrame) -> list[Section]:
-    """All figures of cleared markets, in the report's order."""
+    """All figures of cleared markets, in the order of the report."""
     sections: list[Section] = [
         (
             "The four panels",
@@ -63,9 +63,9 @@ def market_figures(table: polars.DataFrame) -> list[Section]:
             (
                 "Margins of the centralised mechanism",
                 "Market by market; a box holds half of them, whiskers nine tenths. Dashed: what the source paper "
-                "reports without its parameters. The margins over max-transaction and greedy hang on their pay rules "
-                "(theta: the platform's part of the surplus; share: the servers' of the prepayment), so agreement with "
-                "the paper would be chance.",
+                "reports without its parameters. The margins over max-transaction and greedy depend on their pay rules "
+                "(theta: the platform's share of the surplus; share: the servers' of the prepayment), so agreement "
+                "with the paper would be chance.",
                 margin_boxes(table),
             )
         )
@@ -73,7 +73,7 @@ def market_figures(table: polars.DataFrame) -> list[Section]:
 
 
 def market_page(table: polars.DataFrame, sections: Sequence[Section], about: str) -> str:
-    """Lay out the report."""
+    """The report as an HTML page: a headline, a table of mechanisms, and the figures in `sections`."""
     count, names = table["scenario"].n_unique(), table["mechanism"].unique(maintain_order=True).to_list()
     rivals = table.filter(~polars.col("mechanism").is_in(YARDSTICKS))
     earned = (rivals if len(rivals) else table).group_by("mechanism").agg(polars.col("revenue").mean())
@@ -116,7 +116,7 @@ def panels(table: polars.DataFrame) -> Figure:
         axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
         axis.set_title(title, fontsize=9, loc="left")
         tidy(axis, across="x")
-    axis.invert_yaxis()  # shared: turns all
+    axis.invert_yaxis()  # the axis is shared: inverts all
     return figure
 
 
@@ -148,7 +148,7 @@ def _response_errors(table: polars.DataFrame) -> list[str]:
 
 
 def _margins(table: polars.DataFrame) -> dict[str, np.ndarray]:
-    """Percent more revenue than every mechanism that is no yardstick, in the markets where that one earns anything."""
+    """Additional revenue over every mechanism but the yardsticks [%], in the markets where that one earns anything."""
     by_market = table.pivot("mechanism", index="scenario", values="revenue")
     if OURS not in by_market.columns:
         return {}
@@ -162,7 +162,7 @@ def _margins(table: polars.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _reported(name: str) -> float:
-    """The paper's margin over the mechanism, whatever its pay rule; NaN, which is not drawn: it reports none."""
+    """The paper's margin over the mechanism, for any pay rule; NaN, which is not drawn, if it reports none."""
     return REPORTED.get(_PAY_RULE.sub("", name), float("nan"))
 
 

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 Section = tuple[str, str, Figure | None]
-"""Heading, what to see there, figure."""
+"""Heading, explanation and figure."""
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
@@ -24,7 +24,7 @@ svg { max-width: 100%; height: auto; } td { white-space: nowrap; }
 
 
 def figures_of(sections: Sequence[Section]) -> dict[str, Figure | None]:
-    """The sections' figures by heading, for loggers that hold pictures."""
+    """The sections' figures by heading, for loggers that store figures."""
     return {heading: figure for heading, _, figure in sections}
 
 
@@ -36,7 +36,7 @@ def page(
     sections: Sequence[Section],
     details: Sequence[Mapping[str, object]] = (),
 ) -> str:
-    """Lay out a report.
+    """A report as a self-contained HTML page.
 
     Args:
         rows: the table under the headline, all with the same keys; the first row is shown in bold.

@@ -13,10 +13,10 @@ from sliceoff.report.intervals import t_interval
 from sliceoff.report.page import page
 
 TELLING = ("main/profit_money", "test/real_mae", "val/revenue", "val/loss")
-"""What a simulation, a predictor's fit and an allocator's are judged by; the first that there is."""
+"""The main metrics of jobs: the first of these that the runs have is shown by default."""
 
 Numbers = Mapping[str, float | None]
-"""A run's, by metric; None is not finite."""
+"""A run's numbers by metric; None if not finite."""
 
 _SCHEMA = {
     "group": polars.String,
@@ -34,15 +34,15 @@ _SCHEMA = {
 def means_over_seeds(groups: Mapping[str, Mapping[int, Numbers]]) -> polars.DataFrame:
     """Every group's mean of every metric that all its runs have, and the paired difference to the first group's.
 
-    Paired, because a seed draws the same traffic and tasks for all groups. Half widths are those of 95 % intervals of
-    Student's t over seeds, null for a single seed. A metric that is not finite in some runs is a mean over the others.
+    Paired, because a seed draws the same traffic and tasks for all groups. Half widths are those of 95 % intervals by
+    Student's t over seeds, null for a single seed. If a metric is not finite in some runs, its mean is over the others.
 
     Args:
         groups: label -> seed -> metric -> number.
 
     Returns:
         One row per group and metric: `group, metric, seeds, missing` (runs where it is not finite), `mean,
-        half_width_95, paired_seeds` (those that have it here and in the first group), `difference,
+        half_width_95, paired_seeds` (seeds that this and the first group have), `difference,
         difference_half_width_95`; the last three are null for the first group.
     """
     first = next(iter(groups.values()))
@@ -64,7 +64,7 @@ def means_over_seeds(groups: Mapping[str, Mapping[int, Numbers]]) -> polars.Data
 
 
 def telling(table: polars.DataFrame) -> str:
-    """The metric to show where none is asked for: one that all groups have, if there is."""
+    """The metric to show by default: the first of `TELLING`, preferably among those that all groups have."""
     shared = table.group_by("metric", maintain_order=True).len().filter(polars.col("len") == table["group"].n_unique())
     metrics = (shared if len(shared) else table)["metric"].to_list()
     return next((name for name in TELLING if name in metrics), metrics[0])
@@ -81,7 +81,7 @@ def flat(table: polars.DataFrame) -> dict[str, float | None]:
 
 
 def shown(table: polars.DataFrame, metric: str) -> list[dict[str, object]]:
-    """A metric's rows for people: one per group, `mean ± half width`."""
+    """A metric's rows formatted for display: one per group, `mean ± half width`."""
     rows = []
     for row in table.filter(polars.col("metric") == metric).iter_rows(named=True):
         missing = f" ({row['missing']} without)" if row["missing"] else ""
@@ -96,11 +96,11 @@ def shown(table: polars.DataFrame, metric: str) -> list[dict[str, object]]:
 
 
 def plus_minus(mean: float | None, half: float | None, sign: str = "", scale: float | None = None) -> str:
-    """Two digits of the half width, and the mean as exact; "-" where there is none.
+    """`mean ± half` with two digits of the half width, and the mean to the same decimal; "-" if there is no mean.
 
     Args:
-        sign: "+" shows it.
-        scale: of what the mean is a difference of, whose rounding is not worth showing; None: the mean itself.
+        sign: "+" shows the sign of a positive mean.
+        scale: size of the numbers whose difference the mean is: it limits the digits; None: the mean itself.
     """
     if mean is None:
         return "-"
@@ -112,7 +112,7 @@ def plus_minus(mean: float | None, half: float | None, sign: str = "", scale: fl
 
 
 def seeds_page(table: polars.DataFrame, metric: str, figure: Figure, about: str) -> str:
-    """Lay out the report: the metric's means, then those beside it in the summaries, such as all of the main stack.
+    """The report as an HTML page: the metric's means, then those with the same prefix, such as all of the main stack.
 
     Args:
         table: what `means_over_seeds` returns.
@@ -136,8 +136,8 @@ def seeds_page(table: polars.DataFrame, metric: str, figure: Figure, about: str)
 
 _TEXT = (
     "Points are means over seeds, lines their 95 % intervals (Student's t), small points the runs. Differences are "
-    "taken seed by seed, so that what a seed draws for all groups alike drops out; where a line crosses zero, these "
-    "seeds do not tell the group from the first."
+    "taken seed by seed, so that variation which a seed causes in all groups cancels; where a line crosses zero, these "
+    "seeds do not distinguish the group from the first."
 )
 
 
@@ -154,7 +154,7 @@ def _headline(table: polars.DataFrame, metric: str) -> str:
 
 
 def seeds_figure(table: polars.DataFrame, metric: str, runs: Mapping[str, Mapping[int, Numbers]]) -> Figure:
-    """Means with intervals, one line per group, over the runs they are of; beside them the paired differences."""
+    """Means with intervals, one line per group, and the single runs; beside them the paired differences."""
     rows = table.filter(polars.col("metric") == metric).to_dicts()
     panels = [("mean", "half_width_95", metric)]
     if any(row["difference"] is not None for row in rows):
@@ -180,5 +180,5 @@ def seeds_figure(table: polars.DataFrame, metric: str, runs: Mapping[str, Mappin
 
 
 def _of_seeds(runs: Mapping[int, Numbers], metric: str) -> dict[int, float]:
-    """The numbers that there are, by seed."""
+    """The metric's finite numbers by seed."""
     return {seed: value for seed, run in runs.items() if (value := run.get(metric)) is not None}

@@ -1,4 +1,4 @@
-"""The report of a simulation, from the files of its run directory alone."""
+"""The report of a simulation, made only from the files in its run directory."""
 
 from collections.abc import Mapping, Sequence
 
@@ -42,14 +42,14 @@ def simulation_figures(
         ("On the map", "Every circle is a region.", figures.money_map(table)),
         (
             "Forecast and rented capacity",
-            "Where the shaded area lies under the black line, the slice cannot carry all users for ever: a slice that "
-            "earns most may leave tasks out in a busy hour. Far above, rent is wasted.",
+            "Where the shaded area lies below the black line, the slice cannot serve all users permanently: the slice "
+            "that earns most may leave out tasks in a busy hour. Far above it, rent is wasted.",
             figures.forecast(table),
         ),
         (
             "Tasks over time",
-            "Of the first stack. Dropped: refused on arrival, hopeless already. The queue is what a long slot leaves "
-            "to the next.",
+            "Of the first stack. Dropped: turned away on arrival, already too late. The queue is the work that a long "
+            "slot leaves to the next.",
             figures.fates_over_time(table),
         ),
         (
@@ -71,9 +71,9 @@ def simulation_page(
     sections: Sequence[Section],
     differences: Sequence[Mapping[str, object]] = (),
 ) -> str:
-    """Lay the figures out under the headline and the table of stacks.
+    """The report as an HTML page: headline, table of stacks, and figures.
 
     Args:
-        differences: rows of a second table, what the compared runs differ in.
+        differences: rows of a second table: the config keys in which the compared runs differ.
     """
     return page(title, about, headline(table, bound), comparison(table, bound), sections, differences)

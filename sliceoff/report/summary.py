@@ -1,4 +1,4 @@
-"""What a simulation came to, in numbers."""
+"""A simulation's results as a flat summary of numbers."""
 
 from typing import Any
 
@@ -28,6 +28,6 @@ def summarise(table: polars.DataFrame, bound: polars.DataFrame | None = None) ->
 
 
 def forecast_errors(table: polars.DataFrame) -> dict[str, Any]:
-    """How far the forecast was off that all stacks of a run share."""
+    """Mean absolute error and bias [users] of the forecast, which all stacks of a run share."""
     error = table.filter(polars.col("stack") == table["stack"][0])["forecast_error"]
     return {"forecast/mae_users": error.abs().mean(), "forecast/bias_users": error.mean()}

@@ -1,4 +1,4 @@
-"""The report of fine-tuning: who forecasts how well after how much data."""
+"""The report of fine-tuning: every forecaster's test error by amount of training data."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ def transfer_figures(table: polars.DataFrame, lines: Sequence[Transferred]) -> l
 
     Args:
         table: columns `training windows`, `forecaster` and the test metrics.
-        lines: what became of the checkpoint's tensors.
+        lines: how each tensor of the checkpoint was transferred.
     """
     counts = {how: sum(line.how == how for line in lines) for how in ("loaded", "adapted", "left out", "new")}
     return [
         (
             "Error on the held-out end",
-            "In the trace's unit; scaled errors are in standard deviations of what the "
+            "In the trace's unit; scaled errors are in standard deviations of the data that the "
             "forecaster was fitted on, so those of other windows or of job.scaler=keep are not comparable. "
             "Tensors of the checkpoint: "
             + ", ".join(f"{count} {how}" for how, count in counts.items() if count)
@@ -34,7 +34,7 @@ def transfer_figures(table: polars.DataFrame, lines: Sequence[Transferred]) -> l
 
 
 def transfer_page(table: polars.DataFrame, sections: Sequence[Section], about: str) -> str:
-    """Lay the figures out under the headline and the table of errors.
+    """The report as an HTML page: headline, table of errors, and figures.
 
     Args:
         table: as in `transfer_figures`.

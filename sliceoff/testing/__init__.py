@@ -1,4 +1,4 @@
-"""Conformance checks for modules of your own, to call from your tests.
+"""Conformance checks for your own classes, to call from your tests.
 
 >>> from sliceoff.testing import check_predictor
 >>> check_predictor(MyNetwork)

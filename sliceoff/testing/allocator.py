@@ -1,4 +1,4 @@
-"""Whether an allocator of one's own can serve."""
+"""Conformance check for allocators."""
 
 from collections.abc import Callable, Iterator
 from operator import itemgetter
@@ -13,15 +13,15 @@ _COPIES, _SLOTS = 3, 2
 
 
 def check_allocator(allocator: Callable[..., Allocator], **options: Any) -> None:
-    """Check that an allocator can serve regions: that C4 and C5 hold, and every row is decided by itself.
+    """Check that an allocator can serve regions: C4 and C5 hold, and every row is decided independently of the others.
 
     Args:
-        allocator: the class, or a `functools.partial` of it. One that learns needs all that it is made from in
+        allocator: the class, or a `functools.partial` of it. One that learns needs all its constructor's arguments in
             `options`.
-        options: of its own.
+        options: keyword arguments for it.
 
     Raises:
-        AssertionError: it does not conform; the message says in what.
+        AssertionError: it does not conform; the message says how.
     """
     scenario = Scenario()
     made = allocator(**options)
@@ -47,7 +47,7 @@ def check_allocator(allocator: Callable[..., Allocator], **options: Any) -> None
 
 
 def _states(scenario: Scenario) -> Iterator[tuple[str, RegionState]]:
-    """Regions with few, many and no users, on little and much, with the backlogs that equal shares leave."""
+    """Regions with few, many and no users, with small and large rentals, and the backlogs that equal shares leave."""
     for mean_users, bandwidth_hz, n_vms in ((20, 9e6, 5), (scenario.max_users, 20e6, 12), (0, 5e6, 2), (3, 0.0, 1)):
         region = RegionEnvironment(scenario, mean_users, _COPIES, seed=0, bandwidth_hz=bandwidth_hz, n_vms=n_vms)
         for slot in range(_SLOTS):
@@ -63,7 +63,7 @@ def _equal(one: RegionState, other: RegionState) -> bool:
 
 
 def _close(state: RegionState, one: Allocation, other: Allocation) -> bool:
-    """Whether present users get the same, but for rounding."""
+    """Whether present users get the same shares and VMs, up to rounding."""
     present = state.tasks.present
     same_vms = torch.equal(one.vm[present], other.vm[present])
     return same_vms and torch.allclose(one.share[present], other.share[present], rtol=1e-3, atol=1e-5)

@@ -1,4 +1,4 @@
-"""How a conformance check tells what the library refuses."""
+"""Turn the library's errors into failed conformance checks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from sliceoff.errors import InputError
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Turn a refusal into a failed check, which says where it was.
+    """Raise an `InputError` of the block as a failed check, with `where` in its message.
 
     Raises:
         AssertionError: in place of an `InputError`.

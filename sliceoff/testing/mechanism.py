@@ -1,4 +1,4 @@
-"""Whether a market mechanism of one's own can clear a market."""
+"""Conformance check for market mechanisms."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,14 +12,14 @@ from sliceoff.testing.located import located
 
 
 def check_mechanism(mechanism: Callable[..., Mechanism], **options: Any) -> None:
-    """Check that a mechanism can clear markets: that no outcome breaks a rule (`violations`), and it repeats itself.
+    """Check that a mechanism can clear markets: no outcome breaks a rule (`violations`), and results are reproducible.
 
     Args:
         mechanism: the class, or a `functools.partial` of it.
-        options: of its own.
+        options: keyword arguments for it.
 
     Raises:
-        AssertionError: it does not conform; the message says in what.
+        AssertionError: it does not conform; the message says how.
     """
     for where, scenario in _markets():
         kept = {name: getattr(scenario, name).copy() for name in ARRAYS}

@@ -1,4 +1,4 @@
-"""Whether a network of one's own can forecast."""
+"""Conformance check for forecasting networks."""
 
 import io
 from collections.abc import Callable
@@ -15,14 +15,14 @@ _CALENDAR, _SEASON = 4, 24
 
 
 def check_predictor(network: Callable[..., nn.Module], **options: Any) -> None:
-    """Check that a network can take part in a `Forecaster`: that it forecasts, learns, repeats itself and is kept.
+    """Check that a network works in a `Forecaster`: shapes, gradients, determinism in eval mode, and checkpoints.
 
     Args:
-        network: the class, or a `functools.partial` of it with options of its own.
-        options: further options of its own.
+        network: the class, or a `functools.partial` of it with options.
+        options: further keyword arguments for it.
 
     Raises:
-        AssertionError: it does not conform; the message says in what.
+        AssertionError: it does not conform; the message says how.
     """
     for n_channels, input_length, horizon, n_outputs in ((1, 48, 12, 1), (3, 48, 12, 3), (2, 30, 40, 1), (1, 7, 1, 1)):
         sizes = Sizes(n_channels, _CALENDAR, input_length, horizon, n_outputs, _SEASON)

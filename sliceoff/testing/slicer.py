@@ -1,4 +1,4 @@
-"""Whether a slicer of one's own can rent."""
+"""Conformance check for slicers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -38,19 +38,19 @@ _MARKETS: tuple[dict[str, Any], ...] = (
     {"change_price": 20.0},
     {"bandwidth_inventory_mhz_per_region": 24, "vm_inventory_per_region": 13, "budget_per_region": 80},
 )
-# Users per region, one long slot after the other: some, none, more than the largest offers serve, and some again.
+# Users per region in consecutive long slots: some, none, more than the largest offers serve, and some again.
 _USERS = ((20.0, 5.0, 31.0, 12.0), (0.0,) * _REGIONS, (400.0, 1.0, 0.0, 90.0), (18.0, 7.0, 28.0, 15.0))
 
 
 def check_slicer(slicer: Callable[..., Slicer], **options: Any) -> None:
-    """Check that a slicer can take part in Algorithm 1: that it rents what is on offer, and repeats itself.
+    """Check that a slicer works in Algorithm 1: it rents what is on offer, and its results are reproducible.
 
     Args:
-        slicer: the class, or a `functools.partial` of it, called with `offers` and `scenario` beside the options.
-        options: of its own.
+        slicer: the class, or a `functools.partial` of it, called with `offers`, `scenario` and the options.
+        options: further keyword arguments for it.
 
     Raises:
-        AssertionError: it does not conform; the message says in what.
+        AssertionError: it does not conform; the message says how.
     """
     scenario = Scenario()
     for limits in _MARKETS:
@@ -63,7 +63,7 @@ def check_slicer(slicer: Callable[..., Slicer], **options: Any) -> None:
             _check_offers(offers, request, answer, where)
             again = slicer(offers=offers, scenario=scenario, **options).rent(request)
             assert _same(again, answer), (
-                f"made anew, as where a run is resumed, it rents something else: what it learns belongs in "
+                f"built again, as when a run is resumed, it rents something else: what it learns belongs in "
                 f"Rental.memory, and chance on a seed and Rental.period ({where})"
             )
             unseen = replace(request, truth=request.truth.flip(0) + 9)
@@ -72,7 +72,7 @@ def check_slicer(slicer: Callable[..., Slicer], **options: Any) -> None:
 
 
 def _rented(slicer: Slicer, scenario: Scenario) -> Iterator[tuple[int, SlicingRequest, Rental]]:
-    """Some long slots in a row: which, what was asked and what was answered."""
+    """Consecutive long slots: their number, the request, and the rental that the slicer returned."""
     last, previous = torch.tensor(_USERS[-1]), None
     errors = ForecastErrors.none_yet(_REGIONS)
     for number, users in enumerate(_USERS):
@@ -94,7 +94,7 @@ def _numbers(request: SlicingRequest) -> dict[str, Tensor]:
 
 
 def _check_offers(offers: Offers, request: SlicingRequest, answer: Rental, where: str) -> None:
-    """C1-C3, the coupling rows, and that every number is that of the offers named."""
+    """Check C1-C3, the coupling rows, and that all numbers are those of the chosen offers."""
     for name, table in (("bandwidth_index", offers.bandwidth_hz), ("vm_index", offers.n_vms)):
         index = getattr(answer, name)
         assert bool(((index >= 0) & (index < table.shape[1])).all()), (

@@ -79,7 +79,7 @@ class Broken:
         ("held", "n_vms=.*, but the offers named hold"),
         ("change", "but the offers named cost .*change_price"),
         ("rows", "budget is 320, but the offers take"),
-        ("memory", "made anew"),
+        ("memory", "built again"),
         ("kept", "memory.*is a float; keep tensors"),
         ("input", r"changes request\.forecast"),
     ],

@@ -1,4 +1,4 @@
-"""Readers: a file becomes a `Trace`, or one clear error. Each option is explained at `sliceoff.data.grid.Policy`."""
+"""Readers: each turns a file into a `Trace`, or raises an `InputError`. Shared options: `sliceoff.data.grid.Policy`."""
 
 from sliceoff.data.readers.long import read_long_csv as read_long_csv
 from sliceoff.data.readers.long import read_long_parquet as read_long_parquet

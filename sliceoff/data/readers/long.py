@@ -27,8 +27,8 @@ def read_long_csv(
 ) -> Trace:
     """Read a CSV with a line for every time and region: time, region, value.
 
-    Lines may go time by time or region by region; each region's must be in time order. A line that is not there is a
-    gap, as an empty cell is.
+    Lines may be ordered by time or by region; those of each region must be in time order. A missing line is a gap, like
+    an empty cell.
 
     Args:
         path: the file.
@@ -66,10 +66,13 @@ def pivot(
     values: Float[np.ndarray, " rows"],
     n_series: int,
 ) -> tuple[Source, np.ndarray, Float[np.ndarray, "times series"]]:
-    """Rows of (time, series, value), no pair twice, to one row per time, NaN where there was none.
+    """Reshape rows of (time, series, value) to one row per time; NaN where there is no value.
+
+    Args:
+        source, times, series, values: the rows; each pair of time and series occurs at most once.
 
     Returns:
-        Where each time first stood, the times in order, and the values.
+        The source of each time's first row, the times in order, and the values.
     """
     whens, rows, place = np.unique(times, return_index=True, return_inverse=True)
     wide = np.full((len(whens), n_series), np.nan)

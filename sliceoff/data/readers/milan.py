@@ -35,11 +35,11 @@ def read_milan(
 
     Args:
         path: one file, or a folder of daily ones (`*.txt` or `*.tsv`).
-        columns: the squares to use, such as [5059, 5060]; None: all, by number. Others are not kept.
+        columns: the squares to use, such as [5059, 5060]; None: all, by number.
         activity: the column to use: sms_in, sms_out, call_in, call_out or internet.
-        gaps: what a square and time without a line become, see `sliceoff.data.grid.Policy`; there was no activity, so
-            `zero`.
-        negative, resample_s: see there.
+        gaps: how to fill a square and time without a line, see `sliceoff.data.grid.Policy`; `zero`, because no line
+            means no activity.
+        negative, resample_s: see there as well.
 
     Returns:
         A trace with the squares' centres as coordinates [m] east and north of the grid's south-western corner.
@@ -133,7 +133,7 @@ def _explain(file: Path, activity: str) -> None:
 
 
 def _joined(parts: list[tuple[Path, polars.DataFrame]]) -> polars.DataFrame:
-    """The rows of all files; no square and time may be in two."""
+    """The rows of all files; refuses a square and time that is in two of them."""
     files, tables = zip(*parts, strict=True)
     whole = polars.concat(tables)
     if sum(table["seconds"].n_unique() for table in tables) > whole["seconds"].n_unique():

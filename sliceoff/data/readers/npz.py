@@ -1,4 +1,4 @@
-"""NumPy archives."""
+"""Reader of NumPy archives (`.npz`)."""
 
 import zipfile
 import zlib
@@ -66,7 +66,7 @@ def read_npz(
 
 
 def _times(source: Source, stamps: np.ndarray) -> np.ndarray:
-    if stamps.dtype.kind != "M":  # polars knows no datetime64[s]
+    if stamps.dtype.kind != "M":  # polars has no datetime64[s]
         return parse_times(source, polars.Series("times", stamps))
     if (row := first(np.isnat(stamps))) is not None:
         raise InputError(f"{source.at(row, 'times')}: the time is missing; fill it in, or drop the row")

@@ -1,4 +1,4 @@
-"""A CSV or Parquet file as a table that is read lazily, columns as needed, every row with its line."""
+"""CSV and Parquet files as lazily read tables, which keep the line number of every row."""
 
 import gzip
 import zlib
@@ -15,7 +15,7 @@ from sliceoff.data.checks import Source, check_columns, first
 from sliceoff.data.times import find_time_column, looks_like_times
 from sliceoff.errors import InputError, near_miss, one_line
 
-_LINE = "\x00line"  # no file's column is called so
+_LINE = "\x00line"  # no file has a column of this name
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Table:
         return found
 
     def read(self, columns: Sequence[str]) -> tuple[Source, polars.DataFrame]:
-        """These columns; lines on which all of them are empty are skipped.
+        """Read these columns; lines on which all of them are empty are skipped.
 
         Raises:
-            InputError: the file is not what it should be, or has no rows.
+            InputError: the file is malformed or has no rows.
         """
         frame = self.frame
         if self.separator is not None:
-            # Were only some cells read, polars would not notice a line with too many, such as one with decimal commas.
+            # If polars read only some columns, it would not notice lines with too many cells, as from decimal commas.
             frame = self._collected(frame).lazy()
         frame = frame.select(_LINE, *columns).filter(~polars.all_horizontal(polars.col(columns).is_null()))
         table = self._collected(frame)
@@ -89,7 +89,7 @@ class Table:
 def scan_csv(path: str | Path) -> Table:
     """Open a CSV with a header; cells are separated by commas, semicolons or tabs, whichever the header has most of.
 
-    It may be compressed (`.csv.gz`). All cells stay text, so that one that is no number can be named by its line.
+    It may be compressed (`.csv.gz`). All cells stay text, so that an error can name the line of one that is no number.
 
     Raises:
         InputError: the file is missing, empty, damaged or not UTF-8 text.
@@ -101,15 +101,15 @@ def scan_csv(path: str | Path) -> Table:
         if not header:
             raise InputError(f"{file} is empty; give a file with data")
         separator = max(",;\t", key=header.count)
-        frame = polars.scan_csv(  # unpacks what is compressed, as it sees in the file itself
+        frame = polars.scan_csv(  # detects compression
             file, separator=separator, infer_schema=False, row_index_name=_LINE, row_index_offset=number + 1, glob=False
         )
         names = [name.strip() for name in frame.collect_schema().names()]
     except UnicodeDecodeError:
-        raise InputError(f"{file} is no UTF-8 text; save it as CSV in UTF-8, or read it as what it is") from None
+        raise InputError(f"{file} is no UTF-8 text; save it as CSV in UTF-8, or choose another data=...") from None
     except (polars.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read: {one_line(error, 160)}; mend the file") from None
-    names = [name.partition("_duplicated_")[0] for name in names]  # what polars makes of a name that is there again
+    names = [name.partition("_duplicated_")[0] for name in names]  # polars renames repeated columns
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{file}, line {number}: two columns are called '{twice[0]}'; rename one")
     return Table(file, "line", frame.rename(str.strip), separator)
@@ -133,7 +133,7 @@ def scan_parquet(path: str | Path) -> Table:
 
 
 def _check_width(file: Path, separator: str, columns: int) -> None:
-    """No line may have more cells than the header has; called when polars could not read the file."""
+    """Refuse a line with more cells than the header; called when polars could not read the file."""
     lines = polars.read_csv(
         file, separator="\x00", has_header=False, quote_char=None, infer_schema=False, encoding="utf8-lossy"
     ).to_series()
@@ -146,10 +146,10 @@ def _check_width(file: Path, separator: str, columns: int) -> None:
 
 
 def existing(path: Any) -> Path:
-    """The path of a file with something in it.
+    """`path` as the path of an existing file that is not empty.
 
     Raises:
-        InputError: there is none, or `path` is no path.
+        InputError: there is no such file, it is empty, or `path` is no path.
     """
     path = checks.path("path", path)
     if path.is_dir():

@@ -27,7 +27,7 @@ def read_wide_csv(
         path: the file.
         time_column: the column of times (`sliceoff.data.times` says what it may hold); None: the one called time,
             timestamp, datetime, date or ds, else the first that looks like times.
-        columns: the regions to use; None: every column that has a name (row numbers often have none) but the times.
+        columns: the regions to use; None: every column but the times that has a name (row numbers often have none).
         gaps, negative, resample_s: see `sliceoff.data.grid.Policy`.
 
     Raises:

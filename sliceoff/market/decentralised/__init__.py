@@ -1,10 +1,10 @@
-"""Posted prices by a platform that is told prices, offers and masked sums only, and learns the rest.
+"""Posted prices, set by a platform that sees only offers and masked sums, and learns the rest.
 
-What leaks all the same. To the platform: how many applications are in every public band of value, the classes' sums
-of load, overhead and worth, what every bargain came to as a whole and on every server, and all offers: two of them
-inside a server's limits give away a linear supply curve, more its capacity. To a server: what its tenants reserve. To
-an application: the tariff beyond the other tenants' reservations. With `Noise` the sums hide every single application;
-offers, quotes and requests are not noisy. Parties follow the protocol, and all stay to its end.
+What still leaks. To the platform: how many applications are in every public band of value, the classes' sums of load,
+overhead and worth, every bargain's total worth and its use of each server, and all offers: two of them within a
+server's limits reveal its linear supply curve, further ones its capacity. To a server: what its tenants reserve. To an
+application: the tariff beyond the other tenants' reservations. With `Noise`, the sums hide every single application;
+offers, quotes and requests are not noisy. Parties are assumed to follow the protocol and to stay until its end.
 """
 
 from sliceoff.market.decentralised.masking import Masks as Masks

@@ -1,8 +1,8 @@
-"""Sums without their terms: fixed point in Z_2^61 under masks that cancel (after Bonawitz et al. 2017), and noise.
+"""Secure sums: fixed point in Z_2^61 under masks that cancel (after Bonawitz et al. 2017), and noise.
 
-Applications i < j agree on a key (X25519, then HKDF). For every report both stretch it into the same stream of numbers;
+Applications i < j agree on a key (X25519, then HKDF). For every report both expand it into the same stream of numbers;
 i adds it, j subtracts it. Any single report is uniform; all of them together sum to the plain sum, bit for bit.
-Parties are taken as honest but curious, and all as present: there are no shares to recover masks of one that left.
+Parties are assumed honest but curious, and present: there are no shares to recover the masks of one that left.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from sliceoff.errors import OptionError
 BITS = 61
 FRACTION_BITS = 24
 LARGEST = 2.0 ** (BITS - 1 - FRACTION_BITS)
-"""Below which a sum must lie, either side of 0: about 7e10."""
+"""The absolute value of every sum must be below this, about 7e10."""
 _RING = np.uint64(2**BITS - 1)
-_DROWNED = 1e6  # noise that no sum of a market is heard in; draws of far more than that fail
+_DROWNED = 1e6  # largest scale of the noise; it hides every sum of a market, and draws of far larger ones fail
 
 Ring = UInt64[np.ndarray, " numbers"]
 
 
 def encode(values: Float[np.ndarray, " numbers"]) -> Ring:
-    """Real numbers to fixed point in Z_2^61."""
+    """Convert real numbers to fixed point in Z_2^61."""
     return np.rint(np.asarray(values) * 2.0**FRACTION_BITS).astype(np.int64).astype(np.uint64) & _RING
 
 
@@ -45,7 +45,7 @@ def total(reports: Sequence[Ring]) -> Ring:
 
 
 class Masks:
-    """One application's side of the pairwise masks. The private key is drawn from the system and never leaves."""
+    """One application's side of the pairwise masks. The private key comes from the system and never leaves it."""
 
     def __init__(self) -> None:
         self._private = X25519PrivateKey.generate()
@@ -61,10 +61,10 @@ class Masks:
         """Agree on a key with every other application.
 
         Args:
-            keys: public keys of all applications in one order that all share, this one's among them.
+            keys: public keys of all applications, this one's included, in the same order for all.
 
         Raises:
-            ValueError: fewer than two applications, so a sum would be somebody's number; or this one is not listed.
+            ValueError: fewer than two applications, so a sum would reveal a single number; or this one is not listed.
         """
         if len(keys) < 2 or len(set(keys)) < len(keys):
             raise ValueError("a masked sum needs at least two applications, all with keys of their own")
@@ -80,8 +80,8 @@ class Masks:
         """Mask a report.
 
         Raises:
-            ValueError: nothing agreed yet, or a report of this name was masked before: one mask for two values would
-                give away their difference.
+            ValueError: no keys agreed yet, or a report of this name was masked before: the same mask on two values
+                would reveal their difference.
         """
         if not self._pairs or report in self._used:
             raise ValueError(f"report {report!r} cannot be masked: no keys agreed, or its masks are used up")
@@ -94,7 +94,7 @@ class Masks:
 
 
 def _stream(pair: bytes, report: str, count: int) -> Ring:
-    """`count` uniform numbers in Z_2^61 from ChaCha20 under a key for this report alone."""
+    """`count` uniform numbers in Z_2^61 from ChaCha20, with a key for this report only."""
     key = HKDFExpand(SHA256(), 32, info=report.encode()).derive(pair)
     stream = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor().update(bytes(8 * count))
     return np.frombuffer(stream, dtype="<u8").astype(np.uint64) & _RING
@@ -105,11 +105,12 @@ class Noise:
     """Discrete-Laplace noise on every masked sum, such that each is epsilon-differentially private for an application.
 
     Every application adds the difference of two Polya numbers, and these add up to one discrete-Laplace number
-    (Goryczka & Xiong 2017), so nobody knows the noise and none is wasted. Epsilons of several reports add up.
+    (Goryczka & Xiong 2017), so nobody knows the noise and the sum has no more of it than needed. Epsilons of several
+    reports add up.
 
     Args:
         epsilon: of one report: no outcome's probability changes by more than a factor e^epsilon when an application
-            leaves its report out. That others reserve other capacity because it is there is not hidden.
+            leaves its report out. Its influence on what the others reserve is not hidden.
         load, overhead, value: public bounds [Gcycle/s, Gcycle/s, money/Gcycle] to which applications clip.
 
     Raises:
@@ -133,7 +134,7 @@ class Noise:
 
     @property
     def member(self) -> float:
-        """Bound of a count."""
+        """Bound of an application's part in a count."""
         return 1.0
 
     @property
@@ -153,8 +154,8 @@ def noise_share(
     """One of `parties` shares of discrete-Laplace numbers, P(k) ~ exp(-epsilon |k| / (2^24 scale)), in fixed point.
 
     Args:
-        scale: how far one application moves each number, times how many numbers it can move. A change of every number
-            by its bound then costs epsilon in all.
+        scale: by how much one application can change each number, times how many numbers it can change; so that
+            changing all of them costs epsilon in total.
     """
     success = -np.expm1(-epsilon / (scale * 2.0**FRACTION_BITS))
     draws = generator.negative_binomial(1 / parties, success, size=(2, len(scale)))
@@ -162,5 +163,5 @@ def noise_share(
 
 
 def add(values: Ring, noise: Int64[np.ndarray, " numbers"]) -> Ring:
-    """Values in Z_2^61 with noise of either sign."""
+    """Add noise of either sign to values in Z_2^61."""
     return (values + noise.astype(np.uint64)) & _RING

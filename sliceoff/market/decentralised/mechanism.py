@@ -18,28 +18,28 @@ from sliceoff.market.family import Family, Markets
 from sliceoff.market.outcome import Outcome
 from sliceoff.market.scenario import MarketScenario
 
-_PAST = 10**6  # numbers of past markets begin here, so that none is met again
+_PAST = 10**6  # past markets are numbered from here, so that none is also evaluated
 
 
 @dataclass(eq=False)
 class Decentralised:
-    """Posted prices by a platform that is told prices, offers and masked sums only; see `Platform` and `Session`.
+    """Posted prices, set by a platform that sees only offers and masked sums; see `Platform` and `Session`.
 
-    Sums are in fixed point, to 6e-8, whatever the units: choose some in which loads and prices are near 1.
+    Sums are in fixed point, to 6e-8 in any unit: choose units in which loads and prices are near 1.
 
     Args:
-        past: family of the markets that the value network learns from, once, before the first market is cleared,
-        past_markets, past_bargains: how many, and how many bargains in each,
-        checkpoint: unless a file that `save` wrote is named.
+        past: family of the markets that the value network learns from, once, before the first market is cleared.
+        past_markets, past_bargains: how many past markets, and how many bargains in each.
+        checkpoint: a file that `save` wrote, loaded instead of learning; None: learn.
         bands: upper edges of the public bands of value [money/Gcycle].
         noise: on every masked sum; None for exact sums.
         probes, rounds, bargains, supply_steps: as in `Platform`.
         sweeps, temperature: as in `Session`.
-        seed: of learning and bargaining; keys and noise come from the system.
+        seed: of learning and bargaining; keys and noise come from the system's random generator.
 
     Raises:
-        InputError: a count below its least, bands that do not rise, something else than markets or noise, or a
-            checkpoint that holds no value network; on clearing, amounts beyond fixed point.
+        InputError: a count below its least, bands that do not rise, `past` or `noise` of another kind, or a checkpoint
+            that holds no value network; on clearing, amounts too large for fixed point.
     """
 
     past: Markets = field(default_factory=Family)
@@ -71,13 +71,13 @@ class Decentralised:
             self.value = self._loaded()  # a wrong file is refused before anything is computed
 
     def clear(self, scenario: MarketScenario) -> Outcome:
-        """See `Mechanism`; notes the number of `probes` and masked `reports`, and the revenue that was `expected`."""
+        """Clear the market; `Outcome.notes` has the number of `probes` and `reports`, and the `expected` revenue."""
         session = self.session(scenario, self.seed)
         return session.outcome(session.run(self.platform(scenario, self.value).trade()))
 
     @cached_property
     def value(self) -> ValueNetwork:
-        """The value network: from the checkpoint, or learnt when first asked for."""
+        """The value network: from the checkpoint, or learnt at first use."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = ValueNetwork()
@@ -86,11 +86,11 @@ class Decentralised:
         return network
 
     def practise(self, scenario: MarketScenario, network: ValueNetwork) -> SettledBargains:
-        """What the platform learns in one past market."""
+        """The settled bargains of one past market, for the value network to learn from."""
         return self.session(scenario, self.seed).run(self.platform(scenario, network).practise(self.past_bargains))
 
     def save(self, path: str) -> None:
-        """Write the value network for `checkpoint`."""
+        """Write the value network to a file, for the option `checkpoint`."""
         content = {"state_dict": self.value.state_dict()}
         self.value.on_save_checkpoint(content)
         torch.save(content, path)
@@ -103,11 +103,11 @@ class Decentralised:
             raise OptionError("checkpoint", f": {error}") from error
 
     def session(self, scenario: MarketScenario, seed: int) -> Session:
-        """The parties of a market."""
+        """The parties of a market and the channel between them."""
         return Session(scenario, self.bands, self.noise, self.sweeps, self.temperature, seed)
 
     def platform(self, scenario: MarketScenario, network: ValueNetwork) -> Platform:
-        """The platform in a market: it is given the delays, and nothing else of the scenario."""
+        """The platform in a market: of the scenario, it gets the delays only."""
         return Platform(
             scenario.delay_s.copy(), network, self.probes, self.rounds, self.bargains, self.supply_steps, self.seed
         )

@@ -1,4 +1,4 @@
-"""Everything that may pass between the parties, and the one channel that it passes through."""
+"""All messages that may pass between the parties, and the one channel that carries them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ PLATFORM = "platform"
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """What one party tells another: numbers, text, bytes or arrays of its own, never an object that leads further.
+    """A message of one party to another: only numbers, text, bytes, tuples and arrays, no references to objects.
 
     Arrays are copied and made read-only, so that no party's memory is shared.
     """
@@ -50,11 +50,11 @@ class Roll(Message):
 
 @dataclass(frozen=True, eq=False)
 class Ask(Message):
-    """Asks for the "key", or for a masked report: "counts", "classes", or what the bargain of this name came to.
+    """Asks for the "key", or for a masked report: "counts", "classes", or the result of the bargain of this name.
 
     Args:
         groups: band -> class, for "classes".
-        members: in every class, so that an application can refuse to be alone.
+        members: number of applications in every class, so that one can refuse to be alone in its class.
     """
 
     route = (PLATFORM, "application")
@@ -74,7 +74,7 @@ class Masked(Message):
 
 @dataclass(frozen=True, eq=False)
 class Price(Message):
-    """Posted price [money/Gcycle]."""
+    """The price posted to a server [money/Gcycle]."""
 
     route = (PLATFORM, "server")
     price: float
@@ -107,7 +107,7 @@ class Bargain(Message):
 
 @dataclass(frozen=True, eq=False)
 class Quote(Message):
-    """What more capacity [Gcycle/s] adds to the tariff [money/s], beside the other tenants."""
+    """What extra capacity [Gcycle/s] adds to the tariff [money/s], given the other tenants' reservations."""
 
     route = ("server", "application")
     extra: Float[np.ndarray, " steps"]
@@ -116,7 +116,7 @@ class Quote(Message):
 
 @dataclass(frozen=True, eq=False)
 class Request(Message):
-    """f_nm that the application wants reserved [Gcycle/s]; 0 gives it up."""
+    """f_nm that the application wants reserved [Gcycle/s]; 0 releases it."""
 
     route = ("application", "server")
     capacity: float
@@ -124,7 +124,7 @@ class Request(Message):
 
 @dataclass(frozen=True, eq=False)
 class Grant(Message):
-    """What an application has of the capacity that was sold in the end [Gcycle/s]."""
+    """The application's part of the capacity that the server finally sold [Gcycle/s]."""
 
     route = ("server", "application")
     capacity: float
@@ -139,7 +139,7 @@ class Keep(Message):
 
 
 class Envelope(NamedTuple):
-    """One entry of the record."""
+    """One entry of a channel's record."""
 
     sender: str
     receiver: str
@@ -147,16 +147,16 @@ class Envelope(NamedTuple):
 
 
 class Channel:
-    """The only way between parties, each known by its role and number, such as "server 2". Records all that passes."""
+    """The only connection between parties, named by role and number, such as "server 2". Records all messages."""
 
     def __init__(self) -> None:
         self.record: list[Envelope] = []
 
     def send(self, sender: str, receiver: str, message: Message) -> Message:
-        """Record and deliver.
+        """Record a message and return it for delivery.
 
         Raises:
-            TypeError: no message, or one that this sender may not send to this receiver.
+            TypeError: it is no message, or one that this sender may not send to this receiver.
         """
         if not isinstance(message, Message):
             raise TypeError(f"a {type(message).__name__} is no message")
@@ -166,7 +166,7 @@ class Channel:
         return message
 
     def seen_by(self, party: str) -> Iterator[Message]:
-        """All that `party` was ever told."""
+        """All messages that `party` has received."""
         return (envelope.message for envelope in self.record if envelope.receiver == party)
 
 

@@ -1,4 +1,4 @@
-"""What the platform learns: servers' supply from their answers to prices, worth of capacity from past markets."""
+"""The platform's networks: servers' supply, from their answers to prices, and capacity's worth, from past markets."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -17,7 +17,7 @@ STEPS = 24
 
 
 class Answers(NamedTuple):
-    """Prices posted to every server, relative to a ceiling, and what they offered, relative to the most they did."""
+    """Prices posted to every server, relative to a ceiling, and its offers, relative to its largest."""
 
     price: Float[Tensor, "probes servers"]
     offer: Float[Tensor, "probes servers"]
@@ -46,16 +46,15 @@ class SupplyNetworks(pl.LightningModule):
         return (height * steps).sum(-1)
 
     def training_step(self, batch: Answers, _: int) -> Tensor:
-        """Squared error over all answers so far."""
+        """Mean squared error over all answers so far."""
         return functional.mse_loss(self(batch.price), batch.offer)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam."""
         return torch.optim.Adam(self.parameters(), self.learning_rate)
 
 
 class SettledBargains(NamedTuple):
-    """Settled bargains: what was known of the demand, what was bought of every server, and what it came to.
+    """Settled bargains: class sums of the demand, the capacity bought of every server, and its worth.
 
     Args:
         classes: members, load L, overhead h, worth v L, summed over the class; zeros where there is none.
@@ -69,12 +68,12 @@ class SettledBargains(NamedTuple):
 
 
 class ValueNetwork(pl.LightningModule):
-    """V(f) from class sums: rising and concave in the capacity that is left of f after every server's first loss.
+    """The worth V(f) of capacities f, from class sums; rising and concave in the capacity that can be used.
 
-    Everything is relative to the demand, so one network serves markets of any size. Capacity counts as
-    `sum_m f_m^2 / (f_m + q)`: a server's remainder, too small for one more application, is lost, and q says how much.
-    V is a sum of ramps `s_j min(capacity, t_j)` with `s_j >= 0`: first those of filling the classes in order of worth
-    per capacity, times what the network makes of them.
+    Everything is relative to the demand, so one network serves markets of any size. The capacity that can be used is
+    `sum_m f_m^2 / (f_m + q)`: each server loses a remainder too small for one more application, and the network
+    predicts its size q. V is a sum of ramps `s_j min(capacity, t_j)` with `s_j >= 0`: those of filling the classes in
+    order of worth per capacity, each times a factor that the network predicts.
 
     Args:
         n_hidden: width.
@@ -111,23 +110,22 @@ class ValueNetwork(pl.LightningModule):
         return worth * (heights.sort(descending=True).values * ramps).sum(-1)
 
     def training_step(self, batch: SettledBargains, _: int) -> Tensor:
-        """Squared relative error."""
+        """Mean squared error of the worth, relative to the demand's total worth."""
         scale = batch.classes[..., 3].sum(-1).clamp_min(1e-9)
         return ((self(batch.classes, batch.capacity) - batch.worth) / scale).square().mean()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam."""
         return torch.optim.Adam(self.parameters(), self.learning_rate)
 
     def on_save_checkpoint(self, content: dict) -> None:
-        """Add what rebuilds the module."""
+        """Add the description from which `sliceoff.checkpoint` rebuilds the module."""
         content["spec"] = self.spec
 
 
 def fill(
     classes: Float[Tensor, "markets classes 4"], capacity: Float[Tensor, "markets points"]
 ) -> Float[Tensor, "markets points"]:
-    """Worth of filling `capacity` with the classes by worth per capacity, falling, the last one in part."""
+    """Worth of filling `capacity` with the classes in falling order of worth per capacity, the last one partly."""
     need, worth = classes[..., 1] + classes[..., 2], classes[..., 3]
     density = worth / need.clamp_min(1e-9)
     order = density.argsort(descending=True)
@@ -139,7 +137,7 @@ def fill(
 
 @quiet_lightning()
 def fit(module: pl.LightningModule, batches: list) -> None:
-    """Fit a platform's network to batches in turn; Lightning is let go of after."""
+    """Fit one of the platform's networks to batches in turn; afterwards it holds no reference to the trainer."""
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -165,7 +163,7 @@ def learn_worth(
 
 
 def concatenate(parts: Sequence[SettledBargains]) -> SettledBargains:
-    """Bargains of several markets in one, padded to the most classes and servers."""
+    """Concatenate the bargains of several markets, padded to the most classes and servers."""
     classes = max(part.classes.shape[1] for part in parts)
     servers = max(part.capacity.shape[1] for part in parts)
     padded = [

@@ -1,4 +1,4 @@
-"""Those who keep their facts to themselves: applications and edge servers. Each acts on messages alone."""
+"""Applications and edge servers, which keep their facts private. Each acts on messages only."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,7 +29,7 @@ _STEPS = 25
 
 
 class Application:
-    """An application's side.
+    """An application's side of the protocol.
 
     Args:
         arrivals, work, deadline_s, value, miss_probability: its facts, as in `MarketScenario`.
@@ -63,7 +63,7 @@ class Application:
         self._bargains: dict[str, Float[np.ndarray, " servers"]] = {}
 
     def enrol(self, roll: Roll) -> None:
-        """Agree on masks with the others; work out h_nm of (B1), inf for servers too far away."""
+        """Agree on masks with the others; compute h_nm of (B1), inf for servers too far away."""
         self._masks.agree(roll.keys)
         self._parties = len(roll.keys)
         self._overhead = overhead(self._work, self._deadline_s - roll.delay_s, self._miss_probability)
@@ -74,7 +74,7 @@ class Application:
         """The public key, or a masked report.
 
         Raises:
-            ValueError: the report would be of fewer than two applications.
+            ValueError: the sum would be over fewer than two applications.
         """
         if ask.report == "key":
             return PublicKey(self._masks.public)
@@ -95,19 +95,19 @@ class Application:
         return self._masked(ask.report, used, ["worth"] + ["allotted"] * len(allotted), touched=len(used))
 
     def begin(self) -> None:
-        """Enter a bargain with nothing reserved."""
+        """Start a bargain with nothing reserved."""
         self._allotted = np.zeros_like(self._overhead)
 
     def end(self, bargain: str) -> None:
-        """Remember what the bargain came to."""
+        """Store the current reservations as the result of this bargain."""
         self._bargains[bargain] = self._allotted
 
     def keep(self, keep: Keep) -> None:
-        """Reserve what a bargain came to; "" gives everything up."""
+        """Reserve what the bargain named in `keep` ended with; without a name, release everything."""
         self._allotted = self._bargains[keep.bargain] if keep.bargain else np.zeros_like(self._overhead)
 
     def accept(self, server: int, grant: Grant) -> None:
-        """Use what was granted; less than a queue needs is of no use."""
+        """Use the capacity granted; it counts as 0 if it does not exceed the overhead of a queue."""
         self._allotted[server] = grant.capacity if grant.capacity > self._overhead[server] else 0.0
 
     @property
@@ -117,18 +117,18 @@ class Application:
 
     @property
     def allotted(self) -> Float[np.ndarray, " servers"]:
-        """f_nm reserved [Gcycle/s]."""
+        """f_nm, the capacity reserved at every server [Gcycle/s]."""
         return self._allotted
 
     def choose(self, quotes: Mapping[int, Quote], temperature: float) -> None:
-        """Reserve anew, given what every server in reach would charge: a noisy best response.
+        """Replace all reservations by a noisy best response to what every reachable server would charge.
 
-        With its own gain `v_n w` less the tariff's rise, an application that gains moves the platform's revenue up by
-        the same amount: the game has that revenue as its potential, and noise that falls to 0 leads to high values
-        of it (log-linear learning, Blume 1993; Marden & Shamma 2012). What one server does not take goes to the next.
+        An application's gain is `v_n w` less the rise of the tariff, by which the platform's revenue changes as well:
+        that revenue is the game's potential, and noise that falls to 0 leads to high values of it (log-linear learning,
+        Blume 1993; Marden & Shamma 2012). Work that one server does not take goes to the next.
 
         Args:
-            temperature: of the noise, relative to what the application's whole work is worth.
+            temperature: of the noise, relative to the worth of the application's whole work.
         """
         noise = temperature * self._value * self._load
         self._allotted = np.zeros_like(self._overhead)
@@ -152,7 +152,7 @@ class Application:
 
     @property
     def dispatch(self) -> Float[np.ndarray, " servers"]:
-        """w_nm [Gcycle/s]."""
+        """w_nm, the work sent to every server [Gcycle/s]."""
         return self._work_done(self._allotted)
 
     @property
@@ -163,7 +163,7 @@ class Application:
         return np.where(allotted > 0, allotted - np.where(allotted > 0, self._overhead, 0.0), 0.0)
 
     def _masked(self, report: str, values: Float[np.ndarray, " numbers"], kinds: Sequence[str], touched: int) -> Masked:
-        """Encode, add this application's share of the noise, mask.
+        """Encode a report, add this application's share of the noise, and mask it.
 
         Args:
             kinds: which bound of `Noise` each number has.
@@ -177,7 +177,7 @@ class Application:
 
 
 class EdgeServer:
-    """A server's side.
+    """A server's side of the protocol.
 
     Args:
         capacity, linear_cost, quadratic_cost, least_profit: its facts, as in `MarketScenario`.
@@ -191,35 +191,35 @@ class EdgeServer:
         self._tenants: dict[int, float] = {}
 
     def answer(self, price: Price) -> Offer:
-        """S(r), what earns most at this price; nothing where even that earns less than U_min."""
+        """Offer S(r), the quantity that earns most at this price; 0 if that earns less than U_min."""
         self._sold = float(self._offer(price.price))
         self._paid = price.price * self._sold
         return Offer(self._sold)
 
     def listen(self, tariff: Tariff) -> None:
-        """Take the tariff of the next bargain; there are no tenants yet."""
+        """Store the tariff of the next bargain, and end all tenancies."""
         self._tariff = tariff
         self.vacate()
 
     def quote(self, application: int) -> Quote:
-        """What more capacity would add to the tariff, beside the other tenants."""
+        """What extra capacity would add to the tariff, given the other tenants' reservations."""
         taken = sum((allotted for tenant, allotted in self._tenants.items() if tenant != application), 0.0)
         room = max(0.0, min(self._capacity, float(self._tariff.capacity[-1])) - taken)
         extra = np.linspace(0.0, room, _STEPS)
         return Quote(extra, self._charged(taken + extra) - self._charged(np.array([taken])))
 
     def reserve(self, application: int, request: Request) -> None:
-        """Allot f_nm; 0 ends the tenancy."""
+        """Reserve f_nm for an application; 0 ends its tenancy."""
         self._tenants.pop(application, None)
         if request.capacity > 0:
             self._tenants[application] = request.capacity
 
     def vacate(self) -> None:
-        """End all tenancies."""
+        """End all tenancies, which releases all reserved capacity."""
         self._tenants = {}
 
     def grants(self) -> dict[int, Grant]:
-        """What the tenants have of what was sold: what they reserved, all cut alike where that is more."""
+        """Every tenant's part of the capacity sold: its reservation, scaled down if the sum of all exceeds that."""
         reserved = sum(self._tenants.values())
         share = min(1.0, self._sold / reserved) if reserved > 0 else 0.0
         return {tenant: Grant(share * capacity) for tenant, capacity in self._tenants.items()}
@@ -230,6 +230,6 @@ class EdgeServer:
         return self._sold, self._paid
 
     def _charged(self, capacity: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
-        """The tariff; nothing for nothing."""
+        """The tariff's payment for a capacity; 0 for 0."""
         charged = np.interp(capacity, self._tariff.capacity, self._tariff.payment)
         return np.where(capacity > 0, charged, 0.0)

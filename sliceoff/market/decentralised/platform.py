@@ -1,4 +1,4 @@
-"""The platform's side: it knows delays, what it was told, and what its networks make of that."""
+"""The platform's side: it knows the delays, the messages it got, and what its networks learnt from them."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ Outgoing = list[tuple[str, Message]]
 Result = TypeVar("Result")
 Kind = TypeVar("Kind", bound=Message)
 Protocol = Generator[Outgoing, list[Message], Result]
-"""Yields what the platform sends and is sent the answers: it holds no reference to whom it talks to."""
+"""A generator that yields the platform's messages and is sent the answers: it holds no reference to other parties."""
 
 _GRID = 400
 
@@ -49,11 +49,11 @@ class Platform:
 
     Args:
         delay_s: tau_nm.
-        value: V on class sums, from past markets.
+        value: the network of V on class sums, trained on past markets.
         probes: prices posted to explore: half evenly, half where offers change most.
-        rounds: of bargains at a tariff, posting the best one's prices, and refitting.
-        bargains: in every round.
-        supply_steps: of Adam, to fit the supply networks, first and again.
+        rounds: each refits the supply networks, holds bargains at a tariff, and posts prices for the best ones.
+        bargains: bargains in every round.
+        supply_steps: of Adam, for every fit of the supply networks.
         seed: of starting points.
     """
 
@@ -69,7 +69,7 @@ class Platform:
     reports: int = field(default=0, init=False)
 
     def trade(self) -> Protocol[dict[str, float]]:
-        """Explore, bargain, post the prices that earn most. Returns notes; with nothing to gain, nobody is hired."""
+        """Explore, bargain, post the prices that earn most, and return notes. If nothing earns, nobody is hired."""
         yield from self.enrol()
         if not len(self.classes) or self.ceiling <= 0:
             return (yield from self._close("", np.zeros(self._n_servers), 0.0))
@@ -91,7 +91,7 @@ class Platform:
         return (yield from self._close(best[1], best[2], best[0]))
 
     def practise(self, rounds: int) -> Protocol[SettledBargains]:
-        """What a past market teaches: bargains at random prices and flat tariffs, settled."""
+        """Learn from a past market: settle bargains at random prices and linear tariffs."""
         yield from self.enrol()
         generator = np.random.default_rng(self.seed)
         settled = []
@@ -108,7 +108,7 @@ class Platform:
         )
 
     def enrol(self) -> Protocol[None]:
-        """Hand keys and delays on; learn how many applications are in every band, and class sums."""
+        """Pass on keys and delays; learn how many applications are in every band, and class sums."""
         keys = [_expect(answer, PublicKey).key for answer in (yield self._to_applications(lambda _: Ask("key")))]
         if len(keys) < 2:
             return  # sums of one application would be its facts
@@ -122,7 +122,7 @@ class Platform:
         self.classes = np.concatenate([np.array(members, dtype=float)[:, None], sums], axis=1)
 
     def post(self, prices: Servers) -> Protocol[Servers]:
-        """Post prices, remember the answers."""
+        """Post a price to every server, and store and return their offers."""
         answers = yield [(f"server {m}", Price(float(price))) for m, price in enumerate(prices)]
         offers = np.array([_expect(answer, Offer).capacity for answer in answers])
         self.posted.add(prices, offers)
@@ -158,7 +158,7 @@ class Platform:
         fit(networks, [self._answers()] * self.supply_steps)
 
     def _ascend(self, networks: SupplyNetworks, steps: int = 150, starts: int = 32) -> Servers:
-        """Prices by gradient ascent on the believed revenue `V(S(r)) - r S(r)`, from several starts."""
+        """Prices by gradient ascent on the predicted revenue `V(S(r)) - r S(r)`, from several starts."""
         generator = torch.Generator().manual_seed(self.seed)
         raw = torch.randn(starts, self._n_servers, generator=generator).requires_grad_()
         classes = torch.as_tensor(self.classes, dtype=torch.float32).expand(starts, -1, -1)
@@ -178,7 +178,7 @@ class Platform:
             return self.ceiling * raw[revenue().argmax()].sigmoid().double().numpy()
 
     def _tariffs(self, networks: SupplyNetworks) -> list[Tariff]:
-        """Of every server, by what its network believes it to supply."""
+        """Every server's tariff, by the supply that its network predicts."""
         prices = np.linspace(0.0, 1.0, _GRID)
         with torch.no_grad():
             grid = torch.tensor(prices, dtype=torch.float32)[:, None].expand(-1, self._n_servers)
@@ -209,7 +209,7 @@ class Platform:
         return settled.worth - sum(float(np.interp(f, one.capacity, one.payment)) for f, one in pairs if f > 0)
 
     def _meet(self, used: Servers, tries: int = 6) -> Protocol[tuple[Servers, Servers]]:
-        """The lowest prices found at which every server offers what is to be used, and what it offers there."""
+        """The lowest prices found at which every server offers at least `used`, and its offers there."""
         wanted = np.maximum(used - self._rounding, 0.0)
         for _ in range(tries):
             yield from self.post(self.posted.approach(wanted))
@@ -223,7 +223,7 @@ class Platform:
     def _sum(
         self, report: str, groups: tuple[int, ...] = (), members: tuple[int, ...] = ()
     ) -> Protocol[Float[np.ndarray, " numbers"]]:
-        """A masked sum over all applications."""
+        """Collect a masked report from all applications, and return the sum."""
         self.reports += 1
         answers = yield self._to_applications(lambda _: Ask(report, groups, members))
         reports: list[UInt64[np.ndarray, " numbers"]] = [_expect(answer, Masked).values for answer in answers]
@@ -234,7 +234,7 @@ class Platform:
 
 
 def merge(counts: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Join neighbouring bands to classes of two or more: each band's class, each class's members; none if too few."""
+    """Join neighbouring bands to classes of two or more: each band's class, each class's size; empty if too few."""
     groups, members = [], [0]
     for count in counts:
         if members[-1] >= 2:

@@ -1,4 +1,4 @@
-"""What a platform has posted and was offered so far, and what follows from it, since supply rises with the price."""
+"""The prices posted so far and the offers at them, and what they imply, since supply rises with the price."""
 
 from dataclasses import dataclass, field
 
@@ -22,27 +22,27 @@ class Posted:
         return len(self._prices)
 
     def add(self, prices: Servers, offers: Servers) -> None:
-        """Remember a probe."""
+        """Store a probe: one price and one offer per server."""
         self._prices.append(np.asarray(prices, dtype=float))
         self._offers.append(np.asarray(offers, dtype=float))
 
     @property
     def prices(self) -> Probes:
-        """All prices."""
+        """All prices posted so far."""
         return np.array(self._prices)
 
     @property
     def offers(self) -> Probes:
-        """All offers."""
+        """All offers so far."""
         return np.array(self._offers)
 
     @property
     def most(self) -> Servers:
-        """The most that each server ever offered."""
+        """Each server's largest offer so far."""
         return self.offers.max(axis=0)
 
     def widest(self) -> Servers:
-        """For every server the middle of those neighbouring prices that span the largest area with their offers."""
+        """For every server, the middle of the neighbouring prices that span the largest area (price times offer)."""
         order = self.prices.argsort(axis=0)
         nothing = np.zeros((1, order.shape[1]))
         prices = np.concatenate([nothing, np.take_along_axis(self.prices, order, 0)])
@@ -61,7 +61,7 @@ class Posted:
         above = np.where(enough & (prices == high), offers, np.inf).min(0)
         gap = np.where(np.isfinite(above), above - below, 0.0)
         part = np.divide(wanted - below, gap, out=np.full_like(gap, 0.5), where=gap > 1e-12)
-        part = np.where(below > 0, part * (1 + 1e-4) + 1e-7, 0.5)  # below there may be a jump: halve
+        part = np.where(below > 0, part * (1 + 1e-4) + 1e-7, 0.5)  # supply may jump from 0: bisect
         return np.where(wanted > 0, low + (high - low) * np.clip(part, 0.0, 1.0), 0.0)
 
     def cheapest(self, wanted: Servers) -> tuple[Servers, Servers]:
@@ -72,10 +72,10 @@ class Posted:
         return np.where(wanted > 0, chosen, 0.0), np.where(wanted > 0, offered, 0.0)
 
     def tariff(self, server: int, prices: Float[np.ndarray, " grid"], believed: Float[np.ndarray, " grid"]) -> Tariff:
-        """What every capacity of a server is believed to cost: the price at which it is offered, times the offer there.
+        """The predicted cost of every capacity of a server: the price at which it is offered, times the offer there.
 
         Args:
-            prices, believed: a supply curve, which is held between the offers known on either side of a price.
+            prices, believed: a predicted supply curve, clipped to the known offers on either side of a price.
         """
         order = self.prices[:, server].argsort(kind="stable")
         known_prices = self.prices[order, server]
@@ -89,5 +89,5 @@ class Posted:
         supply = np.maximum.accumulate(held)
         wanted = np.linspace(0.0, known_offers[-1], 129)
         first = np.minimum(np.searchsorted(supply, wanted), len(supply) - 1)
-        first[0] = first[1]  # what the least there is would cost
+        first[0] = first[1]  # the cost of the smallest amount
         return Tariff(wanted, (prices * supply)[first])

@@ -1,4 +1,4 @@
-"""One market in which nobody is told more than messages: it carries them, and lets applications and servers bargain."""
+"""One market run by messages only: the session delivers them, and lets applications and servers bargain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,12 +30,12 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False)
 class Session:
-    """The parties of one scenario and the channel between them; it stands for the world, and no party refers to it.
+    """The parties of one scenario and the channel between them; no party has a reference to the session.
 
     Args:
         bands, noise: as in `Application`.
-        sweeps: of best responses by all applications in one bargain.
-        temperature: of the first sweep; the last has none.
+        sweeps: in every bargain, how often all applications respond in turn.
+        temperature: of the noise at the start of a bargain; it falls to 0 in the last sweep.
         seed: of bargaining.
 
     Raises:
@@ -68,7 +68,7 @@ class Session:
         self._order = np.random.default_rng((self.seed, len(self.applications)))
 
     def run(self, protocol: Protocol[Result]) -> Result:
-        """Carry the platform's messages to the parties and their answers back, to its end."""
+        """Run a protocol to its end: deliver the platform's messages, and return the answers to it."""
         answers: list[Message] | None = None
         while True:
             try:
@@ -83,14 +83,14 @@ class Session:
                     self._carry_out()
 
     def outcome(self, notes: dict[str, float]) -> Outcome:
-        """What was agreed in the end, put together from what every party knows of itself."""
+        """The final outcome, put together from every party's own knowledge."""
         dispatch = np.stack([application.dispatch for application in self.applications])
         hosted = np.stack([application.allotted > 0 for application in self.applications])
         bought, payments = np.array([server.deal for server in self.servers]).T
         return Outcome(self.scenario, dispatch, hosted, bought, payments, notes)
 
     def _deliver(self, party: str, message: Message) -> Message | None:
-        """Hand a message of the platform's over; its answer, if it has one."""
+        """Deliver a message of the platform; returns the answer, if there is one."""
         self.channel.send(PLATFORM, party, message)
         answer: Message | None = None
         number = int(party.split()[1])
@@ -110,7 +110,7 @@ class Session:
         return None if answer is None else self.channel.send(party, PLATFORM, answer)
 
     def _carry_out(self) -> None:
-        """Reserve for good: sums are rounded and may be noisy, so what was sold can be less than what was agreed."""
+        """Make the final reservations: sums are rounded and may be noisy, so less may be sold than was agreed."""
         for server in self.servers:
             server.vacate()
         for n, application in enumerate(self.applications):
@@ -144,6 +144,6 @@ class Session:
 
 
 def _largest_sum(scenario: MarketScenario) -> float:
-    """What the applications' loads and overheads, or the worth of their work, may add up to, all with every server."""
+    """The most that the masked sums can come to: of the applications' loads and overheads, or of their work's worth."""
     overhead = np.where(np.isfinite(scenario.overhead), scenario.overhead, 0.0).max(1)
     return float(max((scenario.load + overhead).sum(), scenario.value @ scenario.load))
