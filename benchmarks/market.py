@@ -33,7 +33,8 @@ from sliceoff.market import (
     Rational,
     Search,
 )
-from sliceoff.market.search import Servers, sobol
+from sliceoff.market.scenario import Servers
+from sliceoff.market.search import sobol
 
 CELLS = Path(__file__).parents[1] / "runs" / "benchmarks" / "market"
 FIRST = 1000

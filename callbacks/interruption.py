@@ -5,16 +5,18 @@ import signal
 from pathlib import Path
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
 
 from sliceoff.signals import ENDING, handle
 
 
-class Interruption(pl.Callback):
+class Interruption(Checkpoint):
     """On Ctrl-C or SIGTERM, finish the training step, save a checkpoint and stop; a second signal stops at once.
 
     A checkpoint from the middle of a step could hold half an update, from which no run resumes exactly; one from
-    between a step and the validation that is due after it would skip that validation. Python handles signals in the
-    main thread only; in another thread this callback does nothing.
+    between a step and the validation that is due after it would skip that validation. As one of Lightning's checkpoint
+    callbacks it comes last: after the others have saved the epoch. Python handles signals in the main thread only; in
+    another thread this callback does nothing.
     """
 
     def __init__(self, path: Path):
@@ -29,9 +31,13 @@ class Interruption(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Stop if a signal has come, unless a validation is due now: then after the next step."""
+        """Stop if a signal has come, unless a validation is due now: then after the next step or the epoch."""
         if not trainer.is_last_batch and (batch_idx + 1) % (trainer.val_check_batch or math.inf):
             self._stop_if_asked(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop if a signal has come; the epoch's validation is done."""
+        self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the previous handlers, and stop if a signal came during the last validation."""

@@ -118,7 +118,7 @@ def _unloadable(error: Exception) -> str:
     """Why a file could not be loaded, in words that follow its name."""
     match error:
         case pickle.UnpicklingError():
-            return "holds more than tensors and plain data, which is not loaded, as it could run any code"
+            return "is damaged, or holds more than tensors and plain data, which could run any code and is not loaded"
         case OSError():
             return f"cannot be read ({error.strerror})"
         case _:

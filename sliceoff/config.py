@@ -108,8 +108,9 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
             return f"{word}: the chosen {owner} has no {part} to choose; leave it out, or choose another {owner}"
         if key not in (known := _known_keys(overrides, key)):
             hint = near_miss(key, known) or "; `--help` lists the groups, `--cfg job` every key"
-            new = f"; +{key}=VALUE adds it" if "." in key else ""
-            return f"{word}: there is no config key '{key}'{hint}{new}"
+            if key.startswith(("trainer.", "callbacks.")):
+                hint += f" (an unlisted option of Lightning: +{word})"
+            return f"{word}: there is no config key '{key}'{hint}"
         if word.startswith("+"):
             return f"{word}: {key} is there already; write {word.lstrip('+')}"
     cause = str(error.__cause__ or "").partition("\n")[0]  # Hydra's own message says which override, its cause why

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sliceoff import checkpoint
-from sliceoff.checks import annotated, optional, path
+from sliceoff.checks import annotated, optional, path, positive
 from sliceoff.config import BROUGHT, FITTED_WINDOWS, in_force, options
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, OptionError, under, worded
@@ -52,6 +52,7 @@ class Parts:
     """
 
     def __init__(self, cfg: DictConfig):
+        positive("mean_users", cfg.mean_users)
         self._cfg = cfg
 
     @property
@@ -341,11 +342,11 @@ class Parts:
             bandwidth_options_hz=self.offers.bandwidth_hz[0].tolist(),
             vm_options=self.offers.n_vms[0].tolist(),
         )
-        saved: dict[str, Any] = {"state_dict": made.state_dict()}
-        made.on_save_checkpoint(saved)
+        hook = pl.LightningModule.on_save_checkpoint
         kept = {
             "self.scenario": isinstance(getattr(made, "scenario", None), Scenario),
-            "the spec that on_save_checkpoint writes": "spec" in saved,
+            "self.spec": hasattr(made, "spec"),
+            "an on_save_checkpoint that writes it": target.on_save_checkpoint is not hook,
         }
         if lacking := " and ".join(name for name, there in kept.items() if not there):
             raise InputError(f"{key}: {target.__name__} lacks {lacking}; docs/extending.md has an example")

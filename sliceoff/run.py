@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sliceoff import checkpoint
-from sliceoff.checks import one_of, path, positive, random_seed, whole
+from sliceoff.checks import one_of, path, random_seed, whole
 from sliceoff.config import configure as configure
 from sliceoff.config import in_force
 from sliceoff.errors import Diverged, InputError
@@ -50,7 +50,6 @@ def run(cfg: DictConfig) -> RunResult:
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
     one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))
-    positive("mean_users", cfg.mean_users)
     begun = _begun_in_grid(cfg)
     if begun is not None and (begun / "summary.json").is_file():
         summary = json.loads((begun / "summary.json").read_text())
@@ -104,15 +103,12 @@ def _begun_in_grid(cfg: DictConfig) -> Path | None:
     """In a resumed grid, this job's earlier run, found by its config: a finished one, else the newest stopped one."""
     if not _grid_goes_on(cfg):
         return None
-    mine, stopped = _content(cfg), None
+    mine, alike = deciding(_content(cfg)), []
     for run in runs_under(path("run_dir", cfg.run_dir).parent):
-        its = config_of(run)
-        if (run / "summary.json").is_file():
-            if checkpoint.differing(deciding(its), deciding(mine)) is None:
-                return run
-        elif stopped is None and checkpoint.differing(_fixed(its), _fixed(mine)) is None:
-            stopped = run
-    return stopped
+        with suppress(InputError):  # a config that cannot be read is not this job's
+            if checkpoint.differing(deciding(config_of(run)), mine) is None:
+                alike.append(run)
+    return next((run for run in alike if (run / "summary.json").is_file()), next(iter(alike), None))
 
 
 def _directory(cfg: DictConfig, begun: Path | None) -> RunDirectory:

@@ -115,8 +115,12 @@ class RunDirectory:
     def write(self, results: Results) -> None:
         """Write `report.html`, `results.parquet`, `results.csv` and `summary.json`; each appears whole or not at all.
 
+        A resumed run's `config.yaml` is written again: it may have had another budget.
+
         What is not finite is null in `summary.json`, as JSON knows no NaN.
         """
+        if self.resume:
+            self.write_text("config.yaml", self._config)
         self.write_text("report.html", results.report)
         write_whole(self.path / "results.csv", results.table.write_csv)
         write_whole(self.path / "results.parquet", results.table.write_parquet)

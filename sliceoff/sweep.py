@@ -26,6 +26,7 @@ from sliceoff.config import read_config
 from sliceoff.errors import InputError, near_miss
 from sliceoff.run_directory import DIVERGED
 
+_COMMAND = "[${env}, python, ${program}, ${args_no_hyphens}]"
 _NEEDED = ("program", "method", "metric", "parameters")
 _KEYS = (*_NEEDED, "run_cap", "command", "name", "description", "project", "entity", "early_terminate", "controller")
 
@@ -47,7 +48,7 @@ def combinations(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if sweep["method"] == "grid":
         products = itertools.islice(itertools.product(*choices.values()), sweep.get("run_cap"))
         yield from (dict(zip(choices, chosen, strict=True)) for chosen in products)
-    elif sweep["method"] == "random" and "run_cap" in sweep:
+    elif sweep["method"] == "random" and sweep.get("run_cap"):
         for number in range(sweep["run_cap"]):
             random = np.random.default_rng(number)
             yield {name: values[random.integers(len(values))] for name, values in choices.items()}
@@ -94,6 +95,9 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(sweep["parameters"], Mapping):
         raise InputError(f"sweep: parameters={sweep['parameters']} must be of the form {{seed: {{values: [0, 1]}}}}")
     optional(count, "sweep: run_cap", sweep.get("run_cap"))
+    command = sweep.get("command")
+    if command is not None and not {"${program}", sweep["program"]} & set(listed("sweep: command", command, _COMMAND)):
+        raise InputError(f"sweep: command={command} does not name the program; write {_COMMAND}")
     return sweep
 
 

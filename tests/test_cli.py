@@ -79,7 +79,10 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["predictor=linear", "predictor/optimizer=adam"], "the chosen predictor has no optimizer to choose"),
         (["predictr=linear"], "did you mean 'predictor'"),
         (["windows.horizn=3"], "did you mean 'windows.horizon'"),
-        (["trainer.predictor.fast_dev_run=true"], "+trainer.predictor.fast_dev_run=VALUE adds it"),
+        (
+            ["trainer.predictor.fast_dev_run=true"],
+            "an unlisted option of Lightning: +trainer.predictor.fast_dev_run=true",
+        ),
         (["job.slots_per_period=7201"], "lower it to 7200 or less"),
         (
             ["predictor=mlp,gru", "predictor.network.hiden_size=3,4", "-m"],
@@ -257,21 +260,22 @@ FITS = {
         ("allocator.n_copies=2", "allocator.batch_size=8", "allocator.learning_starts=8"),
     ),
 }
-FEW_STEPS = ("trainer.predictor.limit_train_batches=3", "allocator.steps_per_epoch=3", "allocator.gradient_steps=2")
+FEW_STEPS = ("trainer.predictor.max_epochs=3", "trainer.allocator.max_epochs=3", "allocator.gradient_steps=2")
 FEW_STEPS += ("allocator.validation_copies=2", "allocator.validation_slots=4")
-FEW_STEPS += ("trainer.predictor.max_epochs=3", "trainer.allocator.max_epochs=3")
 
 
 @pytest.mark.parametrize("job", FITS)
-@pytest.mark.parametrize("step", [2, 3])  # the last of three comes before a validation
-def test_a_fit_stopped_after_any_step_ends_as_one_that_was_not(cli, tmp_path, monkeypatch, job, step):
+@pytest.mark.parametrize(("step", "steps"), [(2, 3), (3, 3), (2, 1)])  # the last of an epoch comes before a validation
+def test_a_fit_stopped_after_any_step_ends_as_one_that_was_not(cli, tmp_path, monkeypatch, job, step, steps):
     module, command = FITS[job]
-    command = (f"job={job}", *command, *FEW_STEPS)
+    command = (f"job={job}", *command, *FEW_STEPS, f"trainer.predictor.limit_train_batches={steps}")
+    command += (f"allocator.steps_per_epoch={steps}",)
     assert cli(*command, "run_dir=whole").code == 0
-    learn, steps = module.training_step, iter(range(1, 99))
+    learn, taken = module.training_step, iter(range(1, 99))
     with monkeypatch.context() as patch:
-        patch.setattr(module, "training_step", lambda *given: (next(steps) == step and press(), learn(*given))[1])
+        patch.setattr(module, "training_step", lambda *given: (next(taken) == step and press(), learn(*given))[1])
         assert cli(*command, "run_dir=stopped").code == 130
+    assert next(taken) <= step + 2  # it stopped before the last epoch
     assert cli(*command, "run_dir=stopped", "init=resume").code == 0
     for file, keys in {"last": ("state_dict", "optimizer_states", "global_step"), "best": ("state_dict",)}.items():
         one, other = (
@@ -367,6 +371,23 @@ def test_a_grid_that_was_stopped_goes_on(cli, tmp_path, monkeypatch):
     assert (finished / "summary.json").stat().st_mtime_ns == written
     assert [json.loads((run / "summary.json").read_text())["seed"] for run in runs] == [0, 1, 2]
     assert len(list(tmp_path.glob("runs/*/*"))) == 5
+
+
+def test_a_grid_over_budgets_takes_no_run_of_another_budget(cli, tmp_path, monkeypatch):
+    fit = ("job=fit_predictor", "predictor=mlp", "data.days=10", "windows.input_length=24", "windows.horizon=6")
+    fit += ("trainer.predictor.limit_train_batches=2",)
+    with monkeypatch.context() as patch:
+        patch.setattr("sliceoff.jobs.fit_predictor.learned", press)
+        assert cli(*fit, "trainer.predictor.max_epochs=3").code == 130
+    (broken := tmp_path / "runs" / "fit_predictor" / "broken").mkdir()
+    (broken / "config.yaml").write_text("a: [")
+    ended = cli(*fit, "-m", "trainer.predictor.max_epochs=2,3", "init=resume")
+    assert ended.code == 0, ended.err
+    runs = [Path(line) for line in ended.out.split() if line.startswith("runs/")]
+    epochs = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1 for run in runs]
+    assert epochs == [2, 3]
+    assert cli(*fit, "trainer.predictor.max_epochs=4", f"run_dir={runs[0]}", "init=resume").code == 0
+    assert "max_epochs: 4" in (runs[0] / "config.yaml").read_text()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

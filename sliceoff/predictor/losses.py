@@ -21,19 +21,19 @@ class QuantileLoss(nn.Module):
         InputError: the levels are not as described.
     """
 
-    levels: Tensor
+    _level: Tensor
 
     def __init__(self, levels: Sequence[float]):
         super().__init__()
-        levels = centred("levels", levels)
-        self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32), persistent=False)
+        self.levels = _centred("levels", levels)
+        self.register_buffer("_level", torch.tensor(self.levels, dtype=torch.float32), persistent=False)
 
     def forward(
         self, forecast: Float[Tensor, "batch horizon regions outputs"], target: Float[Tensor, "batch horizon regions 1"]
     ) -> Float[Tensor, ""]:
         """Mean over everything of `max(level * e, (level - 1) * e)`, `e = target - forecast`."""
         error = target - forecast
-        return torch.maximum(self.levels * error, (self.levels - 1) * error).mean()
+        return torch.maximum(self._level * error, (self._level - 1) * error).mean()
 
 
 def levels_of(loss: nn.Module) -> tuple[float, ...]:
@@ -43,10 +43,10 @@ def levels_of(loss: nn.Module) -> tuple[float, ...]:
         InputError: they do not rise between 0 and 1 with the median in the middle.
     """
     levels = getattr(loss, "levels", None)
-    return () if levels is None else centred("levels", levels.tolist() if isinstance(levels, Tensor) else levels)
+    return () if levels is None else _centred("levels", levels.tolist() if isinstance(levels, Tensor) else levels)
 
 
-def centred(key: str, value: Any) -> tuple[float, ...]:
+def _centred(key: str, value: Any) -> tuple[float, ...]:
     """`value` as levels of quantiles with the median in the middle, which is the point forecast."""
     levels = checks.levels(key, value)
     if len(levels) % 2 == 0 or levels[len(levels) // 2] != 0.5:

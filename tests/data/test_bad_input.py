@@ -161,8 +161,9 @@ def test_a_missing_an_empty_and_a_wrong_file(tmp_path, read):
 
 
 @pytest.mark.parametrize("spoil", [lambda packed: packed[:15], lambda packed: packed[:-9], lambda _: b"time,a\n"])
-def test_a_compressed_csv_that_is_damaged_or_none(tmp_path, wide_rows, spoil):
-    text = "\n".join(",".join(row) for row in [["time", "north", "south"], *wide_rows])
+@pytest.mark.parametrize("copies", [1, 3000])  # a small file is read whole with its header
+def test_a_compressed_csv_that_is_damaged_or_none(tmp_path, wide_rows, spoil, copies):
+    text = "\n".join(",".join(row) for row in [["time", "north", "south"], *wide_rows * copies])
     (tmp_path / "t.csv.gz").write_bytes(spoil(gzip.compress(text.encode())))
     assert "t.csv.gz cannot be read" in message(read_wide_csv, tmp_path / "t.csv.gz")
 

@@ -134,9 +134,12 @@ def scan_parquet(path: str | Path) -> Table:
 
 def _check_width(file: Path, separator: str, columns: int) -> None:
     """Refuse a line with more cells than the header; called when polars could not read the file."""
-    lines = polars.read_csv(
-        file, separator="\x00", has_header=False, quote_char=None, infer_schema=False, encoding="utf8-lossy"
-    ).to_series()
+    try:
+        lines = polars.read_csv(
+            file, separator="\x00", has_header=False, quote_char=None, infer_schema=False, encoding="utf8-lossy"
+        ).to_series()
+    except (polars.exceptions.PolarsError, OSError):  # damaged
+        return
     cells = 1 + lines.str.replace_all('"[^"]*"', "").str.count_matches(separator, literal=True)
     if (row := first((cells > columns).fill_null(False).to_numpy())) is not None:
         raise InputError(
