@@ -49,7 +49,7 @@ class ForecastErrors:
         return _users(forecast, quantiles)
 
     def upper(self, forecast: Float[Tensor, " regions"], miss: Float[Tensor, " regions"]) -> Float[Tensor, " regions"]:
-        """An upper bound of the users, from the forecast and its errors, to be exceeded in a share `miss` of periods."""
+        """An upper bound of the users, from the forecast and its errors, to be exceeded in a share `miss` of slots."""
         forecast = forecast.double()
         pool = self._pool().sort(dim=0).values
         count = len(pool)
