@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--scenarios", type=int, default=20, help="markets of every size")
     parser.add_argument("--servers", type=int, nargs="+", default=[3, 10, 30], help="sizes of markets")
     parser.add_argument("--evaluations", type=int, default=40, help="requests that every search may make")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell after so long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further cell after this long")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
     begun = time.perf_counter()

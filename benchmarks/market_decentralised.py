@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--markets", type=int, default=20, help="of the default family")
     parser.add_argument("--others", type=int, default=10, help="markets of every other family, and with noise")
     parser.add_argument("--seeds", type=int, default=5, help="value networks")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell after so long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further cell after this long")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
     torch.set_num_threads(1)

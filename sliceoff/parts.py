@@ -216,7 +216,7 @@ class Parts:
             if isinstance(rival.allocator, pl.LightningModule):
                 raise InputError(
                     f"rivals.{rival.name}.allocator is one that learns, but only the main stack's is trained; "
-                    "run it as allocator=... in a run of its own and compare by job=report"
+                    "train it in another run with allocator=..., and compare the runs with job=report"
                 )
         return [self.main_stack(), *rivals]
 

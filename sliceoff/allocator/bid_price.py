@@ -15,8 +15,8 @@ _REFUTED = 3.0  # standard deviations
 _LEAST_USERS = 0.1
 _TASKS = 400
 _POINTS = 49  # of the table, per axis
-_ROUNDS = 12  # to within 1 % of the optimum where sizes vary; where all tasks are alike, coordinate descent may stall
-_JUST_BELOW = 0.999  # so that tasks worth exactly their price are wanted; with many equal tasks, that is most of them
+_ROUNDS = 12  # within 1 % of the optimum if sizes vary; for equal tasks, coordinate descent may stall
+_JUST_BELOW = 0.999  # so that tasks worth exactly their price are wanted: if many are equal, that is most of them
 _JUST_FIT = 1 + 1e-5  # tolerance for rounding errors
 
 

@@ -216,8 +216,8 @@ class Offers:
         """
         if scenario.short_slot_s > self.long_slot_s:
             raise InputError(
-                f"region.short_slot_s={scenario.short_slot_s:g} is longer than a slice is rented, which is one step of "
-                f"the trace, {self.long_slot_s:g} s; lower it"
+                f"region.short_slot_s={scenario.short_slot_s:g} is longer than a rental, one step of the trace, which "
+                f"is {self.long_slot_s:g} s; lower it"
             )
         if (most := int(self.n_vms.max())) > scenario.max_vms:
             raise InputError(f"offers.vm_options go up to {most}, region.max_vms is {scenario.max_vms}; raise it")
