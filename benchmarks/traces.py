@@ -15,6 +15,6 @@ TRACES = {
     # One base station each, 28 days, of which 20 are the training part in the system study.
     "PobleSec": _cell("PobleSec"),
     "LesCorts": _cell("LesCorts"),
-    # Four weeks of these cells, side by side as four regions, in ten-minute steps; the training part has only five days.
+    # Four weeks of these cells, side by side as four regions, in ten-minute steps; the training part has five days.
     "week_users": ["data=wide_csv", f"data.path='{LTE}/week_users.csv'"],
 }
