@@ -1,15 +1,15 @@
-"""What learning to allocate is worth: ours and its ablations, Stable-Baselines3's agents, the rules, and the bound.
+"""What a learned allocator gains: ours and its ablations, Stable-Baselines3's agents, the rules, and the bound.
 
     python benchmarks/allocator.py [--seeds 5] [--minutes 15] [--traffic TRACE.csv] [--parts rules agents sb3 ablations]
 
 Ours is trained on the trace's training part, with traffic, rentals and loads drawn at random, once per seed and length
-of the short slot; one policy then serves every region below, told to expect the traffic of the period before. SB3's
-agents train in one kind of region, the one they are judged in, as many environment steps as ours makes in its first
-epochs (all agents together), after which ours is judged beside them. Judged is on the held-out end of the trace,
-everybody with the same traffic and tasks.
+of the short slot; the same policy then serves every region below, with the previous period's traffic as its forecast.
+SB3's agents train in the one kind of region that they are evaluated in, for as many environment steps as ours makes in
+its first epochs (all agents together), after which ours is evaluated next to them. All are evaluated on the held-out
+end of the trace, with the same traffic and tasks.
 
-Each cell (who, slot, seed) is kept under `runs/benchmarks/allocator`; the benchmark goes on where it stopped, and stops
-after `--minutes`. The table says over how many seeds each row is.
+Each cell (allocator, slot, seed) is kept under `runs/benchmarks/allocator`; the benchmark continues where it stopped,
+and stops after `--minutes`. The table shows the number of seeds of each row.
 """
 
 import copy
@@ -61,7 +61,7 @@ SLOTS_S = (0.1, 0.25, 0.5)
 # Rented over needed: bandwidth that uploads the mean traffic in one deadline, VMs that execute it in one slot.
 LOADS = {"light": (3.0, 1.5), "matched": (2.0, 1.0), "over": (2.0, 0.6), "far over": (3.0, 0.4), "radio": (1.0, 1.0)}
 USERS = (10.0, 25.0, 50.0)
-MOST_USERS = 80  # padding: busy hours, and Poisson's luck
+MOST_USERS = 80  # padding: busy hours, and the spread of the Poisson draw
 COPIES, PERIODS, PERIOD = 3, 3, 20
 
 
@@ -69,15 +69,14 @@ class Untrained:
     """The decoder `prices` at action zero."""
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
-        """Decode."""
         return Prices().at_rest(scenario, state)
 
 
 class HastenedGreedy:
-    """Greedy's packing, with the bandwidth it leaves over shared as `prices` does."""
+    """Greedy's packing, with its left-over bandwidth shared as the decoder `prices` does."""
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
-        """The first of the packings ranks all tasks alike, here by greedy's density."""
+        """Take the first of the packings, which ranks all tasks by one key, here greedy's density."""
         density = value_density(scenario, state)
         plans = packings(scenario, state, density, density, stride=scenario.max_users)
         return Allocation(*(x[plans.first] for x in plans.allocation))
@@ -91,7 +90,7 @@ RULES: dict[str, Callable[[], Allocator]] = {
     "look-ahead": LookaheadGreedy,
     "prices, untrained": Untrained,
 }
-# Greedy's luck taken off the reward allows the paper's form ten times the actor's learning rate; else it saturates.
+# With greedy's revenue as baseline, the paper's form takes ten times the actor's learning rate; without, it saturates.
 FASTER = (
     "allocator.reward=above_greedy",
     "allocator.reward_scale=0.1",
@@ -119,7 +118,7 @@ OURS = {
     "paper's, above greedy, faster, no distillation": ("paper_dual", *FASTER, "allocator.distillation=0.0"),
     "paper's, our decoder": ("paper_dual", "allocator/decoder=prices"),
 }
-# Dual and single, of which one is to learn faster.
+# Pairs of dual and single agents whose speed of learning is compared.
 PAIRS = (
     ("dual", "single (TD3)"),
     ("paper's form", "paper's, single"),
@@ -128,13 +127,13 @@ PAIRS = (
 SB3 = {"SB3 TD3": TD3, "SB3 SAC": SAC, "SB3 PPO": PPO}
 SB3_LOAD, SB3_USERS = "over", 25.0
 SB3_LABEL = f"{SB3_LOAD} {SB3_USERS:g}"
-BESIDE_SB3 = ("dual", "paper's form")  # of two agents, whose steps are counted together
+BESIDE_SB3 = ("dual", "paper's form")  # two agents each, whose steps are added
 ABOVE, OF_BOUND = "above greedy %", "of bound %"
-SB3_EPOCHS = 2  # of ours: as many environment steps as SB3's agents get
+SB3_EPOCHS = 2  # epochs of ours with as many environment steps as SB3's agents get
 
 
 class Regions(NamedTuple):
-    """One judge's regions, one row per (load, users, copy), and the traffic that they see."""
+    """Regions for one evaluation, one row per (load, users, copy), and their traffic."""
 
     environment: RegionEnvironment
     traffic: torch.Tensor  # (periods, rows)
@@ -143,7 +142,7 @@ class Regions(NamedTuple):
 
 
 class Bench:
-    """All cells of one trace."""
+    """Runs the cells of one trace."""
 
     def __init__(self, trace: str | None, epochs: int):
         values = torch.as_tensor((read_wide_csv(trace) if trace else synthetic_trace(seed=0)).values).float()
@@ -154,20 +153,20 @@ class Bench:
         self.epochs = epochs
 
     def scenario(self, slot_s: float) -> Scenario:
-        """The default one with another short slot, and room for every user and VM that is asked for here."""
+        """The default scenario with another short slot, and with room for every user and VM that occurs here."""
         scenario = replace(Scenario(), short_slot_s=slot_s)
         _, vms = per_user(scenario)
         most = max(relative for _, relative in LOADS.values())
         return replace(scenario, max_users=MOST_USERS, max_vms=ceil(vms * max(USERS) * most))
 
     def regions(self, slot_s: float, seed: int) -> Regions:
-        """Held-out traffic, rentals that fit its mean."""
+        """Regions with held-out traffic and rentals that fit its mean."""
         scenario = self.scenario(slot_s)
         labels = [(load, n) for load in LOADS for n in USERS for _ in range(COPIES)]
         hertz, vms = per_user(scenario)
         level = torch.tensor([n for _, n in labels])
         bandwidth, count = (torch.tensor([LOADS[load][i] for load, _ in labels]) * level for i in (0, 1))
-        held = self.relative[self.split - 1 :]  # what comes before the first is its forecast
+        held = self.relative[self.split - 1 :]  # the period before the first is its forecast
         draw = torch.Generator().manual_seed(seed)
         rows = torch.randint(len(held) - 1 - PERIODS, (len(labels),), generator=draw)
         column = torch.randint(held.shape[1], (len(labels),), generator=draw)
@@ -184,7 +183,7 @@ class Bench:
         return Regions(environment, traffic, expected, labels)
 
     def judge(self, regions: Regions, allocate: Callable[[RegionState], Allocation]) -> dict[str, float]:
-        """Revenue by region."""
+        """An allocator's revenue in each kind of region."""
         environment, earned = regions.environment, torch.zeros(len(regions.labels))
         for states, served in self.slots(regions, allocate):
             del states
@@ -194,7 +193,7 @@ class Bench:
     def slots(
         self, regions: Regions, allocate: Callable[[RegionState], Allocation]
     ) -> Iterator[tuple[RegionState, torch.Tensor]]:
-        """Every slot's state, and what each region earns in it."""
+        """Every slot's state, and each region's revenue in it."""
         for mean_users, expected_users in zip(regions.traffic, regions.expected, strict=True):
             regions.environment.traffic(mean_users, expected_users)
             for _ in range(PERIOD):
@@ -203,7 +202,7 @@ class Bench:
                 yield state, outcome.revenue.sum(-1)
 
     def rule(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
-        """A rule, or the bound."""
+        """Evaluate a rule, or compute the bound."""
         regions, scenario = self.regions(slot_s, seed), self.scenario(slot_s)
         if name != "bound":
             return {"earned": self.judge(regions, partial(RULES[name]().allocate, scenario))}
@@ -212,11 +211,11 @@ class Bench:
         return {"earned": _by_label(regions.labels, bound)}
 
     def early(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
-        """One of ours, trained as long as SB3's."""
+        """Evaluate one of our agents after as many environment steps as SB3's."""
         return self._trained(name, slot_s, seed, SB3_EPOCHS)
 
     def agent(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
-        """One of ours: train, then judge its best weights; the curve is of its own evaluations."""
+        """Train one of our agents, then evaluate its best weights; the curve is from its own validation."""
         return self._trained(name, slot_s, seed, self.epochs)
 
     def _trained(self, name: str, slot_s: float, seed: int, epochs: int) -> dict[str, Any]:
@@ -244,7 +243,7 @@ class Bench:
         }
 
     def sb3(self, name: str, slot_s: float, seed: int) -> dict[str, Any]:
-        """One of SB3's, in the kind of region that it is judged in."""
+        """Train one of SB3's agents in the kind of region in which it is evaluated, then evaluate it."""
         scenario, regions = self.scenario(slot_s), self.regions(slot_s, seed)
         own = regions.labels.index((SB3_LOAD, SB3_USERS))
         task = gymnasium.make(
@@ -260,7 +259,7 @@ class Bench:
         agent = SB3[name]("MlpPolicy", task, seed=seed, device="cpu").learn(int(steps))
 
         def allocate(state: RegionState) -> Allocation:
-            # They are told what they were told in training, where traffic is constant.
+            # They get the same forecast as in training, where traffic is constant.
             told = state._replace(expected_users=torch.full_like(state.expected_users, SB3_USERS))
             action, _ = agent.predict(flatten(scenario, told).numpy(), deterministic=True)
             return decode(state, torch.as_tensor(action))
@@ -272,15 +271,15 @@ class Bench:
         }
 
     def cell(self, kind: str, name: str, slot_s: float, seed: int) -> Path:
-        """Where a cell is kept."""
+        """The file of a cell."""
         slug = "".join(letter if letter.isalnum() else "_" for letter in name)
         return CELLS / self.name / f"{kind}-{slug}-{slot_s}-{seed}.json"
 
 
 class Curve(pl.Callback):
-    """Environment steps of all agents together, and revenue over greedy's, at every evaluation; the best weights.
+    """Records environment steps of all agents and revenue over greedy's at every evaluation, and the best weights.
 
-    Those are what `main.py` deploys, too. Evaluations see the training part of the trace only.
+    `main.py` deploys the best weights, too. These evaluations use the training part of the trace only.
     """
 
     def __init__(self) -> None:
@@ -289,7 +288,6 @@ class Curve(pl.Callback):
         self.best: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note both."""
         self.steps.append(float(trainer.callback_metrics["train/env_steps"]))
         self.above_greedy.append(float(trainer.callback_metrics["val/above_greedy"]))
         if self.above_greedy[-1] == max(self.above_greedy):
@@ -297,7 +295,7 @@ class Curve(pl.Callback):
 
 
 def _by_label(labels: list[tuple[str, float]], values: torch.Tensor) -> dict[str, float]:
-    """Mean over copies, by `load users`."""
+    """Mean over copies, with keys `load users`."""
     names = [f"{load} {n:g}" for load, n in labels]
     return {
         name: float(values[[i for i, other in enumerate(names) if other == name]].mean())
@@ -306,7 +304,7 @@ def _by_label(labels: list[tuple[str, float]], values: torch.Tensor) -> dict[str
 
 
 def wanted(parts: list[str], seeds: int) -> Iterator[tuple[str, str, float, int]]:
-    """All cells, the most telling first."""
+    """All cells to run, the most informative first."""
     every, short = range(seeds), SLOTS_S[0]
     if "rules" in parts:
         yield from (("rule", name, slot, seed) for seed in every for slot in SLOTS_S for name in (*RULES, "bound"))
@@ -321,7 +319,7 @@ def wanted(parts: list[str], seeds: int) -> Iterator[tuple[str, str, float, int]
 
 
 def report(bench: Bench, seeds: int) -> dict[str, float]:
-    """Tables of the cells there are."""
+    """Print tables of the finished cells; returns their numbers."""
 
     def read(kind: str, name: str, slot_s: float) -> dict[int, dict]:
         paths = {seed: bench.cell(kind, name, slot_s, seed) for seed in range(seeds)}
@@ -354,7 +352,7 @@ def report(bench: Bench, seeds: int) -> dict[str, float]:
 
 
 def report_sb3(read: Callable[[str, str, float], dict[int, dict]]) -> dict[str, float]:
-    """SB3's agents, ours after as many environment steps, and the rules, in the region that SB3's were made for."""
+    """Compare SB3's agents, ours after as many environment steps, and the rules, in the region SB3's trained in."""
     slot_s = SLOTS_S[0]
     greedy, bound = read("rule", "greedy", slot_s), read("rule", "bound", slot_s)
     who = {"rule": RULES, "early": BESIDE_SB3, "sb3": SB3}
@@ -375,7 +373,7 @@ def report_sb3(read: Callable[[str, str, float], dict[int, dict]]) -> dict[str, 
 def beside(
     prefix: str, earned: dict[int, dict], greedy: dict[int, dict], bound: dict[int, dict], labels: list[str]
 ) -> dict[str, object]:
-    """Seed by seed the revenue of some regions together, beside greedy's and the bound."""
+    """For each seed the total revenue of some regions, relative to greedy's and to the bound."""
 
     def ratios(base: dict[int, dict]) -> list[float]:
         return [
@@ -390,20 +388,20 @@ def beside(
 
 
 def numbers(row: dict[str, object]) -> dict[str, float]:
-    """Means over seeds of the entries of a row that are seed by seed."""
+    """Means over seeds of the entries of a row that are lists over seeds."""
     return {name: interval(value)[0] for name, value in row.items() if isinstance(value, list)}
 
 
 def entry(value: object) -> str:
-    """For people."""
+    """A table cell's text: a list over seeds becomes its mean and interval."""
     return shown(value, "+") if isinstance(value, list) else str(value)
 
 
 def steps_to(name: str, dual: dict[int, dict], single: dict[int, dict]) -> dict[str, float]:
-    """Part of the single agent's steps after which dual stays at its final return or above; 1 if that is not before.
+    """Share of the single agent's steps after which dual stays at its final return or above; 1 if never before.
 
-    Counted twice: by the steps that each agent makes, and by those of all agents together, of which dual makes twice
-    as many. Beside it, the same part for the single agent of the next seed: what luck alone makes of it.
+    Counted in two ways: by the steps of each agent, and by those of all agents together, of which dual makes twice as
+    many. For comparison, the same share for the single agent of the next seed: the effect of chance alone.
     """
     seeds = sorted(dual.keys() & single.keys())
     if not seeds:
@@ -428,7 +426,7 @@ def steps_to(name: str, dual: dict[int, dict], single: dict[int, dict]) -> dict[
 
 
 def _share_of_steps(learner: dict, yardstick: dict, agents: int) -> float:
-    """Steps after which `learner` stays at the yardstick's final return, per agent, over the yardstick's steps."""
+    """Steps per agent after which `learner` stays at the yardstick's final return, over the yardstick's steps."""
     final = sum(yardstick["above_greedy"][-3:]) / 3
     below = [i for i, value in enumerate(learner["above_greedy"]) if value < final]
     reached = below[-1] + 1 if below else 0
@@ -441,7 +439,7 @@ def main() -> None:
     parts = ["rules", "agents", "sb3", "ablations"]
     parser = options(__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="of tasks and training")
-    parser.add_argument("--minutes", type=float, default=15.0, help="begin no cell after so long")
+    parser.add_argument("--minutes", type=float, default=15.0, help="start no further cell after this long")
     parser.add_argument("--epochs", type=int, default=10, help="that ours trains")
     parser.add_argument(
         "--traffic", help="a CSV as data=wide_csv reads it; lte/week_users.csv of $SLICEOFF_DATA if not given"
@@ -453,14 +451,14 @@ def main() -> None:
     torch.set_num_threads(1)
     traffic = given.traffic or (str(TRACE) if TRACE.is_file() else None)
     if traffic is None:
-        print(f"there is no {TRACE} (set $SLICEOFF_DATA, or --traffic): on the synthetic trace instead")
+        print(f"there is no {TRACE} (set $SLICEOFF_DATA, or --traffic): using the synthetic trace instead")
     bench, started = Bench(traffic, given.epochs), time.monotonic()
     for kind, name, slot_s, seed in wanted(given.parts, given.seeds):
         path = bench.cell(kind, name, slot_s, seed)
         if path.is_file():
             continue
         if time.monotonic() - started > 60 * given.minutes:
-            print("out of time; the same command goes on from here")
+            print("out of time; repeat the command to continue")
             break
         kept(path, partial(getattr(bench, kind), name, slot_s, seed))
         print(path.stem, f"{time.monotonic() - started:.0f} s", flush=True)

@@ -1,15 +1,15 @@
-"""ProbSparse attention, forward and backward: ours beside the published gathering and beside dense attention.
+"""ProbSparse attention, forward and backward: ours against the published implementation and dense attention.
 
     python benchmarks/attention.py [--lengths 96 336 720 1440 2880] [--repeats 5] [--burst 3] [--threads 2] [--split]
 
-Time: the least of the repeats, which other programs on the machine disturb least; the forms take turns of a few steps,
-the first of which finds the caches and the heap as another form left them (`--burst 1`: no others). Memory: what the
-process's peak grows by, each form in fresh processes: the median and the most, because what the heap gives back varies.
-The short lengths show where dense attention is the faster (`DENSE_BELOW`). In memory, heads come before the steps; with
-`--split` after them, as a layer's projections leave them, which costs all but dense attention copies.
+Time: the minimum over the repeats, which other programs disturb least. The forms take turns of a few steps, of which
+the first starts with the caches and the heap of another form (`--burst 1`: only such steps). Memory: the growth of the
+process's peak, each form in fresh processes: median and maximum, because the heap returns varying amounts. The short
+lengths show where dense attention is faster (`DENSE_BELOW`). In memory, heads come before steps; with `--split` after
+them, as a layer's projections leave them, for which all but dense attention need copies.
 
-With MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ at 4000000000 in the environment, glibc keeps freed memory: that
-takes from the published form most of what its large temporaries cost.
+With MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ at 4000000000 in the environment, glibc keeps freed memory; this
+removes most of the cost of the published form's large temporaries.
 """
 
 import math
@@ -32,9 +32,9 @@ PROCESSES = 9
 
 
 def published(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -> Tensor:
-    """ProbSparse attention as Zhou et al. published it: keys gathered for every query, and (batch, heads) indexing.
+    """ProbSparse attention as Zhou et al. published it: it gathers keys for every query, and indexes by batch and head.
 
-    When causal, the top queries see keys up to their own place and the others get the running sum of the values.
+    If causal, the top queries see keys up to their own position, and the others get the running sum of the values.
     """
     (batch, heads, n_queries, size), n_keys = query.shape, key.shape[-2]
     sampled, top = (min(length, math.ceil(FACTOR * math.log(length))) for length in (n_keys, n_queries))
@@ -80,7 +80,7 @@ def step(form: str, tensors: list[Tensor]) -> None:
 
 
 def milliseconds(length: int, repeats: int, burst: int, split: bool) -> dict[str, float]:
-    """The least time of each form, their turns of `burst` steps interleaved."""
+    """The minimum time of each form [ms]; the forms take turns of `burst` steps."""
     tensors, best = inputs(length, split), dict.fromkeys(FORMS, math.inf)
     for _ in range(repeats + 1):
         for form in [form for form in FORMS for _ in range(burst)]:
@@ -91,16 +91,16 @@ def milliseconds(length: int, repeats: int, burst: int, split: bool) -> dict[str
 
 
 def peak_mib(form: str, length: int, split: bool) -> float:
-    """What the peak memory of this process grows by in one step (Linux)."""
+    """The growth of this process's peak memory in one step (Linux)."""
     tensors = inputs(length, split)
-    step(form, inputs(96))  # what torch itself takes, its code among it
+    step(form, inputs(96))  # so that what torch itself takes, such as its code, is not counted
     before = peak_kib()
     step(form, tensors)
     return (peak_kib() - before) / 1024
 
 
 def peak_kib() -> int:
-    """The peak resident memory of this process; unlike getrusage's, it does not begin with its parent's."""
+    """The peak resident memory of this process; unlike getrusage's, it does not include the parent's."""
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 
 

@@ -1,10 +1,10 @@
-"""How near the rules come to the best there is: the exact optimum of small instances, the bound at full size.
+"""How close the rules come to the optimum on small instances, and to the upper bound at full size.
 
     python benchmarks/bounds.py [--instances 20] [--seeds 5] [--max-seconds 60]
 
 Small instances start with queues from earlier slots and are short of bandwidth and VMs. At full size there are 20 users
-on average, a part of the rent that Eq. 17 asks for them, and rules that face the same tasks; intervals are 95 %, over
-instances and over seeds. No bound may lie below an optimum: instances where it does are counted.
+on average, a fraction of the slice that Eq. 17 asks for, and the same tasks for all rules; intervals are 95 %, over
+instances and over seeds. No bound may be below an optimum: instances where it is are counted.
 """
 
 import time
@@ -33,7 +33,7 @@ COPIES, SLOTS = 16, 40
 
 
 def small(slots: int, users: int, vms: int, seed: int, max_seconds: float) -> dict[str, float]:
-    """Earned, in parts of the optimum, on one small instance; the optimum in parts of the bound."""
+    """On one small instance: the rules' revenue over the optimum, and the optimum over the bound."""
     scenario = Scenario(max_users=users, max_vms=vms)
     environment = RegionEnvironment(
         scenario, 0.9 * users, 1, seed, bandwidth_hz=0.25e6 * users, n_vms=vms, dtype=torch.float64
@@ -59,7 +59,7 @@ def small(slots: int, users: int, vms: int, seed: int, max_seconds: float) -> di
 
 
 def served(environment: RegionEnvironment, rule: Allocator, slots: int) -> tuple[Sequence[RegionState], torch.Tensor]:
-    """The states that `rule` met, and what it earned in each copy."""
+    """The states that `rule` met, and its revenue in each copy."""
     states, earned = [], torch.zeros(environment.n_copies, dtype=environment.dtype)
     for _ in range(slots):
         states.append(environment.state)
@@ -69,7 +69,7 @@ def served(environment: RegionEnvironment, rule: Allocator, slots: int) -> tuple
 
 
 def full(rule: Allocator, part: float, seed: int) -> float:
-    """Earned, in parts of the bound, at this part of Eq. 17's rent."""
+    """The rules' revenue over the bound, with this fraction of Eq. 17's slice."""
     scenario = Scenario()
     environment = RegionEnvironment(
         scenario, 20.0, COPIES, seed, bandwidth_hz=part * RENT_HZ, n_vms=round(part * RENT_VMS)

@@ -1,4 +1,4 @@
-"""Cross-validation in blocks, over what lies before the held-out end: `windows._target_=folds.Fold +windows.fold=0`."""
+"""Blocked cross-validation before the held-out end of a trace: `windows._target_=folds.Fold +windows.fold=0`."""
 
 from typing import Any
 
@@ -14,13 +14,15 @@ FOLDS = 6
 
 
 class Fold(TrafficDataModule):
-    """Training and validation part cut into six blocks of equal length: one is forecast, the one before it (the last
-    one before the first) decides when to stop, the others train. No training window reaches over a block that does not.
+    """The training and validation parts, cut into six blocks of equal length.
+
+    One block is forecast, the one before it (for the first: the last one) is for early stopping, the others are for
+    training. No training window overlaps a block that is not for training.
 
     Args:
         fold: number of the block to forecast.
-        longest: steps of history that the longest of the compared networks sees; forecasts begin that late in the
-            trace for all of them.
+        longest: the longest input length of the compared networks [steps]; forecasts start that many steps into the
+            trace for all of them, so that all are tested on the same windows.
         options: as for `TrafficDataModule`.
     """
 
@@ -39,24 +41,24 @@ class Fold(TrafficDataModule):
 
     @property
     def unit(self) -> Float[Tensor, " regions"]:
-        """The published protocol's: standard deviations of the whole training part."""
+        """Standard deviations of the whole training part, the unit of errors in the published protocol."""
         return super().train_values.std(0, correction=0)
 
     @property
     def train_values(self) -> Float[Tensor, "time regions"]:
-        """The training blocks."""
+        """The values of all training blocks."""
         return torch.cat([self._values[start:end] for start, end in self._trains])
 
     @property
-    def train_windows(self) -> Subset[Window]:  # type: ignore[override]  # not one stretch
-        """Windows that lie in the training blocks altogether."""
-        every = self._windows(self.input_length, self.heldout_start)  # number i begins at the trace's step i
+    def train_windows(self) -> Subset[Window]:  # type: ignore[override]  # not contiguous
+        """Windows that lie entirely in training blocks."""
+        every = self._windows(self.input_length, self.heldout_start)  # window i starts at the trace's step i
         first_left_out = 1 - self.input_length - self.horizon
         return Subset(every, [i for start, end in self._trains for i in range(start, end + first_left_out)])
 
     @property
     def validation_windows(self) -> Windows:
-        """Windows that forecast within the block that decides when to stop."""
+        """Windows that forecast within the block for early stopping."""
         start, end = self._stop
         return self._windows(max(start, self.input_length), end)
 

@@ -1,16 +1,16 @@
-"""Every network beside ridge, last value, seasonal naive, the published Informer and neuralforecast's.
+"""Every network against ridge, last value, seasonal naive, the published Informer and neuralforecast's.
 
 `python benchmarks/forecast.py [--groups ett folds lte backtests neuralforecast ...] [--seeds 5] [--report]`
 
-A cell (experiment, horizon, network, seed) is what `main.py job=fit_predictor experiment=...` runs with the overrides
-below; it is run once, and its figures and checkpoint are kept under `--cache`, so that an interrupted study goes on
-where it was (take another cache after a change). An ensemble's cell runs its members' first. Early stopping sees the
-validation part only. `best by validation` is the trained network or ensemble whose validation error is the lowest in
-that cell, `best by test` the one whose test error is. What the ensembles hold was settled with the test part in sight,
-but for those that hold day GRUs. `folds` compares networks and ensembles on six blocks of the months before ETT's test
-part (benchmarks/folds.py) and says how their best does in the test part, which `ett` must have run before. `later`,
-after both, says how that one does in the four months after the test part, which the protocol leaves out. `backtests`
-compares networks on three stretches before a cellular trace's held-out end.
+A cell (experiment, horizon, network, seed) is a run of `main.py job=fit_predictor experiment=...` with the overrides
+below; its results and checkpoint are kept under `--cache`, so that an interrupted study continues where it stopped (use
+another cache after a change). An ensemble's cell runs its members' first. Early stopping uses the validation part only.
+`best by validation` is the trained network or ensemble with the lowest validation error in that cell, `best by test`
+the one with the lowest test error. The members of ensembles were chosen with knowledge of test errors, except for those
+with day GRUs. `folds` compares networks and ensembles on six blocks of the months before ETT's test part
+(benchmarks/folds.py), and reports the test error of the best, for which `ett` must have run before. `later`, after
+both, reports its error in the four months after the test part, which the protocol does not use. `backtests` compares
+networks on three periods before a cellular trace's held-out end.
 """
 
 import argparse
@@ -44,7 +44,7 @@ PUBLISHED = {
 }
 L1 = "predictor/loss=mae"
 REVIN = "predictor.instance_norm=true"
-# Small sizes, for two cores. The second word of a name tells two of a network apart. Those of no seed repeat exactly.
+# Small sizes, for two cores. A name's second word distinguishes variants of a network. Those without seed are exact.
 CLOSED = ("last_value", "seasonal_naive", "linear")
 ETT = {
     "last_value": ["predictor.instance_norm=false"],
@@ -55,7 +55,7 @@ ETT = {
     "sparse_tsf": ["windows.input_length=720"],
     "dlinear": [L1],
     "patchtst": [L1, "trainer.predictor.max_epochs=3", "predictor.learning_rate=5e-4"],
-    "informer": [  # all columns in one vector, as published; published d_model 512
+    "informer": [  # all columns as one vector, as published; published d_model 512
         "predictor.channels=joint",
         "windows.input_length=96",
         "predictor.network.d_model=64",
@@ -89,11 +89,11 @@ LTE = {
     "ensemble of day GRUs": ["windows.input_length=144"],
     "ensemble of ten GRUs": [],
 }
-# Whose forecasts an ensemble averages; a network that is named more than once is there with as many seeds.
+# The members of each ensemble; a network that is listed several times takes part with as many seeds.
 MEMBERS = {
     "ensemble of two": ("linear", "sparse_tsf"),
     "ensemble of six": ("linear 96", "linear 168", "linear", "linear 720", "mlp", "sparse_tsf"),
-    # All above that see windows standardised and columns apart, but for PatchTST, which takes over ten minutes a cell.
+    # All above with instance_norm and independent columns, except PatchTST, which takes over ten minutes per cell.
     "ensemble of all": ("linear 96", "linear 168", "linear", "linear 720", "mlp", "mlp mse", "sparse_tsf", "dlinear"),
     "ensemble of three": ("gru", "transformer", "seasonal_mlp"),
     "ensemble of GRUs": ("gru",) * 5,
@@ -101,38 +101,38 @@ MEMBERS = {
     "ensemble of ten GRUs": ("gru",) * 5 + ("gru day",) * 5,
 }
 ENSEMBLES = tuple(name for name in ETT if name in MEMBERS)
-# Among what cross-validation chooses.
+# The candidates among which cross-validation chooses.
 CHOICES = {"ensembles": ENSEMBLES, "all": (*MEMBERS["ensemble of all"], *ENSEMBLES)}
-# 10-minute steps, two days to forecast four hours, as ../shared/data/INDEX.md's reference figures.
+# 10-minute steps, two days of history, four hours ahead, as the reference figures in ../shared/data/INDEX.md.
 LTE_WINDOWS = ["job=fit_predictor", "windows.horizon=24"]
 LTE_TRACES = ("PobleSec", "LesCorts", "week_users")
-# Training and validation part and the tenth that is forecast then, as shares of a trace whose last fifth is held out.
+# Shares of a trace for training, validation, and the tenth that is then forecast; the last fifth is held out.
 BACKTESTS = ((0.4, 0.1, 0.1), (0.5, 0.1, 0.1), (0.6, 0.1, 0.1))
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
-# The published training part; held out is all that comes after the published test part.
+# The published training part; all that follows the published test part is held out.
 LATER = [8640, 5760, 3020]
 
 
 class Kept(ABC):
-    """Figures that are measured once."""
+    """A cell: results that are measured once and kept in a file."""
 
     @property
     @abstractmethod
     def file(self) -> Path:
-        """Where they are kept."""
+        """The file of the results."""
 
     @abstractmethod
     def _measured(self) -> dict[str, float]:
-        """Measure them."""
+        """Measure the results; called only if the file is missing."""
 
     def run(self) -> dict[str, float]:
-        """What `file` holds; measured and written there first where it is missing."""
+        """The results in `file`; if it is missing, they are measured and written first."""
         return kept(self.file, self._measured)
 
 
 @dataclass(frozen=True)
 class Cell(Kept):
-    """One network on one task with one seed; an ensemble has members."""
+    """One network on one task with one seed; an ensemble also has members."""
 
     task: str
     network: str
@@ -143,11 +143,11 @@ class Cell(Kept):
 
     @property
     def file(self) -> Path:
-        """Where its figures are kept."""
+        """The file of its results."""
         return self.cache / self.task / f"{self.network}-{self.seed}.json"
 
     def fitted(self) -> Path:
-        """Its checkpoint, which `run` keeps beside the figures."""
+        """The cell's checkpoint, which `run` keeps next to the results."""
         path = self.file.with_suffix(".ckpt")
         if not path.is_file():
             self.file.unlink(missing_ok=True)
@@ -172,7 +172,7 @@ class Cell(Kept):
         return self.figures(parts) | {"seconds": seconds, "weights": float(weights)}
 
     def figures(self, parts: Parts) -> dict[str, float]:
-        """Of the fitted network."""
+        """The results of the fitted network."""
         return measured(parts)
 
 
@@ -181,7 +181,7 @@ class FoldCell(Cell):
 
     @torch.no_grad()
     def figures(self, parts: Parts) -> dict[str, float]:
-        """The squared error in the protocol's units."""
+        """The mean squared error in the protocol's units."""
         data = cast(Fold, parts.datamodule)
         errors = ((window.future - parts.forecaster.point(window)) / data.unit for window in data.test_dataloader())
         return {"mse": mean_square(errors)}
@@ -189,7 +189,7 @@ class FoldCell(Cell):
 
 @dataclass(frozen=True)
 class LaterCell(Kept):
-    """A network fitted by the published protocol, on the months after the protocol's."""
+    """A network that was fitted by the published protocol, tested on the months after the protocol's."""
 
     fitted: Cell
 
@@ -198,7 +198,7 @@ class LaterCell(Kept):
 
     @property
     def file(self) -> Path:
-        """Where its error is kept."""
+        """The file of its results."""
         return self.fitted.cache / self.task / self.fitted.file.name
 
     def _measured(self) -> dict[str, float]:
@@ -209,7 +209,7 @@ class LaterCell(Kept):
 
 @torch.no_grad()
 def measured(parts: Parts) -> dict[str, float]:
-    """Errors on the held-out windows, of the forecast and of the intervals that validation errors put around it."""
+    """Errors on the held-out windows, of the forecast and of its intervals, which come from validation errors."""
     forecaster, data = parts.forecaster, parts.datamodule
     metrics = parts.test(forecaster)
     quantiles = error_quantiles(forecaster, data, LEVELS)
@@ -220,7 +220,7 @@ def measured(parts: Parts) -> dict[str, float]:
         beyond = error.unsqueeze(-1) - quantiles
         pinball += float(torch.maximum(levels * beyond, (levels - 1) * beyond).mean(-1).sum())
         covered += float(((beyond[..., 0] >= 0) & (beyond[..., -1] <= 0)).sum())
-        # How far the forecast's highest value lies from the true one, in the truth's units.
+        # The absolute error of the forecast's highest value, in the trace's units.
         peak += float((window.future.amax(1) - forecaster.point(window).amax(1)).abs().mean(-1).sum())
         count, windows = count + error.numel(), windows + len(error)
     return {
@@ -235,7 +235,7 @@ def measured(parts: Parts) -> dict[str, float]:
 
 
 def validation_mse(forecaster: Forecaster, data) -> float:
-    """MSE on the validation part, in scaled units."""
+    """The MSE on the validation part, in scaled units."""
     return mean_square(
         forecaster(window)[..., forecaster.n_outputs // 2] - forecaster.scaler.transform(window.future)
         for window in data.val_dataloader()
@@ -243,7 +243,7 @@ def validation_mse(forecaster: Forecaster, data) -> float:
 
 
 def mean_square(errors: Iterable[torch.Tensor]) -> float:
-    """Over all entries of all batches."""
+    """The mean square over all entries of all batches."""
     total = count = 0.0
     for error in errors:
         total, count = total + float(error.square().sum()), count + error.numel()
@@ -260,7 +260,7 @@ def ett_cell(
     part: str = "",
     *overrides: str,
 ) -> Cell:
-    """One network on a task of the published protocol, or on a part of it that the overrides make."""
+    """The cell of one network on a task of the published protocol, or on a part of it that the overrides set."""
     task = (f"experiment={experiment}", f"windows.horizon={horizon}", REVIN)
     return kind(
         f"{experiment}-{horizon}{part}",
@@ -275,10 +275,10 @@ def ett_cell(
 
 
 def ett_cells(given: argparse.Namespace) -> list[Cell]:
-    """The published protocol."""
+    """The cells of the published protocol."""
     return [
         ett_cell(given, experiment, horizon, network, seed)
-        for seed in range(given.seeds)  # first, so that a study cut short has all tasks
+        for seed in range(given.seeds)  # outermost, so that an interrupted study has all tasks
         for network in ETT
         for experiment in PUBLISHED
         for horizon in HORIZONS
@@ -287,7 +287,7 @@ def ett_cells(given: argparse.Namespace) -> list[Cell]:
 
 
 def fold_cells(given: argparse.Namespace) -> list[Cell]:
-    """All that the ensembles hold, and these, with one seed."""
+    """Cells of the folds: all members of ensembles, and these networks, with one seed."""
     block = ("windows._target_=folds.Fold", "+windows.longest=720")
     return [
         ett_cell(given, experiment, horizon, network, 0, FoldCell, f"-fold-{fold}", *block, f"+windows.fold={fold}")
@@ -299,7 +299,7 @@ def fold_cells(given: argparse.Namespace) -> list[Cell]:
 
 
 def lte_cells(given: argparse.Namespace) -> list[Cell]:
-    """The cellular traces."""
+    """The cells of the cellular traces."""
     return [
         lte_cell(given, trace, trace, network, seed)
         for seed in range(given.seeds)
@@ -310,7 +310,7 @@ def lte_cells(given: argparse.Namespace) -> list[Cell]:
 
 
 def backtest_cells(given: argparse.Namespace) -> list[Cell]:
-    """The cellular traces before their held-out end: later and later stretches, each learning from what lies before."""
+    """Cells on cellular traces before their held-out end: successive periods, each forecast from all data before it."""
     steps = {trace: len(Parts(configure(*LTE_WINDOWS, *TRACES[trace])).trace.times) for trace in LTE_TRACES}
     return [
         lte_cell(given, f"{trace}-backtest-{place}", trace, network, seed, f"windows.split={split}")
@@ -323,7 +323,7 @@ def backtest_cells(given: argparse.Namespace) -> list[Cell]:
 
 
 def lte_cell(given: argparse.Namespace, task: str, trace: str, network: str, seed: int, *overrides: str) -> Cell:
-    """One network on a cellular trace."""
+    """The cell of one network on a cellular trace."""
     budget = ("trainer.predictor.max_epochs=15", "trainer.predictor.limit_train_batches=1.0")
     shared = (*LTE_WINDOWS, "windows.input_length=288", *budget, *TRACES[trace], *overrides)
     return Cell(
@@ -337,18 +337,18 @@ def lte_cell(given: argparse.Namespace, task: str, trace: str, network: str, see
 
 
 def members(network: str, seed: int) -> list[tuple[str, int]]:
-    """The networks and seeds that an ensemble's seed stands for; two of its seeds share no member."""
+    """The members (network, seed) of an ensemble with a given seed; two seeds share no member."""
     names = MEMBERS.get(network, ())
     return [(name, seed * names.count(name) + names[:place].count(name)) for place, name in enumerate(names)]
 
 
 def closed(network: str) -> bool:
-    """Whether a network repeats exactly, whatever the seed."""
+    """Whether a network's results do not depend on the seed."""
     return network.split()[0] in CLOSED
 
 
 def finished(cells: list[Cell] | list[LaterCell]) -> dict[tuple[str, str], list[dict[str, float]]]:
-    """(task, network) -> its seeds' figures, of the cells that were run."""
+    """(task, network) -> the results of its seeds, for the cells that were run."""
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for cell in cells:
         if cell.file.is_file():
@@ -357,17 +357,17 @@ def finished(cells: list[Cell] | list[LaterCell]) -> dict[tuple[str, str], list[
 
 
 def mean(runs: list[dict[str, float]], name: str) -> float:
-    """Mean over seeds."""
+    """The mean of a figure over seeds."""
     return interval([run[name] for run in runs])[0]
 
 
 def lowest(found: dict[str, list[dict[str, float]]], name: str) -> str:
-    """The network whose mean of a figure is the lowest."""
+    """The network with the lowest mean of a figure."""
     return min(found, key=lambda network: mean(found[network], name))
 
 
 def report_ett(given: argparse.Namespace) -> dict[str, float]:
-    """A table per experiment, networks by horizons; then who is best in every cell, by validation and by test."""
+    """Print a table per experiment, networks by horizons, then the best in every cell, by validation and by test."""
     found, best_rows, results = finished(ett_cells(given)), [], dict[str, float]()
     for experiment, published in PUBLISHED.items():
         rows: dict[str, dict[str, str]] = {name: {"test MSE": name} for name in ("published Informer", *ETT)}
@@ -389,7 +389,7 @@ def report_ett(given: argparse.Namespace) -> dict[str, float]:
                 ratio = mean(trained[network], "mse") / mean(here["linear"], "mse")
                 row |= {f"best by {by}": network, f"its MSE over ridge's, by {by}": ratio}
                 results[f"{task}/best_by_{by}_over_ridge"] = ratio
-            # The same choice for ridge, among its histories.
+            # The same choice for ridge, among its input lengths.
             chosen = lowest({name: runs for name, runs in here.items() if name.startswith("linear")}, "validation_mse")
             ratio = mean(trained[best["validation"]], "mse") / mean(here[chosen], "mse")
             row |= {"ridge by validation": chosen, "best over it, both by validation": ratio}
@@ -400,12 +400,12 @@ def report_ett(given: argparse.Namespace) -> dict[str, float]:
         if len(run) > 1:
             table(experiment, run)
     if best_rows:
-        table("The best of networks and ensembles beside ridge on two weeks of history", best_rows)
+        table("The best of networks and ensembles against ridge on two weeks of history", best_rows)
     return results
 
 
 def fold_errors(given: argparse.Namespace) -> dict[tuple[str, int], dict[str, list[float]]]:
-    """(experiment, horizon) -> every network's error on each fold, where all of them were run."""
+    """(experiment, horizon) -> every network's errors on the folds, if all of them were run."""
     found, errors = finished(fold_cells(given)), {}
     for experiment, horizon in product(PUBLISHED, HORIZONS):
         folds = [f"{experiment}-{horizon}-fold-{fold}" for fold in range(FOLDS)]
@@ -417,7 +417,7 @@ def fold_errors(given: argparse.Namespace) -> dict[tuple[str, int], dict[str, li
 
 
 def best_by_folds(errors: dict[str, list[float]], among: str, left_out: int | None = None) -> str:
-    """Of one task, the network or ensemble with the least error over the folds, or over all but one."""
+    """The network or ensemble with the lowest error on one task, over the folds or over all but one of them."""
     folds = [fold for fold in range(FOLDS) if fold != left_out]
     return min(
         (name for name in CHOICES[among] if not closed(name)),
@@ -426,7 +426,7 @@ def best_by_folds(errors: dict[str, list[float]], among: str, left_out: int | No
 
 
 def later_cells(given: argparse.Namespace) -> list[LaterCell]:
-    """Ridge and what the folds choose, wherever the folds were run."""
+    """Cells of ridge and of the folds' choice, for every task whose folds were run."""
     chosen = {
         task: ("linear", *dict.fromkeys(best_by_folds(errors, among) for among in CHOICES))
         for task, errors in fold_errors(given).items()
@@ -441,21 +441,21 @@ def later_cells(given: argparse.Namespace) -> list[LaterCell]:
 
 
 def report_folds(given: argparse.Namespace) -> dict[str, float]:
-    """Who is best over the blocks before the test part, and that one's test error over ridge's."""
+    """Print which one is best over the blocks before the test part, and its test error over ridge's."""
     errors = fold_errors(given)
     return report_left_out(list(errors.values())) | report_chosen(errors, finished(ett_cells(given)), "")
 
 
 def report_later(given: argparse.Namespace) -> dict[str, float]:
-    """The same one's error after the test part, over ridge's."""
+    """Print the error of the folds' choice after the test part, over ridge's."""
     return report_chosen(fold_errors(given), finished(later_cells(given)), "-later")
 
 
 def report_left_out(tasks: list[dict[str, list[float]]]) -> dict[str, float]:
-    """Among what to choose, by the folds alone: what is best on five of them, on the sixth, beside ridge."""
+    """For several sets of candidates, by the folds alone: the best on five folds, tested on the sixth, over ridge."""
     rows: list[dict[str, object]] = []
     for among in CHOICES if tasks else ():
-        # Task by task, the errors on the folds of what the others choose, and of ridge.
+        # For every task, the error on each fold of the choice by the other folds, and of ridge.
         pairs = [
             ([errors[best_by_folds(errors, among, fold)][fold] for fold in range(FOLDS)], errors["linear"])
             for errors in tasks
@@ -472,7 +472,7 @@ def report_left_out(tasks: list[dict[str, list[float]]]) -> dict[str, float]:
             }
         )
     if rows:
-        table("Chosen by five of the six folds, judged on the other", rows)
+        table("Chosen by five of the six folds, tested on the other", rows)
     return {
         f"best_of_{row['best of']}_left_out/{name}": cast(float, row[name])
         for row in rows
@@ -486,7 +486,7 @@ def report_chosen(
     found: dict[tuple[str, str], list[dict[str, float]]],
     part: str,
 ) -> dict[str, float]:
-    """What the folds choose, and its error over ridge's in `found`, whose tasks end in `part`."""
+    """Print the folds' choice, and its error over ridge's in `found`, whose tasks end in `part`."""
     when, rows, results = part.removeprefix("-") or "test", [], {}
     for (experiment, horizon), errors in fold_errors.items():
         task = f"{experiment}-{horizon}{part}"
@@ -514,7 +514,7 @@ def report_chosen(
 
 
 def report_lte(given: argparse.Namespace) -> dict[str, float]:
-    """A table per trace."""
+    """Print a table per cellular trace."""
     found, results = finished(lte_cells(given)), dict[str, float]()
     for trace in LTE_TRACES:
         here = {network: runs for (of, network), runs in found.items() if of == trace}
@@ -542,7 +542,7 @@ def report_lte(given: argparse.Namespace) -> dict[str, float]:
 
 
 def report_backtests(given: argparse.Namespace) -> dict[str, float]:
-    """A table per trace: mean MSE on every stretch, and over them."""
+    """Print a table per trace: mean MSE in every period, and over all."""
     found, results = finished(backtest_cells(given)), {}
     for trace in LTE_TRACES:
         tasks = [f"{trace}-backtest-{place}" for place in range(len(BACKTESTS))]
@@ -562,14 +562,17 @@ def report_backtests(given: argparse.Namespace) -> dict[str, float]:
 
 
 def neuralforecast_cells(given: argparse.Namespace) -> list["Peer"]:
-    """The peer's Informer on the same windows."""
+    """The cells of neuralforecast's Informer on the same windows."""
     return [Peer(experiment, horizon, 0, given.cache) for experiment in PUBLISHED for horizon in HORIZONS]
 
 
 @dataclass(frozen=True)
 class Peer(Kept):
-    """neuralforecast's Informer: the same split, scaling, history and size. Every column is a series, windows of which
-    make a batch; without calendar and RevIN, and with 600 gradient steps at most where ours has 400."""
+    """neuralforecast's Informer, with the same split, scaling, input length and size.
+
+    Every column is a series, whose windows form the batches; no calendar and no RevIN, and at most 600 gradient steps
+    against ours of 400.
+    """
 
     experiment: str
     horizon: int
@@ -581,7 +584,7 @@ class Peer(Kept):
 
     @property
     def file(self) -> Path:
-        """Where its figures are kept."""
+        """The file of its results."""
         return self.cache / self.task / f"neuralforecast-{self.seed}.json"
 
     def _measured(self) -> dict[str, float]:
@@ -637,7 +640,7 @@ class Peer(Kept):
 
 
 def report_neuralforecast(given: argparse.Namespace) -> dict[str, float]:
-    """A row per task, beside ours where it was run."""
+    """Print a row per task, with ours if it was run."""
     rows, results = [], dict[str, float]()
     for cell in neuralforecast_cells(given):
         ours = [json.loads(path.read_text()) for path in cell.file.parent.glob("informer-*.json")]
@@ -658,7 +661,7 @@ def report_neuralforecast(given: argparse.Namespace) -> dict[str, float]:
         )
         results |= {f"{cell.task}/neuralforecast/mse": theirs["mse"], f"{cell.task}/neuralforecast_over_ours": ratio}
     if rows:
-        table("The Informer beside neuralforecast's: the same windows, d_model 64, batch 32, 600 steps at most", rows)
+        table("The Informer against neuralforecast's: the same windows, d_model 64, batch 32, 600 steps at most", rows)
     return results
 
 

@@ -1,6 +1,6 @@
-"""What every benchmark shares: its options, what is measured once and kept, and how it reports.
+"""Common to all benchmarks: options, results that are kept in files, and reports.
 
-That is a table for people, then one last line of JSON for machines.
+A report is a table, then a last line of JSON.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from sliceoff.report.seeds import plus_minus
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
-    """A parser whose help begins with the benchmark's own docstring."""
+    """A command line parser whose help starts with the benchmark's docstring."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def kept(path: Path, measure: Callable[[], Any]) -> Any:
-    """What is in the JSON file `path`; measured and written there first where it is missing."""
+    """The content of the JSON file `path`; if it is missing, it is measured and written first."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         found = json.dumps(measure())
@@ -37,7 +37,7 @@ def kept(path: Path, measure: Callable[[], Any]) -> Any:
 
 
 def bare_trainer(**options: Any) -> pl.Trainer:
-    """A trainer that trains and says, draws and keeps nothing."""
+    """A trainer without progress bar, logger and checkpoints."""
     return pl.Trainer(
         logger=False,
         enable_checkpointing=False,
@@ -48,7 +48,7 @@ def bare_trainer(**options: Any) -> pl.Trainer:
 
 
 def rounding_error(device: torch.device) -> float:
-    """The largest error of a product of float32 matrices as torch is set now, over its largest entry.
+    """The largest error of a float32 matrix product with torch's current settings, over its largest entry.
 
     Below 1e-6 in single precision, about 3e-3 where bfloat16 is multiplied.
     """
@@ -73,7 +73,7 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def finish(results: Mapping[str, float]) -> None:
-    """Print the results as the benchmark's last line: one flat JSON object of numbers, without what is not finite."""
+    """Print the results as the benchmark's last line, a flat JSON object; numbers that are not finite are left out."""
     print(json.dumps({name: value for name, value in results.items() if isfinite(value)}, allow_nan=False))
 
 
@@ -84,5 +84,5 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def shown(values: Sequence[float], sign: str = "") -> str:
-    """The same for people, as reports have it; "+" shows the sign."""
+    """`interval` as text, in the reports' format; `sign="+"` shows the sign."""
     return plus_minus(*t_interval(values), sign)

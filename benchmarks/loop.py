@@ -2,8 +2,8 @@
 
 A hundred regions with about twenty users each over one week of hours, with the default slicer; the forecast repeats the
 last hour, so that nothing has to be fitted (aims on 2 cores: 30 s with the greedy rule, 120 s with the learned policy).
-The policy has the weights it was drawn with: how long it takes to decide does not depend on what it has learned. The
-same simulation runs in one process, then in several.
+The policy is untrained, as its speed does not depend on the weights. The same simulation runs in one process, then in
+several.
 """
 
 import argparse
@@ -21,7 +21,7 @@ AIMS = {"greedy": 30.0, "dual": 120.0}  # seconds, at that size
 
 
 def measured(allocator: str, given: argparse.Namespace, workers: int) -> dict[str, float]:
-    """Wall seconds of a simulation by part."""
+    """The wall seconds of each part of a simulation."""
     overrides = ["predictor=last_value", "rivals=none", f"allocator={allocator}", f"data.n_regions={given.regions}"]
     parts = Parts(configure(*overrides))
     windows = parts.datamodule
@@ -48,7 +48,7 @@ def measured(allocator: str, given: argparse.Namespace, workers: int) -> dict[st
 
 
 def compared(allocator: str, given: argparse.Namespace) -> dict[str, float]:
-    """The parts of the time in several processes, and the whole beside one process's and the aim."""
+    """The parts of the time in several processes, and the total against that of one process and the aim."""
     alone = measured(allocator, given, 1)["in all"]
     found = measured(allocator, given, given.workers)
     aim = AIMS.get(allocator, math.nan) if SIZE.items() <= vars(given).items() else math.nan
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--regions", type=int, default=SIZE["regions"])
     parser.add_argument("--periods", type=int, default=SIZE["periods"], help="long slots")
     parser.add_argument("--slots", type=int, default=SIZE["slots"], help="short slots per long one")
-    parser.add_argument("--workers", type=int, default=2, help="processes, beside one")
+    parser.add_argument("--workers", type=int, default=2, help="processes, compared with one")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [{"allocator": name, **compared(name, given)} for name in given.allocators]

@@ -1,14 +1,14 @@
-"""How near the centralised leader comes to the certified bound, beside other searches at equally many requests.
+"""How close the centralised leader comes to the certified bound, against other searches with as many requests.
 
     python benchmarks/market.py [--servers 3 10 30] [--scenarios 20] [--evaluations 40] [--minutes 9] [--report]
 
-Markets of the default family (with three applications per server beyond three servers), numbered from 1000: none was
-looked at before. `composite` is ours, `bayesian` the same without what the leader knows of its own side, `sobol`,
-`random` and `cma-es` (the package cma, started in the middle of the box) the rivals. The bound is `Optimum`'s; with
-more than three servers its time limit ends it some way above what can be earned.
+Markets of the default family (with more than three servers, three applications per server), numbered from 1000: none
+was used in development. `composite` is ours, `bayesian` the same without the leader's knowledge of its own side;
+`sobol`, `random` and `cma-es` (the package cma, started in the middle of the box) are rivals. The bound is `Optimum`'s;
+with more than three servers its time limit leaves it above the optimum.
 
-Every cell (servers, market, search) is kept under `runs/benchmarks/market`; the benchmark goes on where it stopped, and
-stops after `--minutes`. Only markets that every search was tried on are reported.
+Every cell (servers, market, search) is kept under `runs/benchmarks/market`; the benchmark continues where it stopped,
+and stops after `--minutes`. Only markets on which every search was run are reported.
 """
 
 import json
@@ -42,26 +42,23 @@ OURS = "composite"
 
 
 class Sobol:
-    """A scrambled Sobol sequence."""
+    """Searches along a scrambled Sobol sequence."""
 
     def ask(self, past: Negotiation) -> Servers:
-        """See `Search`."""
         return sobol(len(past.asked), past.asked.shape[1], seed=0)
 
 
 class RandomSearch:
-    """Uniform points."""
+    """Searches at uniformly random points."""
 
     def ask(self, past: Negotiation) -> Servers:
-        """See `Search`."""
         return np.random.default_rng(len(past.asked)).random((past.asked.shape[1],))
 
 
 class CMAES:
-    """Hansen's evolution strategy in the unit cube; asked and told afresh from all that is known."""
+    """CMA-ES (Hansen) in the unit cube; every call replays all earlier points and revenues."""
 
     def ask(self, past: Negotiation) -> Servers:
-        """See `Search`."""
         servers = past.asked.shape[1]
         options = {"bounds": [0, 1], "seed": 1, "verbose": -9}
         strategy = cma.CMAEvolutionStrategy(servers * [0.5], 0.3, options)
@@ -84,17 +81,17 @@ SEARCHES: Mapping[str, Search] = {
 
 
 def market(servers: int, number: int) -> MarketScenario:
-    """One market with so many servers."""
+    """A market of the default family with a given number of servers."""
     return Family(n_servers=servers, n_applications=10 if servers == 3 else 3 * servers).draw(FIRST + number)
 
 
 def cell(servers: int, number: int, name: str, evaluations: int) -> Path:
-    """Where a search's revenues on a market are kept, or with the name `bound` the optimum and its bound."""
+    """The file of a search's revenues on a market; with the name `bound`, of the optimum and its bound."""
     return CELLS / f"{servers}-{number}-{name}{'' if name == 'bound' else f'-{evaluations}'}.json"
 
 
 def measured(servers: int, number: int, name: str, evaluations: int) -> dict[str, object]:
-    """What is kept of a cell."""
+    """Run a cell; returns what is kept of it."""
     scenario, begun = market(servers, number), time.perf_counter()
     if name == "bound":
         outcome = Optimum(time_limit_s=30).clear(scenario)
@@ -110,7 +107,7 @@ def measured(servers: int, number: int, name: str, evaluations: int) -> dict[str
 
 
 def report(servers: int, scenarios: int, evaluations: int) -> dict[str, float]:
-    """The table of one number of servers."""
+    """Print the table for one number of servers; returns its numbers."""
     names = ("bound", *SEARCHES)
     paths = [{name: cell(servers, number, name, evaluations) for name in names} for number in range(scenarios)]
     found = [
@@ -145,12 +142,12 @@ def report(servers: int, scenarios: int, evaluations: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Compare for every number of servers."""
+    """Run the benchmark for every number of servers."""
     parser = options(__doc__)
     parser.add_argument("--scenarios", type=int, default=20, help="markets of every size")
     parser.add_argument("--servers", type=int, nargs="+", default=[3, 10, 30], help="sizes of markets")
     parser.add_argument("--evaluations", type=int, default=40, help="requests that every search may make")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell after so long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further cell after this long")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
     begun = time.perf_counter()

@@ -1,14 +1,14 @@
-"""What the decentralised mechanism earns, beside known supply curves, and what it leaves to the servers.
+"""What the decentralised mechanism earns against known supply curves, and what the servers earn.
 
     python benchmarks/market_decentralised.py [--markets 20] [--others 10] [--seeds 5] [--minutes 9] [--report]
 
-Markets are numbered from 2000: none was looked at before, nor learnt from. Every learning seed trains a value network
-of its own; the networks then clear the same markets, of the default family and of families never trained on. The rival
-is `KnownSupply`: the best posted prices for a platform that knows every supply curve. Intervals are of the mean over
+Markets are numbered from 2000: none was used in development or training. Every learning seed trains its own value
+network; all networks then clear the same markets, of the default family and of families not trained on. The rival is
+`KnownSupply`: the best posted prices for a platform that knows every supply curve. Intervals are of the mean over
 markets, each averaged over the learning seeds.
 
-Every cell (family and noise, market, who clears it) is kept under `runs/benchmarks/market_decentralised`; the benchmark
-goes on where it stopped, and stops after `--minutes`. Only markets that all have cleared are reported.
+Every cell (family and noise, market, mechanism) is kept under `runs/benchmarks/market_decentralised`; the benchmark
+continues where it stopped, and stops after `--minutes`. Only markets that all mechanisms have cleared are reported.
 """
 
 import json
@@ -31,18 +31,18 @@ RIVALS: dict[str, Mechanism] = {"known": KnownSupply(), "contracts": Optimum()}
 
 @dataclass(frozen=True)
 class Setting:
-    """Where the mechanism is tried: a family of markets, and the epsilon of the noise on its sums."""
+    """A family of markets, and the epsilon of the noise on masked sums."""
 
     name: str
     family: Family
     epsilon: float | None = None
 
     def market(self, number: int) -> MarketScenario:
-        """A market never learnt from."""
+        """A market that was not used for training."""
         return self.family.draw(FIRST + number)
 
     def cell(self, number: int, who: str) -> Path:
-        """What `who`, a rival or a seed, made of a market."""
+        """The file of the outcome of `who`, a rival or a seed, on a market."""
         return CELLS / self.name.replace(" ", "_") / f"{number}-{who}.json"
 
 
@@ -57,7 +57,7 @@ SETTINGS = [
 
 
 def learnt(seed: int) -> str:
-    """A value network of the default family, learnt from exact sums of past markets."""
+    """A value network trained on exact sums of past markets of the default family."""
     path = CELLS / f"value-{seed}.pt"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def learnt(seed: int) -> str:
 
 
 def measured(setting: Setting, number: int, who: str) -> dict[str, float]:
-    """What is kept of a cell."""
+    """Run a cell; returns what is kept of it."""
     noise = None if setting.epsilon is None else Noise(setting.epsilon)
     mechanism = RIVALS.get(who) or Decentralised(checkpoint=learnt(int(who)), noise=noise, seed=int(who))
     if isinstance(mechanism, Decentralised):
@@ -84,7 +84,7 @@ def measured(setting: Setting, number: int, who: str) -> dict[str, float]:
 
 
 def row(setting: Setting, markets: int, seeds: int) -> dict[str, float | str] | None:
-    """Ours beside the rivals on the markets that all have cleared; None where there are fewer than two."""
+    """Ours against the rivals on the markets that all have cleared; None if these are fewer than two."""
     who = [*RIVALS, *map(str, range(seeds))]
     paths = [[setting.cell(number, one) for one in who] for number in range(markets)]
     found = [
@@ -119,12 +119,12 @@ def row(setting: Setting, markets: int, seeds: int) -> dict[str, float | str] | 
 
 
 def main() -> None:
-    """Default family, other families, noise."""
+    """Run the benchmark: the default family, other families, and noise."""
     parser = options(__doc__)
     parser.add_argument("--markets", type=int, default=20, help="of the default family")
     parser.add_argument("--others", type=int, default=10, help="markets of every other family, and with noise")
     parser.add_argument("--seeds", type=int, default=5, help="value networks")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell after so long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further cell after this long")
     parser.add_argument("--report", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,9 +1,9 @@
-"""Who gains by lying to whom: `python benchmarks/market_incentives.py [optimum auction ...] [--scenarios 20]`.
+"""What a server gains by lying, per mechanism: `python benchmarks/market_incentives.py [optimum ...] [--scenarios 20]`.
 
-In every market of the default family every server in turn reports other costs or less capacity than it has
-(`sliceoff.market.incentives`), all others telling the truth. `optimum` pays as `centralised` does, without its search,
-and stands in for it on all markets; `centralised` and `decentralised` clear `--few` markets only, because one takes
-seconds: `centralised` with 8 requests, `decentralised` with a value network learnt once before.
+In every market of the default family, every server in turn reports other costs or less capacity than it has
+(`sliceoff.market.incentives`), while all others report the truth. `optimum` pays as `centralised` does, without its
+search, and represents it on all markets; `centralised` and `decentralised` clear only `--few` markets, because each
+takes seconds: `centralised` with 8 requests, `decentralised` with a value network trained once before.
 """
 
 from collections import Counter
@@ -31,13 +31,13 @@ SLOW = ("centralised", "decentralised")
 
 
 def measured(name: str, markets: int) -> dict[str, object]:
-    """One row of the table: means over all servers of all markets, or market by market."""
+    """One row of the table: means over all servers of all markets, or per market."""
     family, mechanism = Family(), MECHANISMS[name]()
     gains, losses, tempted, margin = [], [], [], inf
     kinds: Counter[str] = Counter()
     for number in range(markets):
         honest, found = temptations(mechanism, family.draw(number))
-        # Who can only lose tells the truth; a gain within solvers' tolerance is none.
+        # A server that can only lose reports the truth; a gain within solvers' tolerance counts as none.
         worth = [each.gain > 0.01 * max(each.truthful, honest.scenario.least_profit) for each in found]
         gains.append(float(np.mean([max(each.gain, 0.0) for each in found])))
         losses.append(float(np.mean([each.loss * gained for each, gained in zip(found, worth, strict=True)])))
@@ -56,7 +56,7 @@ def measured(name: str, markets: int) -> dict[str, object]:
 
 
 def kind(lie: Report) -> str:
-    """A lie in words."""
+    """A short description of a false report."""
     return f"capacity x{lie.capacity}" if lie.capacity < 1 else f"cost x{lie.linear}"
 
 

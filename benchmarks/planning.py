@@ -1,12 +1,12 @@
-"""What one step of planning by simulated futures adds to the decoder `prices`: how good its choice among packings is.
+"""How good the choice among packings of the decoder `prices` is: what planning with simulated futures adds to it.
 
     python benchmarks/planning.py [--slot 0.5] [--users 20] [--futures 16]
 
-Every slot, the planner takes the packings of three prices that `prices` likes best, plays each through a deadline ahead
-in `--futures` futures with tasks drawn anew (the same for all of a slot's packings) and `prices` as its policy, and
-keeps the packing that earns most on average: one step of policy improvement, some hundred times as dear. It knows the
-true mean traffic, as `prices` does here. `that knows the tasks` plays the one future that comes: what is lost by not
-knowing it, as far as this planner can tell. No training, no trace.
+In every slot, the planner takes the best packings of `prices` at three prices, simulates each for the length of a
+deadline in `--futures` random futures (the same for all packings of a slot) with `prices` as the policy, and keeps the
+packing that earns most on average: one step of policy improvement, at some hundred times the cost. It knows the true
+mean traffic, as `prices` does here. The planner `that knows the tasks` simulates the one true future: this shows, as
+far as this planner can, what is lost by not knowing it. No training, no trace.
 """
 
 from collections import defaultdict
@@ -36,12 +36,12 @@ from sliceoff.region import (
 LOADS = {"matched": (2.0, 1.0), "over": (2.0, 0.6), "far over": (3.0, 0.4), "radio": (1.0, 1.0)}
 COPIES, SEEDS = 4, 5
 ROOMS = (1.15, 1.25, 1.6)
-BEST = 10  # packings that are played through
+BEST = 10  # number of packings that are simulated
 DECODER, SEARCH = Prices(), Prices(stride=2)
 
 
 class Drawn:
-    """Futures that are drawn anew every time."""
+    """Random futures, with new tasks for every slot."""
 
     def __init__(self, scenario: Scenario, users: float, futures: int):
         self.futures = futures
@@ -49,14 +49,14 @@ class Drawn:
         self.draw = torch.Generator().manual_seed(0)
 
     def __call__(self, regions: int, plans: int, ahead: int) -> Tasks:
-        """Tasks (regions * plans * futures, users) so many slots ahead, the same for all plans of a region."""
+        """Tasks (regions * plans * futures, users) of one slot ahead, the same for all plans of a region."""
         drawn = torch.randint(len(self.pool.present), (regions, 1, self.futures), generator=self.draw)
         which = drawn.expand(-1, plans, -1).flatten()
         return Tasks(*(x[which] for x in self.pool))
 
 
 class Known:
-    """The one future that comes; asked slot by slot, in order, from the first on."""
+    """The one true future; must be called slot by slot, in order."""
 
     futures = 1
 
@@ -64,23 +64,23 @@ class Known:
         self.tasks = [state.tasks for state in states]
 
     def __call__(self, regions: int, plans: int, ahead: int) -> Tasks:
-        """Tasks (regions * plans, users) so many slots ahead."""
+        """Tasks (regions * plans, users) of one slot ahead."""
         if ahead == 1:
-            self.tasks = self.tasks[1:] + self.tasks[:1]  # what follows the last slot earns nothing any more
+            self.tasks = self.tasks[1:] + self.tasks[:1]  # the revenue after the last slot does not count
         return Tasks(*(x.repeat_interleave(plans, 0) for x in self.tasks[ahead - 1]))
 
 
 class Planner:
-    """Plays the best packings through futures of a deadline's length."""
+    """Allocates by simulating the best packings in futures of a deadline's length."""
 
     def __init__(self, scenario: Scenario, futures: Drawn | Known):
         self.scenario, self.futures = scenario, futures
         self.slots = ceil(scenario.deadline_s / scenario.short_slot_s)
 
     def allocate(self, state: RegionState) -> Allocation:
-        """The packing that earns most in this slot and the futures together."""
+        """Choose the packing that earns most in this slot and the futures together."""
         regions = len(state.n_vms)
-        # Every region once per room, one after the other.
+        # Every region once for each room, concatenated.
         each = map_state(lambda x: x.repeat_interleave(len(ROOMS), 0), state)
         execution = -(torch.tensor(ROOMS) / SEARCH.room).log() / log(SEARCH.room_range)
         action = torch.stack((execution, torch.zeros_like(execution)), -1).repeat(regions, 1).unsqueeze(1)
@@ -96,7 +96,7 @@ class Planner:
         return Allocation(*(field[best.squeeze(-1)] for field in plans.allocation))
 
     def _ahead(self, state: RegionState, backlog_s: torch.Tensor) -> torch.Tensor:
-        """Mean priority earned after every plan's backlog (regions, plans, VMs), less the price of what is left."""
+        """Mean priority earned after each plan's backlog (regions, plans, VMs), less the price of the final backlog."""
         regions, plans = backlog_s.shape[:2]
         count = self.futures.futures
         now = map_state(lambda x: x.repeat_interleave(plans * count, 0), state)

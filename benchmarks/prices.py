@@ -1,10 +1,11 @@
-"""What learning can add to the decoder `prices`: constant actions in many kinds of regions, with greedy and the bound,
-and how far one action stands out from luck.
+"""What learning can add to the decoder `prices`: constant actions in many kinds of regions, greedy and the bound.
+
+Also how large an action's effect is against noise.
 
     python benchmarks/prices.py [--slot 0.1] [--users 20]
 
-No training, constant traffic, no trace: nothing here is tuned on what `allocator.py` judges. A policy that knew the
-best constant of every kind of region would earn the row `best of these`, a little flattered by hindsight.
+No training, constant traffic, no trace: nothing here is tuned on the data of `allocator.py`. A policy that knew the
+best constant for every kind of region would earn the row `best of these`, which hindsight makes slightly too high.
 """
 
 from collections.abc import Callable
@@ -38,12 +39,12 @@ Allocate = Callable[[RegionState], Allocation]
 
 
 def per_user(scenario: Scenario) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a user needs, on the mean of the sample that published figures are of."""
+    """The mean need of a user, from the sample of the published figures."""
     return need_per_user(scenario, RegionEnvironment(scenario, 0.0, 64, seed=0).state.tasks)
 
 
 class Regions:
-    """Regions with constant traffic, `copies` of every kind."""
+    """Regions with constant traffic, with `copies` of every kind."""
 
     def __init__(self, scenario: Scenario, users: float, kinds: list[tuple[float, float]], copies: int, seed: int = 5):
         hertz, vms = (mean * users for mean in per_user(scenario))
@@ -59,7 +60,7 @@ class Regions:
         )
 
     def states(self, allocate: Allocate) -> tuple[list[RegionState], torch.Tensor]:
-        """Every slot's state, and what each kind of region earns over all slots."""
+        """Every slot's state, and the revenue of each kind of region over all slots."""
         states, earned = [], torch.zeros(self.environment.n_copies)
         self.environment.reset()
         for _ in range(SLOTS):
@@ -68,12 +69,12 @@ class Regions:
         return states, self.by_kind(earned)
 
     def by_kind(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum over copies."""
+        """The sum over the copies of each kind."""
         return values.view(-1, self.copies).sum(-1)
 
 
 def headroom(scenario: Scenario, users: float) -> dict[str, float]:
-    """Constant rooms and the bound over greedy."""
+    """Compare constant rooms and the bound with greedy."""
     regions = Regions(scenario, users, KINDS, COPIES)
     states, greedy = regions.states(lambda state: Greedy().allocate(scenario, state))
     above = {
@@ -105,9 +106,9 @@ def headroom(scenario: Scenario, users: float) -> dict[str, float]:
 
 
 def signal(scenario: Scenario, users: float, copies: int = 96, slots: int = 120) -> dict[str, float]:
-    """What one unit of the first action changes in the discounted revenue of the next slots, by least squares.
+    """The effect of one unit of the first action on the discounted revenue of the next slots, by least squares.
 
-    Actions are evenly random; the revenue is that above the shadow's, which sees the same tasks and acts at zero.
+    Actions are uniformly random; the revenue is that above a shadow region's, with the same tasks and action zero.
     """
     ours, shadow = (Regions(scenario, users, [SCARCE], copies).environment for _ in range(2))
     generator, decoder = torch.Generator().manual_seed(0), Prices()

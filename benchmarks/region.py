@@ -1,10 +1,10 @@
-"""How fast the region environment is: user-decisions per second, beside mobile-env; cost per user; memory.
+"""Speed of the region environment: user-decisions per second, against mobile-env; cost per user; memory.
 
     python benchmarks/region.py [speed] [peer] [users] [memory] [--seconds 5] [--memory-steps 1000000]
 
 A user-decision is one present user in one slot of one copy: allocated by a rule, served, and the next slot drawn. One
-process per core, one thread each. Rates are given per wall second and per second of CPU time actually had, which differ
-when other programs use the cores too; intervals are 95 %, over five windows.
+process per core, one thread each. Rates are per wall second and per second of CPU time received, which differ if other
+programs use the cores; intervals are 95 %, over five time windows.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from sliceoff.region import Allocator, Equal, Greedy, LookaheadGreedy, Random, R
 
 CORES = min(2, os.cpu_count() or 1)
 WINDOWS = 5
-# What Eq. 17 asks for 20 users in the default region (`FixedKappa` with kappa 0.5, z 2), rounded up.
+# The slice of Eq. 17 for 20 users in the default region (`FixedKappa` with kappa 0.5, z 2), rounded up.
 RENT_HZ, RENT_VMS = 21.7e6, 12
 HERTZ_PER_USER, VMS_PER_USER = RENT_HZ / 20, RENT_VMS / 20
 
@@ -30,7 +30,7 @@ CLOCKS = {"wall": "per_second", "CPU": "per_cpu_second_times_cores"}
 
 
 def region(users: int, copies: int, first_copy: int = 0) -> RegionEnvironment:
-    """Copies with room for `users` each, four fifths of them present on average."""
+    """Copies with room for `users` users each, of whom four fifths are present on average."""
     scenario = Scenario(max_users=users, max_vms=max(1, round(VMS_PER_USER * users)))
     mean = 0.8 * users
     return RegionEnvironment(
@@ -45,7 +45,7 @@ def region(users: int, copies: int, first_copy: int = 0) -> RegionEnvironment:
 
 
 def measured(step: Callable[[], int], seconds: float) -> Rates:
-    """What `step` counts, per second, in windows that last `seconds` together."""
+    """The rate of what `step` returns, in time windows of `seconds` in total."""
     for _ in range(3):
         step()
     rates = []
@@ -58,7 +58,7 @@ def measured(step: Callable[[], int], seconds: float) -> Rates:
 
 
 def our_rates(rule: Allocator, users: int, copies: int, seconds: float, first_copy: int = 0) -> Rates:
-    """User-decisions per second in this process."""
+    """Our user-decisions per second in this process."""
     torch.set_num_threads(1)
     environment = region(users, copies, first_copy)
 
@@ -71,7 +71,7 @@ def our_rates(rule: Allocator, users: int, copies: int, seconds: float, first_co
 
 
 def mobile_env_rates(name: str, seconds: float) -> tuple[int, Rates]:
-    """Users, and user-steps per second, of one of mobile-env's scenarios under random actions."""
+    """The number of users and user-steps per second of one of mobile-env's scenarios, with random actions."""
     import gymnasium
     import mobile_env  # noqa: F401  (registers its environments)
 
@@ -91,7 +91,7 @@ def mobile_env_rates(name: str, seconds: float) -> tuple[int, Rates]:
 
 
 def resident_over(steps: int) -> dict[int, float]:
-    """This process's resident memory after 1000, 10 000, ... and after `steps` slots."""
+    """The resident memory of this process after 1000, 10 000, ... and after `steps` slots."""
     environment, rule = region(users=10, copies=1), Random()
     found = {}
     for step in range(1, steps + 1):
@@ -102,7 +102,7 @@ def resident_over(steps: int) -> dict[int, float]:
 
 
 def speed(arguments: argparse.Namespace) -> dict[str, float]:
-    """Every rule on all cores."""
+    """Measure every rule on all cores."""
     rows, results = [], dict[str, float]()
     for rule in (Equal(), Random(), Greedy(), LookaheadGreedy()):
         with multiprocessing.get_context("spawn").Pool(CORES) as pool:
@@ -118,7 +118,7 @@ def speed(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def peer(arguments: argparse.Namespace) -> dict[str, float]:
-    """Ours beside mobile-env, one process each."""
+    """Compare with mobile-env, one process each."""
     rows, results = [], dict[str, float]()
     for name in ("mobile-small-central-v0", "mobile-large-central-v0"):
         users, theirs = mobile_env_rates(name, arguments.seconds)
@@ -137,12 +137,12 @@ def peer(arguments: argparse.Namespace) -> dict[str, float]:
         )
         results |= {f"mobile_env_{users}_users": their_wall, f"ours_{users}_users": wall}
         results |= {f"ratio_{users}_users": wall / their_wall, f"cpu_ratio_{users}_users": cpu / their_cpu}
-    table("beside mobile-env (its package), one process each", rows)
+    table("against mobile-env (its package), one process each", rows)
     return results
 
 
 def users(arguments: argparse.Namespace) -> dict[str, float]:
-    """Cost per user from 10 to 10 000 users per region; VMs grow along, three for every five users."""
+    """Measure the cost per user from 10 to 10 000 users per region, with three VMs for every five users."""
     rows, results = [], dict[str, float]()
     for count in (10, 100, 1000, 10_000):
         copies = max(1, 50_000 // count)
@@ -158,7 +158,7 @@ def users(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, float]:
-    """Resident memory over many steps, in a process that has done nothing else."""
+    """Measure resident memory over many steps, in a fresh process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.apply(resident_over, (arguments.memory_steps,))
     table("memory", [{"steps": step, "resident MiB": mib} for step, mib in found.items()])

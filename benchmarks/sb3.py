@@ -1,9 +1,10 @@
-"""Stable-Baselines3's TD3, SAC and PPO train on the Gymnasium face unmodified; what they earn beside the rules.
+"""Stable-Baselines3's TD3, SAC and PPO train on our Gymnasium environment unmodified; their revenue against the rules'.
 
     python benchmarks/sb3.py [--steps 2000] [--seeds 5]
 
-Both checkers run first, with their warnings as errors. Then every agent trains with SB3's own defaults, one run per
-seed, and everybody serves slots that no agent was trained on; intervals are 95 %, over seeds of tasks and training.
+Both environment checkers run first, with warnings as errors. Then every agent trains with SB3's defaults, one run per
+seed, and all agents and rules are evaluated on slots not used for training; intervals are 95 %, over seeds of tasks and
+training.
 """
 
 import time
@@ -28,7 +29,7 @@ HELD_OUT = 10_000  # added to the seed of training
 
 
 def of_bound(allocate: Callable[[RegionEnvironment], Allocation], seed: int) -> float:
-    """Revenue in parts of the bound on it, over slots no agent was trained on."""
+    """Revenue over its upper bound, on slots not used for training."""
     environment = RegionEnvironment(SCENARIO, 10, COPIES, seed=HELD_OUT + seed, bandwidth_hz=9e6, n_vms=5)
     states, earned = [], 0.0
     for _ in range(SLOTS):
@@ -51,7 +52,7 @@ def by_agent(agent) -> Callable[[RegionEnvironment], Allocation]:
 
 
 def check() -> None:
-    """Gymnasium's checker and SB3's."""
+    """Run Gymnasium's and SB3's environment checkers."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gymnasium_check(gymnasium.make("sliceoff/Region-v0", **REGION, render_mode="rgb_array").unwrapped)

@@ -1,10 +1,10 @@
 """Slicing against the exact optimum: `python benchmarks/slicing.py [draws quality profit risk speed memory ...]`.
 
-Random coupled instances: 20 regions with their own price levels and forecasts, every one with one of four couplings (an
-aggregate demand row; an inventory with the best kappa per region; an inventory, or the budget, with a price for
-changes). Limits lie between what the best offers without the row take and the least that covers at all, so that every
-row binds and can hold. With kappa fixed and no price for changes there are no such limits: the cheapest offer that
-covers is also the smallest.
+Random coupled instances: 20 regions with their own price levels and forecasts, each instance with one of four couplings
+(an aggregate demand row; an inventory with the best kappa per region; an inventory, or the budget, with a price for
+changes). Limits are between the use of the best offers without the row and the least use that covers the demand, so
+that every row binds and can hold. With kappa fixed and no price for changes there are no such limits: the cheapest
+offer that covers is also the smallest.
 """
 
 import time
@@ -50,7 +50,7 @@ SCENARIO = Scenario(price=1e-3)  # as configs/region/default.yaml
 
 
 def market(shape: str, random: np.random.Generator, regions: int, options: int = OPTIONS) -> Offers:
-    """Offers of one price shape, at a price level of every region's own."""
+    """Offers with one price shape, and a price level for each region."""
     common: dict[str, Any] = {
         "bandwidth_options_mhz": np.linspace(5, 80, options).tolist(),
         "vm_options": np.linspace(2, 32, options).round().astype(int).tolist(),
@@ -68,13 +68,13 @@ def market(shape: str, random: np.random.Generator, regions: int, options: int =
 
 
 def request(users: np.ndarray, previous: Rental | None = None) -> SlicingRequest:
-    """A request for `users` per region."""
+    """A slicing request that forecasts `users` per region."""
     known = torch.from_numpy(users).float()
     return SlicingRequest(known, known, known, TaskStatistics.prior(SCENARIO, len(users)), previous)
 
 
 def coupled(coupling: str, shape: str, random: np.random.Generator) -> tuple[Offers, SlicingRequest, dict[str, Any]]:
-    """One random instance, whose row binds and can hold: offers, request, and the programs' options."""
+    """A random instance whose row binds and can hold: offers, request, and the programs' options."""
     offers, users = market(shape, random, REGIONS), random.uniform(4, 45, REGIONS)
     options: dict[str, Any] = {"kappa": KAPPA, "z": Z}
     asked = request(users)
@@ -101,7 +101,7 @@ def coupled(coupling: str, shape: str, random: np.random.Generator) -> tuple[Off
 
 
 def taken(offers: Offers, rental: Rental, row: str) -> float:
-    """What a rental takes of a coupling row."""
+    """A rental's total use of a coupling row."""
     listed = pick(offers.bandwidth_price, rental.bandwidth_index) + pick(offers.vm_price, rental.vm_index)
     return float(
         {"budget": listed, "bandwidth_inventory_hz": rental.bandwidth_hz, "vm_inventory": rental.n_vms}[row].sum()
@@ -109,7 +109,7 @@ def taken(offers: Offers, rental: Rental, row: str) -> float:
 
 
 def least_of(row: str, offers: Offers, asked: SlicingRequest, options: dict) -> Rental:
-    """What covers with the least of a row: the program with what the row counts as prices, the rest nearly free."""
+    """The rental that covers with the least use of a row: the program with uses as prices, all else nearly free."""
     bandwidth, vms = {
         "budget": (offers.bandwidth_price, offers.vm_price),
         "bandwidth_inventory_hz": (offers.bandwidth_hz / MHZ, 1e-6 * offers.vm_price),
@@ -120,7 +120,7 @@ def least_of(row: str, offers: Offers, asked: SlicingRequest, options: dict) -> 
 
 
 def plain_draws(offers: Offers, asked: SlicingRequest, random: np.random.Generator) -> tuple[float, float]:
-    """One draw of (18) without repair: the share of regions short of bandwidth, and how much of it is missing."""
+    """One draw of (18) without repair: the share of regions short of bandwidth, and their shortfall."""
     rent = FixedKappa(SCENARIO, KAPPA, Z).problem(offers, asked.forecast, asked)
     _, shares = CoverProgram(Solver("CBC", 10.0, integer=False)).solve(rent)
     assert shares is not None
@@ -131,7 +131,7 @@ def plain_draws(offers: Offers, asked: SlicingRequest, random: np.random.Generat
 
 
 def without_prices(offers: Offers, asked: SlicingRequest, options: dict, seed: int) -> tuple[float, int]:
-    """Best of 64 draws with short regions rounded up to the cheapest that covers: rent, and regions uncovered."""
+    """The best of 64 draws with short regions rounded up to the cheapest cover: rent, and regions uncovered."""
     coverage = requirement(SCENARIO, **options)
     rent = coverage.problem(offers, asked.forecast, asked)
     problem = rent.choice_problem()
@@ -150,7 +150,7 @@ def without_prices(offers: Offers, asked: SlicingRequest, options: dict, seed: i
 
 
 def quality(instances: int, seed: int) -> dict[str, float]:
-    """Rent of `lp_rounding` over `exact`."""
+    """Compare the rent of `lp_rounding` with that of `exact`."""
     results, rows = dict[str, float](), []
     for shape in ("rising", "discount"):
         every = []
@@ -189,13 +189,13 @@ def quality(instances: int, seed: int) -> dict[str, float]:
             results |= {f"{shape}/{coupling}/regions_uncovered": uncovered}
             results |= {f"{shape}/{coupling}/lp_under_exact_percent": 100 * float(np.mean(lp))}
         results |= {f"{shape}/rent_over_exact_percent": 100 * float(np.mean(every))}
-    print("'Draws alone': short regions rounded up to the cheapest that covers, without shadow prices.")
+    print("'Draws alone': short regions are rounded up to the cheapest offers that cover, without shadow prices.")
     table(f"lp_rounding (64 draws, repaired) against exact, {REGIONS} regions x ({OPTIONS} + {OPTIONS}) offers", rows)
     return results
 
 
 def draws(seed: int) -> dict[str, float]:
-    """What a plain draw leaves short."""
+    """Measure the shortfall of a plain draw."""
     results, rows = dict[str, float](), []
     for shape in ("rising", "discount"):
         random = np.random.default_rng(seed)
@@ -214,9 +214,9 @@ def draws(seed: int) -> dict[str, float]:
 
 
 def risk() -> dict[str, float]:
-    """Asked and observed coverage of the users' upper bound on the held-out end of real traces.
+    """Measure the coverage of the users' upper bound on the held-out end of real traces, against the nominal one.
 
-    The errors of the validation part are known when the held-out end begins; ridge is fitted on the training part.
+    The errors of the validation part are known at the start of the held-out end; ridge is fitted on the training part.
     """
     results, rows = dict[str, float](), []
     for trace in ("PobleSec", "week_users"):
@@ -260,12 +260,12 @@ def risk() -> dict[str, float]:
 
 
 def drift(users: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The next period's users: 10 % more or less."""
+    """The users of the next period, which differ at random by about 10 %."""
     return np.clip(users * np.exp(0.1 * random.normal(size=len(users))), 2, 48)
 
 
 def speed(seed: int) -> dict[str, float]:
-    """Seconds of a period after the first, 10 + 10 offers, users drifting by 10 % a period."""
+    """Measure the seconds of a period after the first, with 10 + 10 offers and users that drift by 10 % a period."""
     results, rows = dict[str, float](), []
     for regions in (100, 1000, 10_000):
         for shape in ("rising", "discount"):
@@ -306,7 +306,7 @@ def speed(seed: int) -> dict[str, float]:
 
 
 def memory(seed: int, periods: int = 2000, regions: int = 20) -> dict[str, float]:
-    """Growth of the process over many periods, per solver, in a loop that solves every period."""
+    """Measure the memory growth over many periods, per solver, in a loop that solves in every period."""
     results, rows = dict[str, float](), []
     for solver in ("CBC", "HIGHS"):
         random = np.random.default_rng(seed)
@@ -337,14 +337,14 @@ def memory(seed: int, periods: int = 2000, regions: int = 20) -> dict[str, float
 
 
 def profits(seed: int) -> dict[str, float]:
-    """What covering leaves unearned: rent-minimal and profit slices beside the enumerated optimum, certain forecasts.
+    """Compare rent-minimal and profit slices with the enumerated optimum, for certain forecasts.
 
-    The optimum is picked on one set of tasks; everything is judged on another, by the region with `Greedy`.
+    The optimum is chosen on one set of tasks; all are evaluated on another, in the region with `Greedy`.
     """
     users, results, rows = [10.0, 20.0, 30.0, 45.0], {}, []
     for shape in ("rising", "discount"):
         offers = market(shape, np.random.default_rng(seed), len(users))
-        # All regions at the same price level, that of the table.
+        # All regions have the price level of the table.
         offers = replace(
             offers,
             bandwidth_price=offers.bandwidth_price.mean(0, keepdim=True).expand_as(offers.bandwidth_price),
@@ -381,7 +381,7 @@ def profits(seed: int) -> dict[str, float]:
             | {f"{n:.0f} users, money/h": float(p) for n, p in zip(users, optimum, strict=True)}
             | {"unearned %": "", "of the optimum %": 100.0}
         )
-    table("Profit per region and hour against the best of all pairs of offers", rows)
+    table("Profit per region and hour, against the best of all pairs of offers", rows)
     return results
 
 

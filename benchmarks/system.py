@@ -1,8 +1,8 @@
 """The study of the whole system: `python benchmarks/system.py [--traces ...] [--seeds 5] [--groups ...] [--report]`.
 
 Every cell (trace, seed, predictor, slicer, allocator) is `experiment=sliceoff_study` with those modules, run once and
-kept under `--cache`; an interrupted study goes on where it was. Stacks of one trace and seed face the same tasks, so
-they are compared pairwise; intervals are Student's, 95 %, over seeds (tasks, training, and the synthetic traffic).
+kept under `--cache`; an interrupted study continues where it stopped. Stacks of one trace and seed get the same tasks,
+so comparisons are paired; intervals are Student's, 95 %, over seeds (tasks, training, and the synthetic traffic).
 """
 
 import time
@@ -26,11 +26,11 @@ from sliceoff.run import Parts
 from sliceoff.run_directory import RunDirectory
 
 JUDGED = ("synthetic", "PobleSec", "week_users")
-REFERENCE = ("last_value", "reactive", "greedy")  # rules alone
+REFERENCE = ("last_value", "reactive", "greedy")  # rules only
 PAPER = ("informer", "lp_rounding", "paper_dual")
 PREDICTORS = tuple(sorted({option.stem for option in (CONFIGS / "predictor").glob("*.yaml")} - {"ensemble"}))
-FORECAST = ("cheapest", "lp_rounding", "exact", "newsvendor", "profit")  # slicers that look at the forecast
-BLIND = ("reactive", "fixed", "peak", "oracle", "oracle_profit")  # and those that do not
+FORECAST = ("cheapest", "lp_rounding", "exact", "newsvendor", "profit")  # slicers that use the forecast
+BLIND = ("reactive", "fixed", "peak", "oracle", "oracle_profit")  # slicers that do not
 GROUPS = {
     "rules": [*(("last_value", slicer, "greedy") for slicer in BLIND), ("last_value", "reactive", "lookahead")],
     "forecasts": [(predictor, "profit", "greedy") for predictor in PREDICTORS],
@@ -45,7 +45,7 @@ GROUPS = {
 
 
 class Cell(NamedTuple):
-    """What is run once."""
+    """A stack: one predictor, slicer and allocator."""
 
     predictor: str
     slicer: str
@@ -54,7 +54,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """One trace and seed: where its fitted modules and tables are kept."""
+    """One trace and seed, with the folder of its fitted modules and tables."""
 
     trace: str
     seed: int
@@ -62,7 +62,7 @@ class Setting:
     periods: int
 
     def parts(self, cell: Cell) -> Parts:
-        """The cell's objects, with what is fitted already."""
+        """The cell's objects, with the modules that are fitted already."""
         chosen = [f"{group}={option}" for group, option in cell._asdict().items()]
         fitted = {group: self.checkpoint(group, option) for group, option in cell._asdict().items()}
         chosen += [f"init.{group}={path}" for group, path in fitted.items() if group != "slicer" and path.is_file()]
@@ -72,7 +72,7 @@ class Setting:
         return Parts(cfg)
 
     def run(self, cell: Cell) -> polars.DataFrame:
-        """The cell's profit, revenue, rent and tasks per long slot."""
+        """Run the cell: its profit, revenue, rent and tasks per long slot."""
         file = self.file(cell)
         if not file.is_file():
             parts = self.parts(cell)
@@ -90,7 +90,7 @@ class Setting:
 
     @cached_property
     def bound(self) -> float:
-        """The clairvoyant bound."""
+        """Compute the clairvoyant bound of every long slot."""
         file = self.bound_file
         if not file.is_file():
             parts = self.parts(Cell(*REFERENCE))
@@ -100,7 +100,7 @@ class Setting:
         return float(polars.read_parquet(file)["bound"].sum())
 
     def arguments(self, parts: Parts) -> dict[str, Any]:
-        """What every stack, and the bound, is given."""
+        """The arguments common to all stacks and the bound."""
         start = parts.datamodule.heldout_start
         return {
             "unit_users": parts.users_per_unit,
@@ -110,32 +110,32 @@ class Setting:
         }
 
     def checkpoint(self, module: str, option: str) -> Path:
-        """Where a fitted module is kept."""
+        """The checkpoint of a fitted module."""
         return self.folder / f"{module}-{option}" / "checkpoints" / "best.ckpt"
 
     def file(self, cell: Cell) -> Path:
-        """Where a cell's table is kept."""
+        """The file of a cell's table."""
         return self.folder / f"{'-'.join(cell)}.parquet"
 
     @property
     def bound_file(self) -> Path:
-        """Where the bound is kept."""
+        """The file of the bound's table."""
         return self.folder / "bound.parquet"
 
     @property
     def folder(self) -> Path:
-        """Of this setting's files."""
+        """The folder of this setting's files."""
         return self.cache / self.trace / f"{self.seed}-{self.periods}"
 
 
 def mean_percent(tables: Sequence[polars.DataFrame], part: str, whole: str) -> float:
-    """One column's sum in percent of another's, on average over the tables."""
+    """The sum of one column in percent of another's, averaged over the tables."""
     sums = [table.select(part, whole).sum().row(0) for table in tables]
     return float(np.mean([100 * part / whole for part, whole in sums]))
 
 
 def report(trace: str, settings: list[Setting], cells: list[Cell]) -> dict[str, float]:
-    """Print every cell that all seeds have, beside reactive + greedy and the bound; without these there is nothing."""
+    """Print every cell that all seeds have, against reactive + greedy and the bound, which must both be there."""
     needed = [file for setting in settings for file in (setting.file(Cell(*REFERENCE)), setting.bound_file)]
     if not all(file.is_file() for file in needed):
         print(f"{trace}: nothing yet; {' + '.join(REFERENCE)} or the bound is missing for a seed")
@@ -188,7 +188,7 @@ def main() -> None:
         for trace in given.traces
     }
     cells = list(dict.fromkeys(Cell(*cell) for group in given.groups for cell in [REFERENCE, *GROUPS[group]]))
-    # Cell by cell over all traces and seeds, so that what is there can be compared at any time.
+    # Each cell for all traces and seeds before the next, so that finished cells can be compared at any time.
     for cell in cells if not given.report else []:
         for setting in (setting for settings in every.values() for setting in settings):
             if time.perf_counter() - begun < given.seconds:

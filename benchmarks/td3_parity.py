@@ -1,13 +1,13 @@
-"""Our single-agent TD3 against Stable-Baselines3's: returns at equal steps, gradient steps per second (beside a plain
-torch loop's too), what part of the allocator's own replay loop is not learning, and what compiling its updates gains.
+"""Our single-agent TD3 against Stable-Baselines3's: returns at equal steps, and gradient steps per second.
 
-Same networks, hyperparameters, exploration, start of learning and steps; returns are means of ten evaluation episodes
-without noise, from the same starts.
+Speed is also compared with a plain torch loop; further tables show how much of the allocator's replay loop is spent
+outside of learning, and what compiling its updates gains. Networks, hyperparameters, exploration, start of learning and
+steps are the same; returns are means of ten evaluation episodes without noise, from the same starts.
 
     python benchmarks/td3_parity.py [--seeds 5] [--tasks Pendulum-v1 Reacher-v5 InvertedPendulum-v5] [--skip-returns]
 
-The `benchmarks` extra brings what the tasks need. Each return is kept under `runs/benchmarks/td3_parity`;
-the benchmark goes on where it stopped.
+The `benchmarks` extra installs what the tasks need. Each return is kept under `runs/benchmarks/td3_parity`; the
+benchmark continues where it stopped.
 """
 
 import cProfile
@@ -42,17 +42,17 @@ from sliceoff.fitting import has_bfloat16
 from sliceoff.region import Observation, Scenario
 from sliceoff.run import configure
 
-# Small networks, so that ten runs a task take minutes; speed is measured at the published ones.
+# Small networks, so that ten runs per task take minutes; speed is measured with the published ones.
 HIDDEN, SPEED_HIDDEN = (64, 64), (400, 300)
 STEPS = {"Pendulum-v1": 15_000, "Reacher-v5": 10_000, "InvertedPendulum-v5": 6_000}
 ROOT = Path(__file__).parents[1]
 CELLS = ROOT / "runs" / "benchmarks" / "td3_parity"
 LEARNING_RATE, BATCH, LEARNING_STARTS, NOISE, GAMMA, TAU, BUFFER = 1e-3, 128, 500, 0.1, 0.98, 0.005, 50_000
-# Environments stepped at once, beside one at a time, and environment steps that each side makes in its turn.
+# Environments stepped at once (against one at a time), and environment steps of each side in its turn.
 AT_ONCE, TURN = 8, 64
 TOGETHER = f", {AT_ONCE} environments"
-# How the names of sides end, by how they multiply: as torch does, as the config's `matmul_precision=medium` lets it (a
-# table says whether that rounds), in bfloat16. Where a processor emulates that it is left out.
+# Suffixes of the sides' names, by precision of products: torch's default, the config's `matmul_precision=medium` (a
+# table shows whether that rounds), bfloat16. The last is left out if the processor emulates it.
 MEDIUM, BF16 = ", medium", ", bf16"
 PRECISIONS = ("", MEDIUM, BF16) if has_bfloat16(torch.device("cpu")) else ("", MEDIUM)
 EVALUATIONS, EVALUATION_SEED = 10, 10_000
@@ -89,18 +89,18 @@ class Ours:
         self.updates = 0
 
     def act(self, seen: np.ndarray) -> np.ndarray:
-        """The policy's action, scaled to the task's."""
+        """The policy's action, scaled to the task's range."""
         return self._scaled(self.agents.act(_observation(seen[None])[0], "current")[0, 0].numpy())
 
     def explore(self, seen: np.ndarray) -> torch.Tensor:
-        """The raw actions to try next, one per row of what is seen."""
+        """The raw actions to explore with, one per row of the observations."""
         if self.buffer.size < LEARNING_STARTS:
             return 2 * torch.rand(1, len(seen), 1, *self.space.shape, generator=self.generator) - 1
         action = self.agents.act(_observation(seen)[0], "current").unsqueeze(0)
         return td3.explore(action, torch.randn(action.shape, generator=self.generator), NOISE)
 
     def learn(self) -> None:
-        """One update."""
+        """Make one update, from a batch of the buffer."""
         batch = self.buffer.sample(self.batch_size, self.generator)
         noise = torch.randn(batch.action.shape, generator=self.generator)
         self.agents.update_critics(batch, noise, self.optimizers[1])
@@ -109,7 +109,7 @@ class Ours:
             self.agents.update_actors(batch, self.optimizers[0])
 
     def train(self, tasks: Sequence[gymnasium.Env], steps: int, seed: int) -> None:
-        """Step in every task, then learn as many times, in turn."""
+        """Alternate one step in every environment and as many updates."""
         seen = np.stack([task.reset(seed=seed + place)[0] for place, task in enumerate(tasks)])
         for _ in range(steps // len(tasks)):
             action = self.explore(seen)
@@ -137,14 +137,14 @@ class Ours:
 
 
 def _observation(seen: np.ndarray) -> tuple[Observation, Observation]:
-    """Without and with the axis of agents; one row per row of what is seen."""
+    """The observation without and with the axis of agents, one row per environment."""
     region, rows = torch.as_tensor(seen, dtype=torch.float32), len(seen)
     single = Observation(region, torch.zeros(rows, 1, 0), torch.ones(rows, 1, dtype=torch.bool))
     return single, Observation(*(x.unsqueeze(0) for x in single))
 
 
 def theirs(task: gymnasium.Env | VecEnv, seed: int, hidden: tuple[int, ...], batch_size: int) -> TD3:
-    """SB3's TD3 with the same settings."""
+    """Make SB3's TD3 with the same settings."""
     actions = flatdim(task.action_space)
     return TD3(
         "MlpPolicy",
@@ -165,7 +165,7 @@ def theirs(task: gymnasium.Env | VecEnv, seed: int, hidden: tuple[int, ...], bat
 
 
 def mean_return(task: gymnasium.Env, act: Act) -> float:
-    """Mean over evaluation episodes."""
+    """The mean return over evaluation episodes."""
     total = 0.0
     for episode in range(EVALUATIONS):
         seen, _ = task.reset(seed=EVALUATION_SEED + episode)
@@ -178,7 +178,7 @@ def mean_return(task: gymnasium.Env, act: Act) -> float:
 
 
 def our_return(name: str, seed: int) -> float:
-    """Train ours, then evaluate."""
+    """Train and evaluate ours."""
     task = gymnasium.make(name)
     ours = Ours(task, seed, HIDDEN, BATCH)
     ours.train([task], STEPS[name], seed)
@@ -187,7 +187,7 @@ def our_return(name: str, seed: int) -> float:
 
 @contextmanager
 def multiplying(precision: str) -> Iterator[None]:
-    """Products in one of `PRECISIONS`; bfloat16 as `trainer.allocator.precision=bf16-mixed` has it."""
+    """Compute products in one of `PRECISIONS`; bfloat16 is as with `trainer.allocator.precision=bf16-mixed`."""
     torch.set_float32_matmul_precision("medium" if precision == MEDIUM else "highest")
     try:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == BF16, cache_enabled=False):
@@ -197,14 +197,14 @@ def multiplying(precision: str) -> Iterator[None]:
 
 
 def their_return(name: str, seed: int) -> float:
-    """Train SB3's, then evaluate."""
+    """Train and evaluate SB3's."""
     task = gymnasium.make(name)
     model = theirs(task, seed, HIDDEN, BATCH).learn(STEPS[name])
     return mean_return(task, lambda seen: model.predict(seen, deterministic=True)[0])
 
 
 def kept_return(train: Callable[[str, int], float], side: str, name: str, seed: int) -> float:
-    """A return, from its file if it was measured before."""
+    """A return, read from its file if it was measured before."""
     slug = side.replace(", ", "-")
     path = CELLS / f"{name}-{STEPS[name]}-{slug}-{seed}.json"
 
@@ -236,13 +236,13 @@ def compare_returns(name: str, seeds: int) -> dict[str, float]:
 
 
 def compare_speed(seconds: float = 10.0) -> dict[str, float]:
-    """Gradient steps per second, each with an environment step, at batch 256 and 400-300 networks.
+    """Compare gradient steps per second, each with an environment step, at batch 256 with 400-300 networks.
 
-    The sides take turns of a fraction of a second, so that other load on the machine hits them alike.
+    The sides take turns of a fraction of a second, so that other load on the machine affects them equally.
     """
     tasks = [gymnasium.make("Pendulum-v1") for _ in range(AT_ONCE)]
     turns: dict[str, Callable[[int], object]] = {}
-    peers: dict[str, str] = {}  # what of SB3's is in the same precision, with as many environments
+    peers: dict[str, str] = {}  # for each side SB3's with the same precision and number of environments
     for precision in PRECISIONS:
         ours = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
         turns[f"ours{precision}"] = multiplying(precision)(partial(ours.train, tasks[:1], seed=1))
@@ -251,7 +251,7 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
             compiled = Ours(tasks[0], 0, SPEED_HIDDEN, 256)
             compiled.agents.compile(options={"cpp_wrapper": True})
             sb3 = theirs(make_vec_env("Pendulum-v1", count), 0, SPEED_HIDDEN, 256)
-            # It acts outside, as ours does.
+            # Its actions are computed outside of this context, as ours are.
             sb3.train = multiplying(precision)(sb3.train)  # type: ignore[method-assign]
             turns[f"sb3{precision}{crowd}"] = partial(sb3.learn, reset_num_timesteps=False)
             train = partial(compiled.train, tasks[:count], seed=1)
@@ -321,11 +321,11 @@ def compare_speed(seconds: float = 10.0) -> dict[str, float]:
 
 
 def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int, dtype: torch.dtype) -> Callable[[], None]:
-    """The matrix products of one TD3 update and nothing else, on average over updates with and without the actor."""
+    """Only the matrix products of one TD3 update, averaged over updates with and without the actor."""
     n_inputs, n_actions = flatdim(task.observation_space), flatdim(task.action_space)
 
     def layers(members: int, *sizes: int) -> list[tuple[torch.Tensor, ...]]:
-        """Input, weight and gradient of the output, layer by layer."""
+        """The input, the weight and the gradient of the output of every layer."""
         shapes = [((batch_size, a), (a, b), (batch_size, b)) for a, b in pairwise(sizes)]
         return [tuple(torch.randn(members, *shape, dtype=dtype) for shape in layer) for layer in shapes]
 
@@ -358,13 +358,13 @@ def products(task: gymnasium.Env, hidden: tuple[int, ...], batch_size: int, dtyp
 
 
 def flops_per_s(dtype: torch.dtype, size: int = 2048) -> float:
-    """Of a large square product: about the most that torch makes of the processor."""
+    """The rate of a large square product: about the most that torch achieves on the processor."""
     square = torch.randn(size, size, dtype=dtype)
     return 2 * size**3 * repeated(lambda: square @ square, 20)
 
 
 def compare_loop(turns: int = 15) -> dict[str, float]:
-    """Parts of the time of the allocator's replay loop, batch 256, networks 400-300 where they are perceptrons."""
+    """Measure the parts of the time of the allocator's replay loop, at batch 256; MLPs are 400-300."""
     results: dict[str, float] = {}
     rows = []
     for name in ("paper_dual", "dual"):
@@ -390,7 +390,7 @@ def compare_loop(turns: int = 15) -> dict[str, float]:
 
 
 def compare_compiled(turns: int = 15) -> dict[str, float]:
-    """What `callbacks.Compile` makes of an update of both agents, as configured."""
+    """Measure what `callbacks.Compile` gains for an update of both agents, as configured."""
     rows, results = [], dict[str, float]()
     for name in ("paper_dual", "dual"):
         cfg = configure(f"allocator={name}")
@@ -418,7 +418,7 @@ def compare_compiled(turns: int = 15) -> dict[str, float]:
 
 
 def replaying(cfg: DictConfig, turns: int) -> LearningAllocator:
-    """An allocator that learns from the first turn on."""
+    """An allocator that is ready to learn from the first turn on."""
     return instantiate(cfg.allocator, _partial_=True, _convert_="all")(
         scenario=Scenario(),
         mean_users=torch.full((1, 1), 20.0),
@@ -430,12 +430,12 @@ def replaying(cfg: DictConfig, turns: int) -> LearningAllocator:
 
 
 def learn(allocator: LearningAllocator, callbacks: Sequence[pl.Callback] = ()) -> None:
-    """An epoch of turns."""
+    """Make an epoch of turns."""
     bare_trainer(max_epochs=1, limit_val_batches=0, accelerator="cpu", callbacks=list(callbacks)).fit(allocator)
 
 
 def repeated(call: Callable[[], object], repeats: int = 300) -> float:
-    """Calls per second."""
+    """The number of calls per second."""
     started = time.perf_counter()
     for _ in range(repeats):
         call()

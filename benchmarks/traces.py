@@ -1,4 +1,4 @@
-"""The traces that studies run on: where the real ones are, and the overrides that read them."""
+"""The traces of the studies: paths of the real ones, and the overrides that read them."""
 
 import os
 from pathlib import Path
@@ -12,9 +12,9 @@ def _cell(name: str) -> list[str]:
 
 TRACES = {
     "synthetic": ["data=synthetic"],
-    # One base station each, 28 days; the system's training sees 20 of them.
+    # One base station each, 28 days, of which 20 are the training part in the system study.
     "PobleSec": _cell("PobleSec"),
     "LesCorts": _cell("LesCorts"),
-    # Four cell-weeks, by ten minutes; short: training sees five days.
+    # Four weeks of these cells, side by side as four regions, in ten-minute steps; the training part has five days.
     "week_users": ["data=wide_csv", f"data.path='{LTE}/week_users.csv'"],
 }

@@ -1,14 +1,14 @@
-"""How fast the Informer trains: ours, a plain loop over the published form, and neuralforecast's, at one size.
+"""Training speed of the Informer: ours, a plain loop over the published form, and neuralforecast's, at one size.
 
     python benchmarks/train_predictor.py [--steps 40] [--turns 3] [--threads 1] [--sides published ours bf16 ...]
 
 ETTh1, 48 -> 24, all columns; d_model 512, 8 heads, 2 + 1 layers, d_ff 2048, dropout 0.05, batch 32. The sides take
 turns, each in a fresh process, whose first ten steps are not counted; figures are medians of the turns. `published` is
-the network with attention gathered per query as in benchmarks/attention.py (which drops nothing out of its weights, as
-published), torch's own dropout, every step decoded, windows copied row by row, and a loop of plain torch. Ours attends
-densely at this length (`DENSE_BELOW`). `medium` is the config's `matmul_precision=medium`, which may round what
-products multiply: the error of a product says whether it does (1e-6 or less is single precision). `published_medium` is
-told the same. The held-out error is that of the held-out windows after as many steps from the same weights.
+the network with attention gathered per query as in benchmarks/attention.py (without dropout of its weights, as
+published), torch's own dropout, every step decoded, windows copied row by row, and a plain torch loop. Ours uses dense
+attention at this length (`DENSE_BELOW`). `medium` is the config's `matmul_precision=medium`, which may round factors of
+products: the error of a product shows whether it does (1e-6 or less is single precision). `published_medium` has the
+same setting. The held-out error is that of the held-out windows after as many steps from the same weights.
 """
 
 import argparse
@@ -55,7 +55,7 @@ SIZE = [
 
 
 class Clock(pl.Callback):
-    """Time of the steps after the warm-up; kept by the class, as neuralforecast trains with a copy."""
+    """Times the steps after the warm-up; the class keeps the times, because neuralforecast trains with a copy."""
 
     took = 0.0
 
@@ -63,7 +63,6 @@ class Clock(pl.Callback):
         self.steps, self.begun = steps, 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        """Look at the clock."""
         if trainer.global_step == WARM_UP:
             self.begun = now()
         if trainer.global_step == self.steps:
@@ -71,7 +70,7 @@ class Clock(pl.Callback):
 
 
 def now() -> float:
-    """Seconds, when all that was asked of a GPU is done."""
+    """The time in seconds, after all pending work of a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -88,7 +87,7 @@ def ours(parts: Parts, steps: int, side: str) -> float:
 
 
 def plain_published(parts: Parts, steps: int) -> float:
-    """The published form: gathered keys, windows row by row, a loop."""
+    """Train the published form: gathered keys, windows row by row, a plain loop."""
     layers.prob_sparse_attention = lambda query, key, value, causal, **_: published(query, key, value, causal)
     layers.Dropout.forward = torch.nn.Dropout.forward  # type: ignore[method-assign]
     decode = layers.DecoderLayer.forward
@@ -174,7 +173,7 @@ def measure(side: str, steps: int, threads: int) -> dict[str, float]:
 
 
 def able(side: str) -> bool:
-    """Whether this machine can run a side; says so if not."""
+    """Whether this machine can run a side; prints why if not."""
     if side == "neuralforecast" and importlib.util.find_spec("neuralforecast") is None:
         print("neuralforecast is left out: pip install neuralforecast")
         return False

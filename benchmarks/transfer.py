@@ -1,10 +1,10 @@
-"""Fine-tuning on real traces: pretrain on one, tune on the first days of another, five seeds.
+"""Fine-tuning on real traces: pretrain on one trace, tune on the first days of another, with five seeds.
 
     python benchmarks/transfer.py [--source PobleSec] [--target LesCorts] [--predictor gru] [--seeds 5] [--report]
 
-`main.py job=fit_predictor ...` then `main.py job=finetune ...`; a seed is run once and kept under the cache. A day of
-history comes before the days to learn from. Scaled errors are by each number of days' own statistics, so compare them
-within a number of days.
+Runs `main.py job=fit_predictor ...`, then `main.py job=finetune ...`; each seed's results are kept under the cache. The
+training days are preceded by a day of history. Errors are scaled by the statistics of their number of days, so compare
+them only within the same number.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ DAYS = (1, 2, 4)
 
 
 def transferred(predictor: str, source: str, target: str, seed: int, cache: Path) -> polars.DataFrame:
-    """Everybody's errors for every number of days, with one seed."""
+    """All forecasters' errors for every number of days, with one seed."""
     file = cache / f"{seed}.parquet"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Windows as views of one tensor, a batch in one gather, against a row-by-row data set and copied windows."""
+"""Speed and memory of windows as views of one tensor, gathered per batch, against row-by-row and copied windows."""
 
 import argparse
 import subprocess
@@ -17,7 +17,7 @@ STEPS, REGIONS, INPUT_LENGTH, HORIZON, BATCH = 40_000, 10, 168, 24, 32
 
 
 class RowByRow(Dataset):
-    """What most forecasting code does: one window per item, batches by the default collate function."""
+    """The usual data set in forecasting code: one window per item, batches by the default collate function."""
 
     def __init__(
         self, values: torch.Tensor, calendar: torch.Tensor, input_length: int = INPUT_LENGTH, horizon: int = HORIZON
@@ -48,7 +48,7 @@ def windows_per_second(loader, repetitions: int = 3) -> float:
 
 
 def memory_mib(kind: str) -> float:
-    """What a fresh process's memory grows by while it makes all windows ready, as `views` or `copies` (Linux)."""
+    """The memory growth of a fresh process while it prepares all windows, as `views` or `copies` (Linux)."""
     result = subprocess.run([sys.executable, __file__, "--child", kind], capture_output=True, text=True, check=True)
     return float(result.stdout.splitlines()[-1])
 

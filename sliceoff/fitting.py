@@ -1,4 +1,4 @@
-"""One way to fit a LightningModule: checkpointed, interruptible, resumable."""
+"""Fit and test a LightningModule; a fit is checkpointed, and can be interrupted and resumed."""
 
 import logging
 import shutil
@@ -27,16 +27,16 @@ Module = TypeVar("Module", bound=pl.LightningModule)
 
 _HARMLESS = (
     ".*LeafSpec.*is deprecated",  # Lightning 2.6 with torch 2.13
-    ".*exists and is not empty",  # a resumed run's checkpoints are to be there
+    ".*exists and is not empty",  # a resumed run's checkpoints are expected
     ".*does not have many workers",  # batches come from memory
-    ".*GPU available but not used",  # whoever says so in the config knows
-    ".*your dataloader is not resumable",  # a replay loop has none, and its place is in the checkpoint
+    ".*GPU available but not used",  # the config asks for it
+    ".*your dataloader is not resumable",  # a replay loop has no data, and its state is in the checkpoint
 )
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's notes on devices and products, and without warnings that concern nobody here."""
+    """Silence Lightning's notes on devices and products, and the warnings in `_HARMLESS`."""
     log = logging.getLogger("lightning.pytorch")
     level = log.level
     log.setLevel(logging.WARNING)
@@ -64,18 +64,18 @@ def fit(
     """Fit `module` and return it with its best weights, in eval mode.
 
     Args:
-        kind: `predictor` or `allocator`; below `trainer.` and `callbacks.` that is where the config has its options.
+        kind: `predictor` or `allocator`; its options are `trainer.KIND` and `callbacks.KIND` in the config.
         trainer: called with `callbacks=` and more to make the trainer.
-        callbacks: by name, callbacks, partials of one that still wants `dirpath=`, or None for none.
-        loggers: called to make the loggers if there is anything to train; they end with the fit, however it ends.
+        callbacks: by name: a callback, a partial of one that still needs `dirpath=`, or None to leave it out.
+        loggers: called to make the loggers if there is anything to train; they are finalised when the fit ends.
         checkpoints: directory for `best.ckpt` and `last.ckpt`.
-        resume: go on from `last.ckpt` where there is one; a fit that had ended, be it early, is not trained further
-            unless the trainer is given more epochs or steps.
+        resume: continue from `last.ckpt` if there is one; a fit that has ended, even early, is not trained further
+            unless the trainer's epochs or steps were changed.
 
     Raises:
-        InputError: `last.ckpt` is of another module, was written with other options or has more epochs; the trainer or
-            a callback cannot do what it is told, or is told to train nothing, or on several devices.
-        KeyboardInterrupt: interrupted, by Ctrl-C or SIGTERM, after `last.ckpt` was written.
+        InputError: `last.ckpt` is of another module, was written with other options or has more epochs; or an option
+            of the trainer or of a callback is wrong, trains nothing or asks for several devices.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; `last.ckpt` was written first.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     last, best = checkpoints / "last.ckpt", checkpoints / "best.ckpt"
@@ -107,10 +107,10 @@ def fit(
         warnings.warn(slow, stacklevel=1)
     if not engine.fast_dev_run:  # type: ignore[attr-defined]  # Lightning's
         engine.loggers = list(loggers())
-    module.train()  # one that was loaded comes in eval mode
+    module.train()  # a loaded module is in eval mode
     with _told(kind, engine):
         engine.fit(module, datamodule=datamodule, ckpt_path=last if resume else None)
-    # Lightning writes neither before the first optimiser step, and a closed form takes none.
+    # Lightning writes neither file before the first optimiser step; a closed-form fit takes none.
     if not last.is_file():
         engine.save_checkpoint(last)
     if not best.is_file():
@@ -123,14 +123,14 @@ def fit(
 def test(
     module: pl.LightningModule, kind: str, *, trainer: Callable[..., pl.Trainer], datamodule: pl.LightningDataModule
 ) -> dict[str, float]:
-    """The module's test metrics on the held-out end.
+    """The module's test metrics on the held-out end of the trace.
 
     Args:
         kind, trainer: as in `fit`.
 
     Raises:
-        InputError: the trainer cannot do what it is told.
-        KeyboardInterrupt: interrupted.
+        InputError: an option of the trainer is wrong.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM.
     """
     silent = {"callbacks": [], "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     engine = _engine(f"trainer.{kind}", trainer, **silent)
@@ -139,14 +139,14 @@ def test(
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies in bfloat16 itself; a processor that emulates it takes up to 50 times as long."""
+    """Whether a device has bfloat16 products in hardware; a CPU that emulates them takes up to 50 times as long."""
     able = torch.cpu.get_capabilities()
     return device.type != "cpu" or any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 @contextmanager
 def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
-    """Lightning's ways to stop, told in ours: Ctrl-C is one, and what it refuses only when it runs is wrong input."""
+    """Translate how a Lightning run ends: Ctrl-C into KeyboardInterrupt, Lightning's own errors into InputError."""
     handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
         yield
@@ -156,7 +156,7 @@ def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
         raise
     except (MisconfigurationException, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if not frame.f_globals["__name__"].startswith("lightning."):  # a mistake of the module's, to be seen whole
+        if not frame.f_globals["__name__"].startswith("lightning."):  # the module's own error: keep the traceback
             raise
         raise InputError(f"trainer.{kind} or callbacks.{kind}: {one_line(error)}") from error
     finally:
@@ -164,7 +164,7 @@ def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
 
 
 def _epochs(last: Path, module: pl.LightningModule) -> int:
-    """How many epochs `module` was trained until it was stopped.
+    """The number of epochs that `last` was trained for, after a check that it belongs to `module`.
 
     Raises:
         InputError: `last` is not of this module, or was written with other options.

@@ -1,6 +1,6 @@
-"""The objects that a config names, each built on first use.
+"""Builds the objects that a config names, each on first use.
 
-With `run` and `cli`, this is all that sees a Hydra config: everything below gets plain arguments.
+Only this module, `run` and `cli` see a Hydra config; everything below them gets plain arguments.
 """
 
 import inspect
@@ -35,20 +35,20 @@ from sliceoff.region import Allocator, Scenario
 from sliceoff.run_directory import RunDirectory
 from sliceoff.slicing import Offers, Slicer
 
-# Packages that only an extra installs.
+# Packages that only an extra of SliceOff installs, and that extra.
 EXTRAS = {"gymnasium": "region", "botorch": "market", "gpytorch": "market", "cryptography": "market"}
 
-# What classes raise where they are given what they cannot use, and Hydra where `_args_` is no list.
+# What classes raise for arguments that they cannot use, and Hydra where `_args_` is no list.
 _MISUSE = TypeError | ValueError | ImportError | AttributeError | MisconfigurationException | InstantiationException
 
 Module = TypeVar("Module", bound=pl.LightningModule)
 
 
 class Parts:
-    """The objects a config names, each built on first use and then kept.
+    """The objects that a config names, each built on first use and then kept.
 
     Raises:
-        InputError: the config names something that cannot be built; the message has the config key.
+        InputError: something that the config names cannot be built; the message has the config key.
     """
 
     def __init__(self, cfg: DictConfig):
@@ -72,21 +72,21 @@ class Parts:
 
     @cached_property
     def datamodule(self) -> TrafficDataModule:
-        """Windows over the trace."""
+        """Windows over the trace, with the config's options."""
         return self._built(TrafficDataModule, "windows", trace=self.trace)
 
     def windows(self, **options: Any) -> TrafficDataModule:
-        """Windows over the trace with options of the job's own, such as `first_steps`."""
+        """Windows over the trace; `options`, such as `first_steps`, override the config's."""
         return self._built(TrafficDataModule, "windows", trace=self.trace, **options)
 
     def windows_as_fitted(self, fitted: Mapping[str, Any], **options: Any) -> TrafficDataModule:
-        """Windows over the trace as a predictor was fitted on, but for the options that are not None.
+        """Windows over the trace with a fitted predictor's options, except where one of `options` is not None.
 
         Args:
             fitted: the predictor's arguments, as in its `spec`.
 
         Raises:
-            InputError: the command line has a predictor or windows of its own, which would play no part.
+            InputError: the command line sets a predictor or windows, which would have no effect.
         """
         _refuse_beside("init.checkpoint")
         chosen = {name: fitted.get(name) for name in FITTED_WINDOWS}
@@ -94,11 +94,11 @@ class Parts:
         return self.windows(**{name: value for name, value in chosen.items() if value is not None})
 
     def has_checkpoint(self, module: str) -> bool:
-        """Whether `init` names one for the module (`predictor` or `allocator`), or one to start from (`checkpoint`)."""
+        """Whether the config sets `init.predictor`, `init.allocator` or `init.checkpoint` (the one to start from)."""
         return self._cfg.init[module] is not None
 
     def init_serves(self, *used: str) -> None:
-        """Say which of `init`'s checkpoint, predictor and allocator the job begins from.
+        """Check that no option of `init` is set (checkpoint, predictor, allocator) except those that the job uses.
 
         Raises:
             InputError: another one is set, which the job would ignore.
@@ -109,7 +109,7 @@ class Parts:
                 takes = " and ".join(f"init.{key}" for key in used) or "nothing of init"
                 raise InputError(
                     f"job={self._cfg.job.name} makes no use of init.{name}; it takes {takes} "
-                    "(job=finetune init.checkpoint=RUN goes on from a fitted predictor)"
+                    "(job=finetune init.checkpoint=RUN tunes a fitted predictor)"
                 )
 
     def loaded_forecaster(self) -> Forecaster:
@@ -154,7 +154,7 @@ class Parts:
 
     @cached_property
     def scenario(self) -> Scenario:
-        """The regions' physics and money."""
+        """The constants of the regions: physics and prices."""
         return self._built(Scenario, "region")
 
     @cached_property
@@ -181,10 +181,10 @@ class Parts:
 
     @cached_property
     def allocator(self) -> Allocator:
-        """The allocator as configured: a rule, or an agent, untrained or with the weights that `init.allocator` has.
+        """The configured allocator: a rule, or a learning one, untrained or with the weights of `init.allocator`.
 
         Raises:
-            InputError: `init.allocator` brings weights for a rule, or other weights than the agent's.
+            InputError: `init.allocator` is set for a rule, or its weights do not fit the allocator.
         """
         allocator = self._allocator("allocator")
         if (path := self._cfg.init.allocator) is None:
@@ -196,14 +196,14 @@ class Parts:
         return checkpoint.load_weights(path, allocator)
 
     def main_stack(self) -> Stack:
-        """The slicer and the allocator, as they are now."""
+        """The configured slicer and allocator, the latter trained if `fit_allocator` was called."""
         return Stack("main", self._slicer("slicer"), self.allocator)
 
     def stacks(self) -> list[Stack]:
         """The main stack, then the rivals.
 
         Raises:
-            InputError: a rival has the name of the main stack or of the bound, or an allocator that learns.
+            InputError: a rival is called `main` or `bound`, or has an allocator that learns.
         """
         names = self._cfg.get("rivals") or {}
         for taken, whose in {"main": "the main stack", "bound": "the clairvoyant bound"}.items():
@@ -217,15 +217,15 @@ class Parts:
             if isinstance(rival.allocator, pl.LightningModule):
                 raise InputError(
                     f"rivals.{rival.name}.allocator is one that learns, but only the main stack's is trained; "
-                    "run it as allocator=... in a run of its own and compare by job=report"
+                    "train it in another run with allocator=..., and compare the runs with job=report"
                 )
         return [self.main_stack(), *rivals]
 
     def check_simulation(self, slots_per_period: int) -> None:
-        """Build all that a simulation needs, so that wrong input shows before anything is fitted.
+        """Build all that a simulation needs, so that wrong input is reported before anything is fitted.
 
         Raises:
-            InputError: there is some, or a long slot has not so many short ones.
+            InputError: a part cannot be built, or `slots_per_period` short slots are longer than a long slot.
         """
         _ = self.datamodule, self.users_per_unit, self.forecaster, self.stacks()
         slot_s, step_s = self.scenario.short_slot_s, self.trace.step_s
@@ -236,7 +236,7 @@ class Parts:
             )
 
     def fit_missing(self, directory: RunDirectory) -> dict[str, float]:
-        """Fit the predictor, and an allocator that learns, unless `init` brings them.
+        """Fit the predictor, and the allocator if it learns, unless `init` has a checkpoint of them.
 
         Returns:
             Wall seconds by `fit predictor` and `fit allocator`.
@@ -253,7 +253,7 @@ class Parts:
         return seconds
 
     def fit_predictor(self, directory: RunDirectory, folder: str = "") -> Forecaster:
-        """Fit the forecaster on the trace's training part; from now on `forecaster` is that with its best weights.
+        """Fit the forecaster on the trace's training part; `forecaster` then has its best weights.
 
         Args:
             folder: as in `fitted`.
@@ -262,7 +262,7 @@ class Parts:
         return self.forecaster
 
     def fit_allocator(self, directory: RunDirectory, folder: str = "") -> None:
-        """Train the allocator, one that learns; from now on `allocator` is that with its best weights.
+        """Train the allocator, which must be one that learns; `allocator` then has its best weights.
 
         Args:
             folder: as in `fitted`.
@@ -280,12 +280,12 @@ class Parts:
         datamodule: pl.LightningDataModule | None = None,
         callbacks: Mapping[str, pl.Callback] = MappingProxyType({}),
     ) -> Module:
-        """Fit any module with the trainer, callbacks and loggers that the config has for its kind.
+        """Fit a module with the config's trainer, callbacks and loggers for its kind; returns it with its best weights.
 
         Args:
             kind: `predictor` or `allocator`.
             folder: where under the run's `checkpoints/` its files go; "" for the run's only module.
-            callbacks: further ones, by name.
+            callbacks: callbacks besides the config's, by name; one of the same name replaces the config's.
         """
         return fit(
             untrained,
@@ -299,15 +299,15 @@ class Parts:
         )
 
     def test(self, forecaster: Forecaster, datamodule: TrafficDataModule | None = None) -> dict[str, float]:
-        """The forecaster's metrics on the held-out end."""
+        """The forecaster's metrics on the held-out end of the trace."""
         trainer = self._build("trainer.predictor", partial=True)
         return test(forecaster, "predictor", trainer=trainer, datamodule=datamodule or self.datamodule)
 
     def check_loggers(self) -> None:
-        """Check that loggers can be made, without making any.
+        """Check the logger's options without making a logger.
 
         Raises:
-            InputError: the config's options are not those of the function that makes them.
+            InputError: the config's options do not match the arguments of the function that makes the loggers.
         """
         make = self._build("logger", partial=True)
         try:
@@ -317,7 +317,7 @@ class Parts:
         annotated("logger", make.func, make.keywords)
 
     def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
-        """The experiment loggers of one part of the run, CSV among them; each is told the config in force."""
+        """The experiment loggers of one part of the run, always with a CSV logger; the config is logged to each."""
         configured = self._built(Logger, "logger", name=name, directory=directory.path)
         csv = csv_logger(name, directory.path)  # reports read it
         is_csv = isinstance(configured, CSVLogger) and configured.save_dir == csv.save_dir
@@ -353,7 +353,7 @@ class Parts:
         return made
 
     def _built(self, kind: type, key: str, **added: Any) -> Any:
-        """`_build` what has to be of some kind, or to have its methods."""
+        """`_build`, then check that the object is a `kind` (a class or a protocol)."""
         if OmegaConf.select(self._cfg, key) is None:
             group = key.rpartition(".")[2]
             choice = group if group == key else f"{group}@{key}"
@@ -369,7 +369,7 @@ class Parts:
         return made
 
     def _build(self, key: str, *, partial: bool = False, **added: Any) -> Any:
-        """Instantiate the config node at `key`, or with `partial` what would; what goes wrong is told with the key.
+        """Instantiate the config node at `key` (with `partial`, as a `functools.partial`); errors name the key.
 
         `added` bypasses Hydra, which would turn a dataclass into a dict.
         """
@@ -390,17 +390,17 @@ class Parts:
             raise cause from None
         except MissingMandatoryValue as error:
             raise InputError(f"{error.full_key} has no value; set {error.full_key}=...") from error
-        except (OmegaConfBaseException, TypeError) as error:  # Hydra's own of a wrong `_recursive_` is a TypeError
+        except (OmegaConfBaseException, TypeError) as error:  # Hydra raises TypeError for a wrong `_recursive_`
             raise InputError(f"{key}: {worded(error)}") from error
         with under(key):
             return made(**added) if added else made
 
 
 def _check_lightning(key: str, node: Any) -> None:
-    """Check what a part of the config gives to Lightning's own classes: a fit would fail on it when it is under way.
+    """Check the arguments of Lightning's own classes in a part of the config: they would fail only during a fit.
 
     Raises:
-        InputError: one is of another type than Lightning annotates.
+        InputError: an argument does not have the type that Lightning annotates.
     """
     if isinstance(node, Mapping):
         target = str(node.get("_target_"))
@@ -411,29 +411,29 @@ def _check_lightning(key: str, node: Any) -> None:
 
 
 def _full_key(error: InstantiationException) -> str | None:
-    """Which part of the config Hydra was making."""
+    """The config key of the node that Hydra was instantiating."""
     found = re.search(r"full_key: (\S+)\s*$", str(error))
     return found and found[1]
 
 
 def _refuse_beside(checkpoint: str) -> None:
-    """What a checkpoint brings cannot be configured beside it: without a word, the option would be ignored.
+    """Refuse options that a checkpoint replaces, which would otherwise be ignored silently.
 
     Raises:
-        InputError: the command line sets some of that.
+        InputError: the command line sets one of them.
     """
     keys = BROUGHT[checkpoint]
     for word in HydraConfig.get().overrides.task if HydraConfig.initialized() else []:
         name = word.lstrip("+~").partition("=")[0]
         if any(name == key or name.startswith((f"{key}.", f"{key}/")) for key in keys):
             raise InputError(
-                f"{word} plays no part beside {checkpoint}, which brings its own; leave it out "
+                f"{word} has no effect with {checkpoint}, which brings its own; leave it out "
                 "(job=finetune has job.learning_rate, job.input_length and job.horizon)"
             )
 
 
 def missing_extra(error: str) -> str | None:
-    """What to install, where a package of an extra could not be imported."""
+    """What to install if `error` says that a package of one of `EXTRAS` is missing, else None."""
     found = re.search(r"No module named '(\w+)", error)
     if found is None or (extra := EXTRAS.get(found[1])) is None:
         return None

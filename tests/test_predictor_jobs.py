@@ -253,7 +253,7 @@ def test_options_that_a_checkpoint_would_overrule_are_refused(cli, fitted, tmp_p
     command = [word.format(run=fitted) for word in command]
     ended = cli(*command, option, "data=wide_csv", f"data.path={trace_csv(tmp_path / 'first.csv', regions=2)}")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert f"{option} plays no part beside init." in ended.err
+    assert f"{option} has no effect with init." in ended.err
 
 
 def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(cli, tmp_path):

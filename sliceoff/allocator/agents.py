@@ -1,4 +1,4 @@
-"""One or two agents that learn from batches: Algorithm 3's inner loop. Knows nothing of regions."""
+"""One or two agents that learn from batches: Algorithm 3's inner loop, independent of the region environment."""
 
 import copy
 from collections.abc import Callable
@@ -23,22 +23,22 @@ Gradients = tuple[Tensor, ...]
 class Agents(nn.Module):
     """Networks, target networks and the two updates, `update_critics` and `update_actors`, of all agents at once.
 
-    The current agent has index 0, its peer index 1. With one agent there is nothing to distil.
+    The current agent has index 0, its peer index 1. With one agent there is no distillation.
 
     Args:
         network: called with `n_agents=, n_critics=`; see `sliceoff.allocator.networks`.
         n_agents: 2, or 1 for a single agent.
         n_critics: 2, the twins, or 1.
         gamma: discount per step.
-        tau: part of the online network that enters the target at each soft update.
+        tau: weight of the online network in each soft update of the target.
         policy_delay: updates of the critics per update of actors and targets.
         target_policy_noise, target_noise_clip: sigma and c in Eq. 23.
-        distillation: weight of Eq. 26 in the actors' loss; 0 leaves the agents alone.
-        confidence: alpha in Eq. 26; 0 weighs every state alike.
+        distillation: weight of Eq. 26 in the actors' loss; 0: no distillation.
+        confidence: alpha in Eq. 26; 0 gives all states the same weight.
         exponent_clip: upper bound of the exponent in Eq. 26.
 
     Raises:
-        InputError: names the argument at fault.
+        InputError: an argument is out of range; names it.
     """
 
     xi_spread: Tensor
@@ -78,7 +78,7 @@ class Agents(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """`torch.compile` what the two updates compute: loss, gradients and what is logged, in one graph each.
+        """Compile both updates (loss, gradients and logged numbers), as one graph each.
 
         Args:
             args, options: as for `torch.compile`.
@@ -88,15 +88,15 @@ class Agents(nn.Module):
             setattr(self, update, torch.compile(getattr(self, update), *args, **options))
 
     def act(self, observation: Observation, policy: Policy = "hybrid") -> Float[Tensor, "batch rows actions"]:
-        """The deployed policy's action, without noise or gradient; `observation` has one row per region.
+        """The action of `policy`, without noise or gradient; `observation` has one row per region.
 
-        Agents stand for each other where there is only one. Never under autocast: few rows gain nothing by shorter
-        numbers, and a policy acts in training as it does when it is served.
+        A single agent is its own peer. Autocast is disabled: it does not speed up small batches, and the policy must
+        act in training as it does when deployed.
         """
         rows = len(observation.region)
         with torch.no_grad(), torch.autocast(observation.region.device.type, enabled=False):
-            # Matrix products round differently for few rows. In whole eights a region's action is the same bit for bit
-            # whatever other regions it is asked for with.
+            # Matrix products round differently for few rows. Padded to a multiple of eight, a region's action is the
+            # same bit for bit in any batch.
             everyone = Observation(
                 *(
                     torch.cat((x, x[:1].expand(-rows % 8, *x.shape[1:]))).expand(self.n_agents, -1, *x.shape[1:])
@@ -116,7 +116,7 @@ class Agents(nn.Module):
         noise: Float[Tensor, "agents batch rows actions"],
         optimizer: Optimizer,
     ) -> dict[str, Tensor]:
-        """Algorithm 3, lines 9-11.
+        """Algorithm 3, lines 9-11: one step of all critics towards the target of Eq. 24.
 
         Args:
             noise: standard normal, for Eq. 23.
@@ -130,7 +130,7 @@ class Agents(nn.Module):
         return logged
 
     def update_actors(self, batch: Transition, optimizer: Optimizer) -> dict[str, Tensor]:
-        """Algorithm 3, lines 13-16: one step down Eqs. 25 and 26 together, then the soft update of all targets.
+        """Algorithm 3, lines 13-16: one gradient step on Eqs. 25 and 26 together, then the soft update of all targets.
 
         Returns:
             Numbers to log, detached.
@@ -143,7 +143,7 @@ class Agents(nn.Module):
     def critic_gradients(
         self, batch: Transition, noise: Float[Tensor, "agents batch rows actions"]
     ) -> tuple[Gradients, dict[str, Tensor]]:
-        """Of the critics' loss by their parameters, in order, and numbers to log."""
+        """Gradients of the critics' loss with respect to their parameters, in order, and numbers to log."""
         with torch.no_grad():
             next_action = td3.smoothed_target_action(
                 self.target.actor(batch.next_observation), noise, self.target_policy_noise, self.target_noise_clip
@@ -161,7 +161,7 @@ class Agents(nn.Module):
         }
 
     def actor_gradients(self, batch: Transition) -> tuple[Gradients, dict[str, Tensor]]:
-        """Of the actors' loss by their parameters, in order, and numbers to log."""
+        """Gradients of the actors' loss with respect to their parameters, in order, and numbers to log."""
         observation = batch.observation
         action = self.network.actor(observation)
         # xi needs every critic, Eq. 25 only the first.
@@ -179,12 +179,12 @@ class Agents(nn.Module):
         action: Float[Tensor, "agents batch rows actions"],
         value: Float[Tensor, "agents batch"],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 26 for both agents, each in the states that its peer met and with what its peer does there."""
+        """Eq. 26 for both agents, each in its peer's states and towards its peer's actions; and numbers to log."""
         met, peer_action, peer_value = Observation(*(x.flip(0) for x in observation)), action.flip(0), value.flip(0)
         own_action = self.network.actor(met)
         with torch.no_grad():
             own_value = distillation.state_value(self.network.critic(met, own_action, self.n_critics))
-            xi = distillation.advantage(peer_value, own_value).to(self.xi_spread.dtype)  # shorter under autocast
+            xi = distillation.advantage(peer_value, own_value).to(self.xi_spread.dtype)  # bfloat16 under autocast
             self.xi_spread.copy_(distillation.running_spread(self.xi_spread, xi))
             weight = distillation.confidence(xi, self.xi_spread, self.confidence, self.exponent_clip)
         loss = distillation.distillation_loss(own_action, peer_action, weight, acting(met, action))
@@ -202,7 +202,7 @@ class Agents(nn.Module):
 
 
 def acting(observation: Observation, action: Float[Tensor, "*batch rows actions"]) -> Bool[Tensor, "*batch rows"]:
-    """Which rows of an action count: those of present users, or the region's only one."""
+    """Which rows of an action have an effect: those of present users, or the region's single row."""
     present = observation.present
     return present if action.shape[-2] == present.shape[-1] else torch.ones_like(present[..., :1])
 

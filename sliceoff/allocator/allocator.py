@@ -44,7 +44,7 @@ _BOUND_ITERATIONS = 30
 
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
-    """Adam's moments of dead units decay into denormal numbers, with which the CPU is a third slower."""
+    """Flush denormal numbers to zero: Adam's moments of dead units decay into them, which slows the CPU by a third."""
     flushed_before = sys.float_info.min / 2 == 0.0
     torch.set_flush_denormal(True)
     try:
@@ -54,52 +54,53 @@ def _flushed_denormals() -> Iterator[None]:
 
 
 class LearningAllocator(pl.LightningModule):
-    """One or two agents that learn to allocate, each in regions of its own, and distil from each other.
+    """One or two agents that learn to allocate, each in its own regions, and distil from each other.
 
     One `training_step` is one turn of the replay loop: `env_steps` steps in all regions into the buffer, then
     `gradient_steps` updates of all agents. Every `slots_per_rental` slots all regions get a new traffic level and a new
-    rental (`Perspectives`), so that one policy serves whatever is rented. Until every buffer holds
-    `learning_starts` transitions the agents only act, and at random.
+    rental (`Perspectives`), so that one policy serves any rental. Until every agent's buffer holds `learning_starts`
+    transitions there are no updates, and actions are random.
 
-    The reward (22) is what the slot earns. With `reward="above_greedy"` it is that less what the rule `Greedy` earns in
-    a shadow of the region: same tasks, same rental, queues of its own. No action changes the shadow, so the best policy
-    and xi stay the same, while the luck of the draw, nearly all of the reward's variance, is gone. With `above_rest`
-    the shadow does as the decoder does at rest (`Decoder.at_rest`), which is closer still where the decoder is a good
-    rule by itself. All are counted in tasks of mean priority, times `reward_scale`.
+    The reward (22) is the slot's revenue. `reward="above_greedy"` subtracts what the rule `Greedy` earns in a shadow of
+    the region: same tasks, same rental, its own queues. No action changes the shadow, so the best policy and xi stay
+    the same, while the noise of the tasks' draw, nearly all of the reward's variance, is removed. With `above_rest` the
+    decoder at rest (`Decoder.at_rest`) acts in the shadow, which removes more noise if that is a good rule by itself.
+    All are in units of a task of mean priority, times `reward_scale`.
 
-    `trainer.fit(allocator)` needs no data. A checkpoint holds buffer, regions and generator besides the weights: on the
-    CPU a resumed run goes on bit for bit. `sliceoff.checkpoint.load` needs the file alone.
+    `trainer.fit(allocator)` needs no data. A checkpoint holds the buffer, the regions and the random generators besides
+    the weights: on the CPU a resumed run continues bit for bit. `sliceoff.checkpoint.load` needs only the file.
 
     Args:
         scenario: the regions' constants, or a mapping of them.
         mean_users: (periods, regions) users per short slot in the training part of the trace.
-        bandwidth_options_hz, vm_options: what may be rented; of a run, in its first region.
-        network, decoder: see `sliceoff.allocator.networks` and `.decoder`; called with what they need.
-        observation: `full`, or `paper`, which leaves out backlogs and channels.
-        policy: who acts in `allocate`: the current agent, its peer, or per state whoever is worth more there.
-        reward: `revenue`, `above_greedy` or `above_rest`, see above; in tasks of mean priority times `reward_scale`.
+        bandwidth_options_hz, vm_options: sizes that may be rented; a run passes those of its first region.
+        network, decoder: make them; see `sliceoff.allocator.networks` and `.decoder`.
+        observation: `full`, or `paper`, which leaves out expected users, backlogs and channels.
+        policy: who acts in `allocate`: `current`, `peer`, or `hybrid`, the one with the higher value in each state.
+        reward: `revenue`, `above_greedy` or `above_rest`, see above.
+        reward_scale: factor on the reward.
         actor_learning_rate, critic_learning_rate: of Adam.
         batch_size: transitions per agent and update.
         buffer_size: transitions kept per agent.
         learning_starts: transitions per agent before the first update; until then actions are random.
         exploration_noise: standard deviation of the noise on actions.
         n_copies: regions per agent.
-        env_steps, gradient_steps: of one training step; `update_to_data` is what they come to.
-        slots_per_rental: slots between two draws of traffic and rental.
-        capacity: range of what is rented over what is needed.
-        forecast_error: standard deviation of the logarithm of expected over mean users in training.
+        env_steps, gradient_steps: per training step; they determine `update_to_data`.
+        slots_per_rental: short slots between two draws of traffic and rental.
+        capacity: range (low, high) of the ratio of rented to needed resources.
+        forecast_error: standard deviation, in training, of the logarithm of expected over mean users.
         steps_per_epoch: training steps per epoch.
         validation_copies, validation_slots: regions and slots of each evaluation.
-        seed: of regions, exploration and batches.
+        seed: seeds the regions, exploration and batches.
         agents: further arguments of `Agents`.
 
     Raises:
-        InputError: names the argument at fault.
+        InputError: an argument is out of range; names it.
     """
 
     automatic_optimization = False
-    # Options without which trained weights mean something else; see `checkpoint.load_weights`. Those of the scenario
-    # scale what agents see.
+    # Options that must equal those the weights were trained with; see `checkpoint.load_weights`. Those of the scenario
+    # scale the observation.
     weights_need = (
         *("n_agents", "n_critics", "observation", "network", "decoder"),
         *("scenario.max_bandwidth_hz", "scenario.max_vms", "scenario.max_users"),
@@ -137,7 +138,7 @@ class LearningAllocator(pl.LightningModule):
         **agents: Any,
     ):
         super().__init__()
-        mean_users = traffic_levels(mean_users)  # a long trace's table would swell every checkpoint
+        mean_users = traffic_levels(mean_users)  # a long trace would make every checkpoint large
         arguments = {name: value for name, value in locals().items() if name not in ("self", "agents", "__class__")}
         scenario = scenario if isinstance(scenario, Scenario) else Scenario(**scenario)
         self.spec = checkpoint.describe(type(self), {**arguments, **agents, "scenario": dataclasses.asdict(scenario)})
@@ -190,7 +191,7 @@ class LearningAllocator(pl.LightningModule):
     # Deployment
 
     def allocate(self, scenario: Scenario, state: RegionState) -> Allocation:
-        """Allocate by the deployed policy; deterministic."""
+        """Allocate with the deployed policy, `policy`; deterministic."""
         return self._allocate(self.policy, scenario, state)
 
     @torch.no_grad()
@@ -201,7 +202,7 @@ class LearningAllocator(pl.LightningModule):
     # Training
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """`torch.compile` both updates; arguments as for that."""
+        """Compile the updates of critics and actors; arguments as for `torch.compile`."""
         self.agents.compile(*args, **options)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -213,23 +214,23 @@ class LearningAllocator(pl.LightningModule):
         ]
 
     def train_dataloader(self) -> range:
-        """The replay loop brings its own data."""
+        """One dummy batch per training step: the replay loop makes its own data."""
         return range(self.steps_per_epoch)
 
     def val_dataloader(self) -> range:
-        """One step is one whole evaluation."""
+        """A single dummy batch: one validation step is one whole evaluation."""
         return range(1)
 
     @property
     def update_to_data(self) -> float:
-        """Updates of every agent per transition that it makes."""
+        """Updates of every agent per transition that it collects."""
         return self.gradient_steps / (self.env_steps * self.n_copies)
 
     def on_train_start(self) -> None:
-        """Make the regions and the buffer, or take them from the checkpoint.
+        """Make the regions and the buffer, or restore them from the checkpoint.
 
         Raises:
-            InputError: as configured, nothing could be learned.
+            InputError: with this configuration nothing can be learned.
         """
         self._check_can_learn()
         self._experience = Experience(
@@ -257,7 +258,7 @@ class LearningAllocator(pl.LightningModule):
             )
 
     def _regions(self) -> RegionEnvironment:
-        """All agents' regions for training; `_perspectives` says later what is rented in them."""
+        """All agents' training regions; their traffic and rentals are drawn later, by `_perspectives`."""
         return RegionEnvironment(
             self.scenario,
             mean_users=0.0,
@@ -268,10 +269,10 @@ class LearningAllocator(pl.LightningModule):
 
     @_flushed_denormals()
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """One turn: act, then learn."""
+        """One turn of the replay loop: act, then learn."""
         experience = self._experience
         assert experience is not None
-        with torch.autocast(self.device.type, enabled=False):  # it explores as it is served: see `Agents.act`
+        with torch.autocast(self.device.type, enabled=False):  # it acts as when deployed: see `Agents.act`
             logged = self._act(experience)
         if experience.buffer.size >= self.learning_starts:
             logged |= self._learn(experience)
@@ -282,7 +283,7 @@ class LearningAllocator(pl.LightningModule):
 
     @torch.no_grad()
     def _act(self, experience: "Experience") -> dict[str, Any]:
-        """`env_steps` steps of every agent in its own regions."""
+        """Take `env_steps` steps of every agent in its own regions, and store the transitions."""
         environment, agents = experience.environment, self.agents.n_agents
         revenue = torch.zeros(agents, device=self.device)
         saturated = torch.zeros((), device=self.device)
@@ -298,7 +299,7 @@ class LearningAllocator(pl.LightningModule):
             seen = self._observed(state)
             policy = self.agents.network.actor(seen)
             action = self._explored(policy, experience)
-            # What comes next is seen under the same rental: a rental is worth what it earns while it lasts.
+            # The next state is observed under the same rental: a value is that of the rental while it lasts.
             following, outcome = environment.step(self.decoder(self.scenario, state, action.flatten(0, 1)))
             reward = self._reward(experience.shadow, outcome).unflatten(0, (agents, -1))
             experience.buffer.add(
@@ -317,13 +318,13 @@ class LearningAllocator(pl.LightningModule):
     def _explored(
         self, action: Float[Tensor, "agents copies rows actions"], experience: "Experience"
     ) -> Float[Tensor, "agents copies rows actions"]:
-        """The policies' actions with noise; evenly random ones before learning starts."""
+        """The policies' actions with noise; uniformly random ones before learning starts."""
         if experience.buffer.size < self.learning_starts:
             return 2 * torch.rand(action.shape, generator=experience.generator, device=self.device) - 1
         return td3.explore(action, self._noise(action.shape, experience.generator), self.exploration_noise)
 
     def _learn(self, experience: "Experience") -> dict[str, Tensor]:
-        """`gradient_steps` updates of all agents."""
+        """Make `gradient_steps` updates of all agents; returns numbers to log."""
         actor_optimizer, critic_optimizer = cast(list[torch.optim.Optimizer], self.optimizers())
         logged: dict[str, Tensor] = {}
         done = int(self.agents.updates)
@@ -336,7 +337,7 @@ class LearningAllocator(pl.LightningModule):
         return logged
 
     def _observed(self, state: RegionState) -> Observation:
-        """What the agents see, (agents, copies, ...)."""
+        """The agents' observation, (agents, copies, ...)."""
         seen = observe(self.scenario, state, self.observation)
         return Observation(*(x.unflatten(0, (self.agents.n_agents, -1)) for x in seen))
 
@@ -344,14 +345,14 @@ class LearningAllocator(pl.LightningModule):
         return torch.randn(*shape, generator=generator, device=self.device)
 
     def _reward(self, shadow: RegionEnvironment, outcome: Outcome) -> Float[Tensor, " rows"]:
-        """Eq. 22, in tasks of mean priority times `reward_scale`; the shadow makes its step."""
+        """Eq. 22, in units of a task of mean priority times `reward_scale`; steps the shadow if the reward needs it."""
         earned = outcome.revenue.sum(-1)
         if self.reward != "revenue":
             earned = earned - shadow.step(self._baseline(shadow.state))[1].revenue.sum(-1)
         return earned * (self.reward_scale / (self.scenario.price * fmean(self.scenario.priorities)))
 
     def _baseline(self, state: RegionState) -> Allocation:
-        """What the shadow does."""
+        """The allocation of the rule that acts in the shadow."""
         if self.reward == "above_greedy":
             return Greedy().allocate(self.scenario, state)
         return self.decoder.at_rest(self.scenario, state)
@@ -359,7 +360,7 @@ class LearningAllocator(pl.LightningModule):
     # Evaluation
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Revenue per region and slot of every policy, without noise, in regions of their own; the same every time."""
+        """Log every policy's revenue per region and slot, without noise, in separate regions, the same every time."""
         if self._yardsticks is None:
             self._yardsticks = self._measure_yardsticks()
         greedy, bound = self._yardsticks
@@ -385,7 +386,7 @@ class LearningAllocator(pl.LightningModule):
     def _rollout(
         self, allocate: Callable[[Scenario, RegionState], Allocation]
     ) -> Iterator[tuple[RegionState, Outcome]]:
-        """States and outcomes of one evaluation."""
+        """Run one evaluation with `allocate`: the state and outcome of every slot."""
         seed = self.seed + draws.VALIDATION
         mean_users, expected_users, bandwidth_hz, n_vms = self._perspectives.draw(
             self.validation_copies, torch.Generator().manual_seed(seed)
@@ -406,7 +407,7 @@ class LearningAllocator(pl.LightningModule):
             yield state, outcome
 
     def _measure_yardsticks(self) -> tuple[float, float | None]:
-        """What `Greedy` earns per region and slot, and what nobody can exceed (known for `lindley` queues only)."""
+        """Per region and slot: the revenue of `Greedy`, and an upper bound (None unless queues are `lindley`)."""
         slots = list(self._rollout(Greedy().allocate))
         greedy = self._per_slot(slots)
         if self.scenario.queue != "lindley":
@@ -422,7 +423,7 @@ class LearningAllocator(pl.LightningModule):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the module, and what the replay loop needs to go on."""
+        """Add the spec, which rebuilds the module, and the state of the replay loop, to resume it."""
         checkpoint["spec"] = self.spec
         if self._experience is not None:
             checkpoint["experience"] = self._experience.state_dict()
@@ -434,16 +435,16 @@ class LearningAllocator(pl.LightningModule):
 
 @dataclasses.dataclass
 class Experience:
-    """What the replay loop carries from turn to turn, besides the agents."""
+    """The state of the replay loop, apart from the agents."""
 
     environment: RegionEnvironment
     shadow: RegionEnvironment
     buffer: ReplayBuffer
-    generator: torch.Generator  # of noise and batches, on the device
-    draws: torch.Generator  # of perspectives
+    generator: torch.Generator  # for noise and batches, on the device
+    draws: torch.Generator  # for `Perspectives`
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and ints alone."""
+        """Everything as tensors and plain numbers, for `load_state_dict`."""
         return {
             "environment": self.environment.state_dict(),
             "shadow": self.shadow.state_dict(),
@@ -453,10 +454,10 @@ class Experience:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from there.
+        """Restore a `state_dict`.
 
         Raises:
-            InputError: it is of another kind of device, whose random numbers are others.
+            InputError: it is from another kind of device, whose random generator has another state.
         """
         self.environment.load_state_dict(state["environment"])
         self.shadow.load_state_dict(state["shadow"])
@@ -465,20 +466,20 @@ class Experience:
             self.generator.set_state(state["generator"])
         except RuntimeError as error:
             raise InputError(
-                f"the training to resume was begun on another kind of device than {device.type}; go on there, or begin "
-                "anew from its weights (init.allocator=RUN)"
+                f"the training to resume was begun on another kind of device than {device.type}; resume it there, or "
+                "start a new run from its weights (init.allocator=RUN)"
             ) from error
         self.draws.set_state(state["draws"])
 
 
 def saturated_share(action: Float[Tensor, "*batch rows actions"], observation: Observation) -> Float[Tensor, ""]:
-    """Part of a policy's actions that lie at a bound, absent users' ones left out."""
+    """Share of a policy's actions that lie at a bound (-1 or 1), without those of absent users."""
     counts = acting(observation, action)
     return ((action.abs() > _SATURATED).float().mean(-1) * counts).sum() / counts.sum().clamp_min(1)
 
 
 def done_by_priority(scenario: Scenario, slots: Sequence[tuple[RegionState, Outcome]]) -> dict[str, Tensor]:
-    """Part of the tasks of each priority that were done in time, by the name it is logged under."""
+    """Share of the tasks of each priority that were done in time, by the name under which it is logged."""
     levels = torch.tensor(scenario.priorities, device=slots[0][0].n_vms.device)
     done, asked = torch.zeros_like(levels), torch.zeros_like(levels)
     for state, outcome in slots:
@@ -491,5 +492,5 @@ def done_by_priority(scenario: Scenario, slots: Sequence[tuple[RegionState, Outc
 
 
 def _plain(state: RegionState) -> RegionState:
-    """The state as ordinary tensors: evaluations run in inference mode, of which no gradient may know."""
+    """The state as ordinary tensors: gradients cannot be taken of tensors made in inference mode."""
     return map_state(Tensor.clone, state)

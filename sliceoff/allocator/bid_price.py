@@ -1,4 +1,4 @@
-"""What bandwidth and VM time are worth to a region: dual prices of the slots that its users make typical."""
+"""Bid prices of bandwidth and VM time in a region: the dual prices of a slot with typical tasks."""
 
 from functools import lru_cache
 
@@ -9,29 +9,29 @@ from torch.nn.functional import grid_sample
 
 from sliceoff.region import RegionState, Scenario, bandwidth_work, execution_work, typical_tasks
 
-# Part of the deadline that uploads last on average where bandwidth is short.
+# Part of the deadline that an upload lasts on average if bandwidth is short.
 _UPLOADING = 0.8
 _REFUTED = 3.0  # standard deviations
 _LEAST_USERS = 0.1
 _TASKS = 400
 _POINTS = 49  # of the table, per axis
-_ROUNDS = 12  # to within 1 % of the optimum where sizes vary; where all tasks are alike, coordinate descent may stall
-_JUST_BELOW = 0.999  # so that tasks worth just their price are wanted: where many are alike, that is most of them
-_JUST_FIT = 1 + 1e-5  # what fits but for rounding
+_ROUNDS = 12  # within 1 % of the optimum if sizes vary; for equal tasks, coordinate descent may stall
+_JUST_BELOW = 0.999  # so that tasks worth exactly their price are wanted: if many are equal, that is most of them
+_JUST_FIT = 1 + 1e-5  # tolerance for rounding errors
 
 
 def bid_prices(
     scenario: Scenario, state: RegionState, users: Float[Tensor, " batch"], room: Float[Tensor, "batch rooms"]
 ) -> tuple[Float[Tensor, "batch rooms"], Float[Tensor, "batch rooms"]]:
-    """Priority that a hertz-second of bandwidth, and a second of VM time, are worth; zero where there is enough.
+    """Price, in priority, of a hertz-second of bandwidth and of a second of VM time; zero where there is enough.
 
-    These are the prices of a slot with typical tasks. What waits in a queue costs the slots to come, of whose tasks
-    nobody knows more; prices of this slot's own tasks would add the luck of their draw.
+    These are the prices of a slot with typical tasks, because what waits in a queue takes VM time from future slots,
+    whose tasks are unknown; prices from this slot's own tasks would add the noise of their draw.
 
     Args:
-        users: that ask in such a slot; fewer than one count as one.
-        room: VM time to count on, in slots' time of every VM (1 where queues stay as they are). Of bandwidth there is
-            the part of the deadline that uploads last on average.
+        users: number of users in such a slot; fewer than one count as one.
+        room: VM time available, in slots of every VM (1: queues keep their length). Bandwidth is available for the part
+            of the deadline that an upload lasts on average.
     """
     device = state.backlog_s.device
     work, execution_s, _ = _sample(scenario, device)
@@ -47,12 +47,12 @@ def bid_prices(
 def likely_users(state: RegionState, forecast_weight: float | int) -> Float[Tensor, " batch"]:
     """Users per slot, given those present and those expected: the mean of a gamma posterior.
 
-    The forecast F is taken for a gamma prior of shape k, the weight, and the users present, N, for a Poisson count:
-    `F (k + N) / (k + F)`. A forecast further from N than `_REFUTED` standard deviations is moved to there, one above
-    the users that there is room for to that number.
+    The forecast F is the mean of a gamma prior of shape k, the weight, and the number of users present, N, a Poisson
+    count: `F (k + N) / (k + F)`. The forecast is first clipped to within `_REFUTED` standard deviations of N, and to
+    the largest number of users that a region has room for.
 
     Args:
-        forecast_weight: k; a forecast that errs by 20 % deserves 25, one over its square. 0 looks at N alone.
+        forecast_weight: k; one over the square of the relative error: 25 for an error of 20 %. 0: N alone.
     """
     present = state.tasks.present.sum(-1).to(state.expected_users.dtype)
     far = _REFUTED * present.clamp_min(1).sqrt()
@@ -70,11 +70,11 @@ def _sample(scenario: Scenario, device: torch.device) -> tuple[Tensor, Tensor, T
 
 @lru_cache(maxsize=16)
 def _table(scenario: Scenario, device: torch.device) -> Float[Tensor, "two airtimes vm_times"]:
-    """Prices of a hertz-second and of a second of VM time where there is so much of either, over what all tasks need.
+    """Prices of a hertz-second and of a second of VM time, on a grid of either resource over what all tasks need.
 
-    The dual of a fractional knapsack over both, by coordinate descent: each price is the worth per size of the first
-    task, by falling worth per size, that the resource has no room for, where worth is what the price of the other
-    resource leaves of the priority.
+    The dual of a fractional knapsack with both resources, by coordinate descent: each price is the worth per size of
+    the first task, by falling worth per size, that the resource has no room for; a task's worth is its priority less
+    the price of the other resource that it takes.
     """
     work, execution_s, priority = _sample(scenario, device)
     part = torch.linspace(0, 1, _POINTS, device=device)
@@ -97,5 +97,5 @@ def _marginal_density(
 
 
 def _squeezed(ratio: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """From [0, inf] to [0, 1]."""
+    """Map a ratio from [0, inf] to [0, 1], rising."""
     return 1 - 1 / (1 + ratio)

@@ -1,6 +1,6 @@
-"""Dual distillation, Eqs. 26-28: each agent learns from its peer where the peer is worth more.
+"""Dual distillation, Eqs. 26-28: each agent learns from its peer in states where the peer's value is higher.
 
-With one agent the peer is the agent itself; all of this is then zero.
+With a single agent, the peer is the agent itself, and all of this is zero.
 """
 
 import torch
@@ -21,7 +21,7 @@ def state_value(values: Float[Tensor, "critics ..."]) -> Float[Tensor, "..."]:
 
 
 def advantage(peer_value: Float[Tensor, "*batch"], value: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Eq. 27: `xi = V~(s) - V(s)`, how much more the peer's policy is worth. Carries no gradient."""
+    """Eq. 27: `xi = V~(s) - V(s)`, the peer's value less the agent's own. Carries no gradient."""
     return (peer_value - value).detach()
 
 
@@ -36,9 +36,9 @@ def confidence(
 ) -> Float[Tensor, "agents batch"]:
     """The weight in Eq. 26: `exp(min(alpha xi / spread, exponent_clip))`, one number per state.
 
-    xi has the unit of returns, so it is divided by its running spread (`running_spread`), which makes `alpha` a pure
-    number; the spread is about the mean, so a peer that is worse everywhere still gets no weight. The exponent is
-    clipped from above, so that no single state can outweigh the batch.
+    xi has the unit of returns; divided by its running standard deviation (`running_spread`), it makes `alpha`
+    dimensionless. As xi is not centred, a peer that is worse everywhere still gets little weight. The exponent is
+    clipped from above, so that no single state outweighs the batch.
     """
     return (alpha * xi / spread.clamp_min(_LEAST_SPREAD).unsqueeze(-1)).clamp_max(exponent_clip).exp()
 
@@ -54,8 +54,8 @@ def distillation_loss(
     Neither the peer's action nor the weight carries a gradient.
 
     Args:
-        action, peer_action: both in states that the peer met.
-        acting: rows that count: the present users' ones.
+        action, peer_action: both in the peer's states.
+        acting: rows of actions that have an effect: those of present users.
         weight: `confidence`; one per state, multiplied with one squared distance per state.
     """
     distance = ((action - peer_action.detach()).square().sum(-1) * acting).sum(-1)
@@ -67,5 +67,5 @@ def hybrid_action(
     peer_action: Float[Tensor, "batch rows actions"],
     xi: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch rows actions"]:
-    """Eq. 28, corrected: act as the peer where xi > 0, as oneself elsewhere."""
+    """Eq. 28, corrected: the peer's action where xi > 0, the agent's own elsewhere."""
     return torch.where((xi > 0)[:, None, None], peer_action, action)

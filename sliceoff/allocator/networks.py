@@ -1,4 +1,4 @@
-"""Actors and critics of all agents as one batched module each: `MLPNetwork` (the paper) and `SetNetwork`."""
+"""Actors and critics of all agents, batched into one module each: `MLPNetwork` (the paper's) and `SetNetwork`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,18 +11,20 @@ from torch import Tensor, nn
 from sliceoff.checks import count, counts, whole
 from sliceoff.region import Observation
 
-# Users that a sum is divided by, to be about 1.
+# Divides sums over users, so that they are about 1.
 _CROWD = 20
 
 
 class Network(nn.Module):
-    """Interface: what `Agents` need, built with `n_agents=, n_critics=, region_features=, user_features=, n_users=,
-    action_shape=` (rows and columns of one action; a single row stands for the region, else there is one per user) and
-    options of its own.
+    """Interface of the networks that `Agents` needs.
+
+    Built with `n_agents=, n_critics=, region_features=, user_features=, n_users=, action_shape=` (rows and columns of
+    one action: a single row for the region, or one per user) and the network's own options.
 
     Attributes:
         actor: `actor(observation) -> action` in [-1, 1], (agents, batch, rows, actions).
-        critic: `critic(observation, action, critics) -> values` (critics, agents, batch) by the first `critics` ones.
+        critic: `critic(observation, action, critics) -> values`, (critics, agents, batch), of the first `critics`
+            critics of every agent.
     """
 
     actor: nn.Module
@@ -30,7 +32,7 @@ class Network(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """`n_members` linear layers side by side, initialised as torch's own."""
+    """`n_members` independent linear layers in one batched product, initialised as `torch.nn.Linear`."""
 
     def __init__(self, n_members: int, n_inputs: int, n_outputs: int, scale: float = 1.0):
         super().__init__()
@@ -39,16 +41,16 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(n_members, 1, n_outputs).uniform_(-bound, bound))
 
     def forward(self, x: Float[Tensor, "members *rows inputs"]) -> Float[Tensor, "members *rows outputs"]:
-        """Member m maps x[m]; fewer members than there are means the first ones."""
+        """Layer m is applied to x[m]; if x has fewer members than there are layers, the first ones are used."""
         members, rows = x.shape[0], x.shape[1:-1]
         bias: Tensor = self.bias
         weight: Tensor = self.weight
-        if members < len(weight):  # not otherwise: the gradient of a slice is a copy of the whole
+        if members < len(weight):  # only then: the gradient of a slice is a copy of the whole
             bias, weight = bias[:members], weight[:members]
         x = x.reshape(members, rows.numel(), x.shape[-1])
-        if weight.shape[-1] == 1:  # a product with one column costs a library more to begin than to do
+        if weight.shape[-1] == 1:  # for one column, a matrix product's overhead is larger than its work
             y = (x * weight.mT).sum(-1, keepdim=True) + bias
-        elif torch.compiler.is_compiling():  # which adds the bias in passing
+        elif torch.compiler.is_compiling():  # the compiler fuses the bias
             y = x @ weight + bias
         else:
             y = torch.baddbmm(bias, x, weight)
@@ -56,7 +58,7 @@ class StackedLinear(nn.Module):
 
 
 class MLPActor(nn.Module):
-    """All users' features in one vector, all users' actions in another."""
+    """Multilayer perceptron from all features of a region, as one vector, to all of its actions."""
 
     def __init__(self, n_agents: int, n_inputs: int, action_shape: tuple[int, int], hidden: Sequence[int]):
         super().__init__()
@@ -64,12 +66,11 @@ class MLPActor(nn.Module):
         self.layers = _stack(n_agents, (n_inputs, *hidden, prod(action_shape)))
 
     def forward(self, observation: Observation) -> Float[Tensor, "agents batch rows actions"]:
-        """The policy's action."""
         return self.layers(_flat(observation.region, observation.users)).tanh().unflatten(-1, self._shape)
 
 
 class MLPCritic(nn.Module):
-    """Observation and action in one vector."""
+    """Multilayer perceptron from a region's features and actions, as one vector, to a value."""
 
     def __init__(self, n_members: int, n_inputs: int, hidden: Sequence[int]):
         super().__init__()
@@ -78,13 +79,12 @@ class MLPCritic(nn.Module):
     def forward(
         self, observation: Observation, action: Float[Tensor, "agents batch rows actions"], critics: int
     ) -> Float[Tensor, "critics agents batch"]:
-        """Values by the first `critics` critics of every agent."""
         x = _flat(observation.region, observation.users, action)
         return self.layers(_for_each(critics, x)).squeeze(-1).unflatten(0, (critics, -1))
 
 
 class MLPNetwork(Network):
-    """The paper's: plain multilayer perceptrons over padded vectors; the order of users matters to it.
+    """The paper's networks: plain multilayer perceptrons over padded vectors; they depend on the order of users.
 
     Args:
         hidden: widths of the hidden layers, of actors and critics alike.
@@ -109,7 +109,7 @@ class MLPNetwork(Network):
 
 
 class DeepSet(nn.Module):
-    """Embeds every user knowing the region and, by their mean, all other users (Zaheer et al. 2017); equivariant."""
+    """Embeds every user from its features, the region's and, `depth` times, the mean user (Zaheer et al. 2017)."""
 
     def __init__(self, n_members: int, region_features: int, user_features: int, width: int, depth: int):
         super().__init__()
@@ -124,7 +124,7 @@ class DeepSet(nn.Module):
         users: Float[Tensor, "members batch users user_features"],
         present: Bool[Tensor, "members batch users"],
     ) -> Float[Tensor, "members batch users width"]:
-        """Absent users neither give nor matter."""
+        """Embeddings of all users; absent ones have no effect on those of present users."""
         h = (self.user(users) + self.region(region).unsqueeze(-2)).relu()
         for own, others in zip(self.own, self.others, strict=True):
             mean = masked_sum(h, present) / present.sum(-1, keepdim=True).clamp_min(1)
@@ -133,7 +133,7 @@ class DeepSet(nn.Module):
 
 
 class SetActor(nn.Module):
-    """The same map for every user, or one of their sum for the region."""
+    """Actor with the same map for every user; for a single row of actions, applied to the pooled users (`Pool`)."""
 
     def __init__(
         self,
@@ -147,11 +147,10 @@ class SetActor(nn.Module):
         super().__init__()
         self.body = DeepSet(n_agents, region_features, user_features, width, depth)
         self.pool = Pool(n_agents, region_features, width) if action_shape[0] == 1 else None
-        # Small: a policy starts near action 0, which the structured decoders turn into a good rule.
+        # Small initial weights: a policy starts near action 0, which `Prices` and `Packing` turn into a good rule.
         self.head = StackedLinear(n_agents, width, action_shape[1], scale=0.01)
 
     def forward(self, observation: Observation) -> Float[Tensor, "agents batch rows actions"]:
-        """The policy's action."""
         h = self.body(*observation)
         if self.pool is not None:
             h = self.pool(observation.region, h, observation.present).unsqueeze(-2)
@@ -159,7 +158,7 @@ class SetActor(nn.Module):
 
 
 class SetCritic(nn.Module):
-    """A sum over users, each with its action, then a perceptron; the region's action enters beside its features."""
+    """Critic that pools users, each with its action (`Pool`); a region's single action is added to its features."""
 
     def __init__(
         self,
@@ -182,7 +181,6 @@ class SetCritic(nn.Module):
     def forward(
         self, observation: Observation, action: Float[Tensor, "agents batch rows actions"], critics: int
     ) -> Float[Tensor, "critics agents batch"]:
-        """Values by the first `critics` critics of every agent."""
         region, users, present = observation
         if self._for_region:
             region = torch.cat((region, action.squeeze(-2)), -1)
@@ -194,7 +192,7 @@ class SetCritic(nn.Module):
 
 
 class Pool(nn.Module):
-    """All users of a region as one vector, from their mean and their sum."""
+    """Pools all users of a region into one vector, from their mean and their sum; invariant to their order."""
 
     def __init__(self, n_members: int, region_features: int, width: int):
         super().__init__()
@@ -206,7 +204,6 @@ class Pool(nn.Module):
         h: Float[Tensor, "members batch users width"],
         present: Bool[Tensor, "members batch users"],
     ) -> Float[Tensor, "members batch width"]:
-        """Invariant to the order of users."""
         total, count = masked_sum(h, present), present.sum(-1, keepdim=True)
         return self.layer(torch.cat((total / count.clamp_min(1), total / _CROWD, region), -1)).relu()
 
@@ -216,7 +213,7 @@ class SetNetwork(Network):
 
     Args:
         width: of every hidden layer.
-        depth: rounds in which users learn of each other.
+        depth: further layers, in which every user sees the mean over all users.
     """
 
     def __init__(
@@ -241,7 +238,7 @@ class SetNetwork(Network):
 def masked_sum(
     x: Float[Tensor, "*batch users width"], present: Bool[Tensor, "*batch users"]
 ) -> Float[Tensor, "*batch width"]:
-    """Sum over present users (as a matrix product, which writes no masked copy of `x`)."""
+    """Sum over present users (as a matrix product, which makes no masked copy of `x`)."""
     return (present.to(x.dtype).unsqueeze(-2) @ x).squeeze(-2)
 
 

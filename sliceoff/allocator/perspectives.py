@@ -1,4 +1,4 @@
-"""What an agent trains on: traffic, forecasts and rentals, drawn at random so that one policy serves any of them."""
+"""Random traffic, forecasts and rentals for training, so that one policy serves any of them."""
 
 from collections.abc import Sequence
 
@@ -11,25 +11,25 @@ from sliceoff.errors import InputError, OptionError
 from sliceoff.region import Scenario, need_per_user, typical_tasks
 
 _MOST_LEVELS = 4096
-_TASKS = 3200  # for the mean of what they need
+_TASKS = 3200  # sample for the mean need of a user
 
 
 class Perspectives:
     """Draws a traffic level from the trace, then a rental of about the size that such traffic needs.
 
     The need is the bandwidth that uploads the mean traffic's tasks within a deadline, and the VMs that execute them
-    within a slot. What is rented is the need times a number between `capacity`'s bounds (evenly in its logarithm), for
-    either resource apart, moved to the nearest offer. What is expected is the traffic times a lognormal error,
-    of median one.
+    within a slot. The rental is the need times a factor, log-uniform between the bounds of `capacity` and independent
+    for bandwidth and VMs, moved to the nearest offer. The expected users are the traffic times a lognormal error with
+    median one.
 
     Args:
         mean_users: (periods, regions) users per short slot.
-        bandwidth_options_hz, vm_options: what may be rented.
-        capacity: (low, high); below 1 the region is overloaded.
-        forecast_error: standard deviation of the logarithm of forecast over traffic.
+        bandwidth_options_hz, vm_options: sizes that may be rented.
+        capacity: (low, high) of the rental over the need; below 1 the region is overloaded.
+        forecast_error: standard deviation of the logarithm of expected users over traffic.
 
     Raises:
-        InputError: names the argument at fault.
+        InputError: an argument is out of range; names it.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Perspectives:
 
 
 def traffic_levels(mean_users: Float[Tensor, "periods regions"]) -> Float[Tensor, "levels one"]:
-    """All levels of traffic, or evenly spaced ones of them by size: enough to draw from, and little to keep."""
+    """All traffic levels, or 4096 evenly spaced ones of the sorted levels, to keep checkpoints small."""
     levels = mean_users.flatten()
     if len(levels) > _MOST_LEVELS:
         levels = levels.sort().values[torch.linspace(0, len(levels) - 1, _MOST_LEVELS).round().long()]
@@ -82,6 +82,6 @@ def traffic_levels(mean_users: Float[Tensor, "periods regions"]) -> Float[Tensor
 
 
 def nearest(options: Float[Tensor, " options"], wanted: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
-    """For each wanted size the option of the least ratio to it."""
+    """For each wanted size, the option nearest to it in ratio."""
     distance = (options.log() - wanted.clamp_min(1e-9).log().unsqueeze(-1)).abs()
     return options[distance.argmin(-1)]

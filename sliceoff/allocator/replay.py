@@ -1,4 +1,4 @@
-"""Replay: a preallocated ring of transitions per agent."""
+"""Replay buffer: a preallocated ring of transitions per agent."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from sliceoff.region import Observation
 
 
 class Transition(NamedTuple):
-    """What an agent saw, did and got; leading shape (agents, rows)."""
+    """State, action, reward and next state; leading shape (agents, rows)."""
 
     region: Float[Tensor, "agents rows region_features"]
     users: Float[Tensor, "agents rows users user_features"]
@@ -32,17 +32,17 @@ class Transition(NamedTuple):
         terminated: Tensor,
         next_observation: Observation,
     ) -> "Transition":
-        """From the two observations as such."""
+        """Make a transition from its two observations."""
         return cls(*observation, action, reward, terminated, *next_observation)
 
     @property
     def observation(self) -> Observation:
-        """The state acted in."""
+        """The observation of the state in which the agent acted."""
         return Observation(self.region, self.users, self.present)
 
     @property
     def next_observation(self) -> Observation:
-        """The state that followed."""
+        """The observation of the state that followed."""
         return Observation(self.next_region, self.next_users, self.next_present)
 
 
@@ -60,7 +60,7 @@ class ReplayBuffer:
         self._storage: Transition | None = None
 
     def add(self, rows: Transition) -> None:
-        """Append rows, over the oldest ones once the buffer is full. At most `buffer_size` rows at a time."""
+        """Append rows, which overwrite the oldest once the buffer is full. At most `buffer_size` rows at a time."""
         count = rows.reward.shape[1]
         if self._storage is None:
             self._storage = Transition(
@@ -84,7 +84,7 @@ class ReplayBuffer:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and ints, of the filled part alone."""
+        """The filled part of the buffer as tensors and ints."""
         fields = {} if self._storage is None else self._storage._asdict()
         return {
             "size": self.size,
@@ -93,7 +93,7 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
-        """Go on from `state_dict`, of a buffer with the same `buffer_size`."""
+        """Restore the `state_dict` of a buffer with the same `buffer_size`."""
         self.size, self._next = state["size"], state["next"]
         if not state["fields"]:
             self._storage = None

@@ -1,7 +1,7 @@
-"""Twin-critic deterministic policy gradients (TD3, Fujimoto et al. 2018): one function per equation, in its order.
+"""Twin-critic deterministic policy gradients (TD3, Fujimoto et al. 2018): one function per equation, in order.
 
-Everything is batched over agents: values are (critics, agents, batch), rewards (agents, batch). Agents share no
-parameter, so a sum over them gives every agent its own gradient.
+Tensors are batched over agents: values are (critics, agents, batch), rewards (agents, batch). Agents share no
+parameter, so the gradient of a loss summed over them is every agent's own.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def clipped_double_q_target(
     next_values: Float[Tensor, "critics agents batch"],
     gamma: float | int,
 ) -> Float[Tensor, "agents batch"]:
-    """Eq. 24: `y = r + gamma (1 - done) min_i Q'_i(s', a~)`. Truncation is not termination: it bootstraps."""
+    """Eq. 24: `y = r + gamma (1 - done) min_i Q'_i(s', a~)`; at a truncation, `done` is 0."""
     return reward + gamma * torch.where(terminated, 0, next_values.amin(0))
 
 
@@ -58,7 +58,7 @@ def actor_loss(first_values: Float[Tensor, "agents batch"]) -> Float[Tensor, ""]
 
 
 def actor_is_due(update: int, policy_delay: int) -> bool:
-    """Algorithm 3, line 12: actors and targets move in every `policy_delay`-th update only."""
+    """Algorithm 3, line 12: actors and targets are updated only in every `policy_delay`-th update."""
     return update % policy_delay == 0
 
 

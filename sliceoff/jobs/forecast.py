@@ -1,4 +1,4 @@
-"""`job=forecast`: traffic beyond the end of the trace, in its own units."""
+"""`job=forecast`: forecast the traffic after the end of the trace, in its own units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ class Forecast:
     """Forecast the `horizon` steps after the trace's last one, with a fitted predictor (`init`) or one fitted now.
 
     Quantiles are the network's own if it was trained on them (`Forecaster.levels`), else the forecast plus quantiles of
-    its errors on the validation part. For that part the trace is split as for a fit, also where nothing is fitted: it
-    needs input_length + 3 horizon steps.
+    its errors on the validation part. Because of that part the trace is always split as for a fit: it needs
+    at least input_length + 3 horizon steps.
 
     Args:
-        levels: of those quantiles, between 0 and 1, rising.
+        levels: of the quantiles of errors, between 0 and 1, rising.
 
     Raises:
-        InputError: the levels are out of order, or the checkpoint does not suit the trace.
+        InputError: the levels are not as described, or the checkpoint does not fit the trace.
     """
 
     name: str
@@ -38,9 +38,12 @@ class Forecast:
         checks.levels("levels", self.levels)
 
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
-        """Run; returns what was used, and a row per step and region: `time, region`, forecast, quantiles `q0.1, ...`.
+        """Run the job.
 
-        The forecast is called `mean`, but of a predictor of quantiles it is their median, `q0.5`.
+        Returns:
+            horizon and number of regions; a table with one row per step and region: `time, region, mean` (the point
+            forecast) and quantiles `q0.1, ...`. A predictor trained on quantiles has no `mean`: its point forecast is
+            the median, `q0.5`.
         """
         tuned = parts.has_checkpoint("checkpoint")
         parts.init_serves("checkpoint" if tuned else "predictor")

@@ -1,4 +1,4 @@
-"""Regions as players of the market: their rented VMs are servers, their users' tasks are applications."""
+"""Regions as parties of the market: their rented VMs are servers, their users' tasks are applications."""
 
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,23 +18,24 @@ _GIGA = 1e9
 
 @dataclass(frozen=True, eq=False)
 class RegionMarket:
-    """A market per long slot of Algorithm 1, in which every region may run its tasks on any region's slice.
+    """One market per long slot of Algorithm 1, in which every region may run its tasks on any region's slice.
 
-    Region m's server has the VMs that the slicer rented, at a cost read off the price list. Region n's application
-    submits the users forecast, each with a task per short slot, and prepays what a task in time earns on average.
-    The upload stays at home: it takes `kappa` of the deadline, and execution and the way elsewhere share the rest.
+    Region m's server has the VMs that the slicer rented, with a cost function fitted to the price list. Region n's
+    application submits one task per forecast user and short slot, and prepays the mean revenue of a task done in time.
+    Tasks are uploaded in their own region, which takes `kappa` of the deadline; execution and the delay between regions
+    share the rest.
 
     Args:
-        table: what `sliceoff.loop.simulate` returned for one stack.
-        scenario: physics and money of a region.
-        offers: the price list; of VMs it must be `p v + q v^2`, q above 0.
+        table: the table that `sliceoff.loop.simulate` returned, for one stack.
+        scenario: constants and prices of a region.
+        offers: the price list; prices of VMs must be `p v + q v^2` with q above 0.
         kappa: part of the deadline for the upload, 0 to 1.
-        home_delay_s, away_delay_s: tau between a region and its own server, and any other.
+        home_delay_s, away_delay_s: delay tau [s] between a region and its own server, and any other server.
         least_profit: U_min [market money/s].
-        market_money: of one unit of the loop's money. Tasks cost thousandths there; masked sums want numbers near 1.
+        market_money: market money per unit of the loop's, in which a task costs thousandths: masked sums need about 1.
 
     Raises:
-        InputError: an option is out of its range, or the price list has a discount.
+        InputError: an option is out of range, or the price list has a discount.
     """
 
     table: polars.DataFrame

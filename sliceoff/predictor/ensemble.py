@@ -1,4 +1,4 @@
-"""The mean of forecasters that were fitted before, each in a run of its own."""
+"""The mean of several fitted forecasters."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,19 +19,19 @@ from sliceoff.predictor.sizes import Sizes
 class Ensemble(Forecaster):
     """Forecasts the mean of its members' forecasts (quantiles: of each level), in the trace's own units.
 
-    The members are not fitted any further; what they share is no error of any one seed or network (deep ensembles:
-    Lakshminarayanan et al., NeurIPS 2017). A member that was given fewer steps of history sees the last ones. The
-    ensemble's own checkpoint holds its members whole: their files are not needed again.
+    The members are not trained further; averaging cancels errors that differ between seeds and networks (deep
+    ensembles: Lakshminarayanan et al., NeurIPS 2017). A member with a shorter input length sees the last steps of the
+    history. The ensemble's checkpoint contains its members: their own files are no longer needed.
 
     Args:
-        members: run directories or checkpoints of forecasters, or makers of one that is not fitted yet.
+        members: run directories or checkpoints of forecasters, or callables that make one (a checkpoint's `spec` does).
         n_regions, n_calendar, input_length, horizon, season_length: of the data (`TrafficDataModule` has them).
-        nonnegative: no forecast below zero (traffic never is).
-        instance_norm: of no effect, every member has its own; here for experiments that set it for any predictor.
+        nonnegative: clip forecasts at zero (traffic is never negative).
+        instance_norm: ignored, every member has its own; accepted for experiments that set it for any predictor.
         regions, calendar, step_s: names of the data's regions and calendar cycles, its step [s]; None: not known.
 
     Raises:
-        InputError: there is no member, one is no forecaster's checkpoint, or was fitted for other sizes or quantiles.
+        InputError: there is no member, or one is no forecaster's checkpoint or was fitted for other sizes or quantiles.
     """
 
     network: nn.ModuleList
@@ -65,7 +65,7 @@ class Ensemble(Forecaster):
         self.spec = checkpoint.describe(type(self), arguments)
 
     def forward(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
-        """Forecast in standard deviations of the training part."""
+        """Forecast in scaled units: standardised by the training part's mean and standard deviation."""
         members = cast(Iterable[Forecaster], self.network)
         forecasts = [member.forecast(_last(window, member.sizes.input_length)) for member in members]
         real = torch.stack(forecasts).mean(0)
@@ -73,7 +73,7 @@ class Ensemble(Forecaster):
 
 
 class _Members(nn.ModuleList):
-    """A network of the signature that a `Forecaster` asks for; the ensemble fills it with forecasters."""
+    """An empty network with the signature that `Forecaster` expects; the ensemble adds the members to it."""
 
     def __init__(self, sizes: Sizes):
         super().__init__()
@@ -92,7 +92,7 @@ def _loaded(member: Any) -> Forecaster:
 
 
 def _check(name: str, member: Forecaster, first: Forecaster, data: dict[str, Any], input_length: int) -> None:
-    """Raise where a member cannot forecast the ensemble's windows, or not what the first member does."""
+    """Raise if a member cannot forecast the ensemble's windows, or has other quantiles than the first member."""
     if (reason := unsuited(member.spec["arguments"], data)) is not None:
         raise OptionError(name, f" {reason}; name predictors that were fitted for these data")
     if (own := member.sizes.input_length) > input_length:

@@ -1,4 +1,4 @@
-"""The LightningModule around a network: scaling, losses, metrics, forecasts in real units."""
+"""The LightningModule around a network: scaling, loss, metrics, forecasts in the trace's own units."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -28,29 +28,30 @@ _UNSAVED = ("self", "__class__", "optimizer", "scheduler")  # no part of a check
 class Forecaster(pl.LightningModule):
     """Forecasts every region's traffic, in the trace's own units.
 
-    A network is made by `network(sizes)` (`Sizes`) and maps (history, history_calendar, future_calendar) to (batch,
-    horizon, channels, outputs) in scaled units. One with a `solve(train, validation)` method is fitted by that first,
-    in closed form; what is left is trained by gradient.
+    The network, `network(sizes)` with a `Sizes`, maps (history, history_calendar, future_calendar) to (batch, horizon,
+    channels, outputs) in scaled units. If it has a method `solve(train, validation)`, this fits it first, in closed
+    form; parameters that require gradients are then trained.
 
     Args:
         network: makes the network.
         n_regions, n_calendar, input_length, horizon, season_length: of the data (`TrafficDataModule` has them).
-        channels: `independent`, one network shared by every region, which a checkpoint can take to any number of
-            regions; or `joint`, all regions in one vector.
-        loss: makes the loss. One with an attribute `levels`, as `QuantileLoss` has, gives one output per level, sorted
-            so that quantiles never cross.
+        channels: `independent`: one network is applied to every region by itself, so that a checkpoint can be used for
+            any number of regions; `joint`: one network sees all regions as one vector.
+        loss: makes the loss. If it has an attribute `levels`, as `QuantileLoss` has, the network has one output per
+            level, sorted so that quantiles never cross.
         optimizer: called with the weights, `lr=` and `weight_decay=`, makes the optimizer.
         scheduler: called with the optimizer, makes the schedule of its learning rate, which is stepped every epoch.
-            Neither is part of a checkpoint's `spec`: what is tuned from one begins with the defaults.
+            Neither is part of a checkpoint's `spec`: fine-tuning starts with the defaults.
         learning_rate, weight_decay: of the optimizer.
         gradient_clip: largest norm of the gradient.
-        instance_norm: also standardise every window by its own history, and undo it in the forecast.
-        nonnegative: no forecast below zero (traffic never is).
-        regions, calendar, step_s: names of the data's regions and calendar cycles, its step [s]. A checkpoint keeps
-            them, so that it is not used on other ones (`unsuited`); None: not known.
+        instance_norm: also standardise every window by the mean and standard deviation of its history, and undo it in
+            the forecast.
+        nonnegative: clip forecasts at zero (traffic is never negative).
+        regions, calendar, step_s: names of the data's regions and calendar cycles, and its step [s]. They are kept in
+            the checkpoint, so that `unsuited` notices other data; None: not known.
 
     Attributes:
-        levels: of the quantiles forecast, rising; empty where one number is.
+        levels: of the quantiles forecast, rising; empty for a point forecast.
 
     Raises:
         InputError: an option is out of range.
@@ -88,7 +89,7 @@ class Forecaster(pl.LightningModule):
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.gradient_clip = gradient_clip
         self._optimizer, self._scheduler = optimizer, scheduler
-        self._optimizers([nn.Parameter(torch.zeros(1))])  # so that wrong options show now
+        self._optimizers([nn.Parameter(torch.zeros(1))])  # so that wrong options are reported now
         self.instance_norm = flag("instance_norm", instance_norm)
         self.nonnegative = flag("nonnegative", nonnegative)
         with under("loss"):
@@ -97,7 +98,7 @@ class Forecaster(pl.LightningModule):
         self.n_outputs = len(self.levels) or 1
         try:
             self.loss(torch.zeros(1, 1, 1, self.n_outputs), torch.zeros(1, 1, 1, 1))
-        except (RuntimeError, TypeError, ValueError) as error:  # torch's own look at their options only when called
+        except (RuntimeError, TypeError, ValueError) as error:  # torch's losses check their options only when called
             raise OptionError("loss", f": {error}") from error
         self.sizes = Sizes(
             n_channels=n_regions if channels == "joint" else 1,
@@ -114,12 +115,12 @@ class Forecaster(pl.LightningModule):
         self.scaler = Scaler(n_regions)
         self.val_metrics, self.test_metrics = Metrics("val"), Metrics("test")
         self.by_gradient = any(weight.requires_grad for weight in self.network.parameters())
-        self.automatic_optimization = self.by_gradient  # else there is no optimiser to step
+        self.automatic_optimization = self.by_gradient  # a closed form has no optimiser
         if self.n_outputs > 1 and not self.by_gradient:
             raise OptionError("loss", ": this network is not trained by gradient, so it cannot learn quantiles")
 
     def forward(self, window: Window) -> Float[Tensor, "batch horizon regions outputs"]:
-        """Forecast in standard deviations of the training part."""
+        """Forecast in scaled units: standardised by the training part's mean and standard deviation."""
         history = self.scaler.transform(window.history)
         if self.channels == "joint":
             scaled = self._normalised(history, window.history_calendar, window.future_calendar)
@@ -146,24 +147,24 @@ class Forecaster(pl.LightningModule):
         return self.forecast(window)[..., self.n_outputs // 2]
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """`torch.compile` the network; arguments as for that."""
+        """Compile the network; arguments as for `torch.compile`."""
         self.network.compile(*args, **options)
 
     @property
     def backbone(self) -> nn.Module:
-        """All of the network but its module called `head`: what `BackboneFinetuning` freezes at first.
+        """The network without its modules called `head`: the part that `BackboneFinetuning` freezes at first.
 
-        Empty where no module is called so: then there is nothing to freeze.
+        Empty if no module is called `head`: nothing is frozen then.
         """
         return _headless(self.network) if _has_head(self.network) else nn.Module()
 
     def on_fit_start(self) -> None:
-        """Fit the scaler on the training part, and a closed form, unless a checkpoint brought them.
+        """Fit the scaler on the training part, and the closed form if there is one, unless loaded from a checkpoint.
 
-        Where the closed form is all, one epoch suffices, for its validation and checkpoint.
+        A network that is fitted in closed form alone gets one epoch, to validate it and write its checkpoint.
 
         Raises:
-            InputError: of `check_sign`.
+            InputError: the precision is not supported, or the trace has negative values (see `check_sign`).
         """
         precision("trainer.predictor.precision", self.trainer.precision)
         if not self.by_gradient:
@@ -177,7 +178,6 @@ class Forecaster(pl.LightningModule):
             solve(self._examples(data.train_dataloader()), self._examples(data.val_dataloader()))
 
     def training_step(self, window: Window, batch_index: int) -> Tensor | None:
-        """One gradient step's loss."""
         if not self.by_gradient:
             return None
         loss = self._loss(self(window), window)
@@ -185,52 +185,44 @@ class Forecaster(pl.LightningModule):
         return loss
 
     def validation_step(self, window: Window, batch_index: int) -> None:
-        """Validation loss and metrics."""
         forecast = self(window)
         self.log("val/loss", self._loss(forecast, window), prog_bar=True, batch_size=len(window.history))
         self._measure(self.val_metrics, forecast, window)
 
     def test_step(self, window: Window, batch_index: int) -> None:
-        """Test metrics."""
         self._measure(self.test_metrics, self(window), window)
 
     def on_validation_epoch_start(self) -> None:
-        """Start the metrics anew."""
         self.val_metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics over all validation windows."""
         metrics = self.val_metrics.compute()
-        # A ratio to no traffic or a square beyond float32 is no divergence, which shows in the loss, too.
+        # A WAPE without traffic or a square beyond float32 is no divergence; divergence also shows in the loss.
         self.log_dict({name: value for name, value in metrics.items() if value.isfinite()})
 
     def on_test_epoch_start(self) -> None:
-        """Start the metrics anew."""
         self.test_metrics.reset()
 
     def on_test_epoch_end(self) -> None:
-        """Log the metrics over all test windows."""
         self.log_dict(self.test_metrics.compute())
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        """The optimizer and its schedule, or nothing for a network without gradients."""
         if not self.by_gradient:
             return [], []
         return self._optimizers([weight for weight in self.network.parameters() if weight.requires_grad])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient's norm. Here, not in the trainer, which refuses to clip for closed forms."""
+        """Clip the gradient's norm here, as the trainer refuses to clip under manual optimisation (closed forms)."""
         nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describe the module, so that the file alone rebuilds it."""
         checkpoint["spec"] = self.spec
 
     def check_sign(self, values: Float[Tensor, "time regions"]) -> None:
-        """Check that a trace has no values that `nonnegative` rules out of every forecast.
+        """Check that, with `nonnegative`, a trace has no negative values.
 
         Raises:
-            InputError: some are below zero.
+            InputError: it has.
         """
         if self.nonnegative and bool((values < 0).any()):
             raise InputError(
@@ -252,10 +244,10 @@ class Forecaster(pl.LightningModule):
         return scaled * std.unsqueeze(-1) + mean.unsqueeze(-1)
 
     def _examples(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """What a closed form is fitted on: (history, future, weight) in the units and channels that the network sees.
+        """Batches for a closed-form fit: (history, future, weight), in the units and channels that the network sees.
 
-        A window that was divided by its standard deviation counts by its square (the mean over the channels that
-        share a window), so that errors count as they do in the loss: else one that hardly moves would outweigh all.
+        With `instance_norm` a window is divided by its standard deviation and weighted by its variance (the mean over
+        the window's channels), so that errors count as in the loss: else windows that hardly vary would dominate.
         """
         for window in loader:
             history, future = (self.scaler.transform(part.to(self.device)) for part in (window.history, window.future))
@@ -270,7 +262,7 @@ class Forecaster(pl.LightningModule):
 
     def _in_units(self, forecast: Tensor) -> Tensor:
         real = self.scaler.inverse(forecast)
-        # An infinity stays: it is no forecast, and not one of no traffic.
+        # An infinite forecast stays infinite, so that it is noticed as invalid and not read as no traffic.
         return real.where(real.isinf(), real.clamp_min(0)) if self.nonnegative else real
 
     def _loss(self, forecast: Tensor, window: Window) -> Tensor:
@@ -283,11 +275,11 @@ class Forecaster(pl.LightningModule):
 
 
 def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
-    """What of some data a forecaster was not made for, in words; None where it suits.
+    """Why a fitted forecaster cannot be used on some data, in words that follow its name; None if it can.
 
     Args:
         fitted: the forecaster's arguments, as in its `spec`.
-        data: sizes and names as `TrafficDataModule.description` has them, or some of them.
+        data: sizes and names as in `TrafficDataModule.description`, or some of them.
     """
     for name, size in data.items():
         own = fitted.get(name)
@@ -307,17 +299,17 @@ def unsuited(fitted: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
 def _statistics(
     history: Float[Tensor, "batch time channels"],
 ) -> tuple[Float[Tensor, "batch 1 channels"], Float[Tensor, "batch 1 channels"]]:
-    """Mean and standard deviation of every window, for `instance_norm`."""
+    """Mean and standard deviation of every window and channel, for `instance_norm`."""
     return history.mean(1, keepdim=True), history.std(1, keepdim=True, correction=0) + 1e-5
 
 
 def _has_head(module: nn.Module) -> bool:
-    """Whether a module called `head`, with weights to tune, is somewhere in it."""
+    """Whether the module contains, at any depth, a module called `head` that has parameters."""
     return any(name.split(".")[-1] == "head" and [*part.parameters()] for name, part in module.named_modules())
 
 
 def _headless(module: nn.Module) -> nn.Module:
-    """The module itself where there is no head in it, else a plain one of its other modules and own parameters."""
+    """The module itself if it contains no head, else a plain module of its parameters and other submodules."""
     if not _has_head(module):
         return module
     rest = nn.Module()
@@ -330,20 +322,19 @@ def _headless(module: nn.Module) -> nn.Module:
 
 
 class WAPE(WeightedMeanAbsolutePercentageError):
-    """Sum of absolute errors over that of the targets, in whatever unit; NaN where these are all zero.
+    """Sum of absolute errors over the sum of absolute targets; NaN if all targets are zero.
 
-    Torchmetrics' own divides by at least 1.17e-6, which is more than all traffic in some units.
+    Torchmetrics' own divides by at least 1.17e-6, which exceeds the sum of all traffic in some units.
     """
 
     def compute(self) -> Tensor:
-        """The ratio."""
         return self.sum_abs_error / self.sum_scale.where(self.sum_scale > 0, torch.nan)
 
 
 class Metrics(nn.Module):
-    """MSE and MAE in scaled and in real units, WAPE in real ones, exact over all windows whatever the batch size.
+    """MSE and MAE in scaled and in real units, WAPE in real units; exact over all windows, for any batch size.
 
-    WAPE divides by the traffic: in scaled units, where that is about 0 on average, it would mean nothing.
+    WAPE divides by the traffic, so it has no meaning in scaled units, whose mean is about 0.
 
     Args:
         part: prefix of the logged names, `val` or `test`.
@@ -358,10 +349,10 @@ class Metrics(nn.Module):
         self.real.add_metrics({"wape": WAPE()})
 
     def reset(self) -> None:
-        """Before an epoch, not after it: an evaluation in inference mode leaves sums that a later fit cannot add to."""
+        """Reset before an epoch, not after: sums made in inference mode cannot be updated by a later fit."""
         self.scaled.reset()
         self.real.reset()
 
     def compute(self) -> dict[str, Tensor]:
-        """All metrics by name."""
+        """The values of all metrics, by logged name."""
         return {**self.scaled.compute(), **self.real.compute()}

@@ -1,4 +1,4 @@
-"""Losses beyond torch's own. All compare a forecast (batch, horizon, regions, outputs) with a target of one output."""
+"""The quantile loss; like all losses it takes (batch, horizon, regions, outputs) and a target with one output."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,23 +31,23 @@ class QuantileLoss(nn.Module):
     def forward(
         self, forecast: Float[Tensor, "batch horizon regions outputs"], target: Float[Tensor, "batch horizon regions 1"]
     ) -> Float[Tensor, ""]:
-        """Mean over everything of `max(level * e, (level - 1) * e)`, `e = target - forecast`."""
+        """Mean over all entries of `max(level * e, (level - 1) * e)`, `e = target - forecast`."""
         error = target - forecast
         return torch.maximum(self._level * error, (self._level - 1) * error).mean()
 
 
 def levels_of(loss: nn.Module) -> tuple[float, ...]:
-    """The levels of the quantiles that a loss wants forecast, its attribute `levels`; none where it has no such.
+    """The quantile levels that a loss is for, from its attribute `levels`; empty if it has none.
 
     Raises:
-        InputError: they do not rise between 0 and 1 with the median in the middle.
+        InputError: they do not rise within (0, 1) with the median in the middle.
     """
     levels = getattr(loss, "levels", None)
     return () if levels is None else _centred("levels", levels.tolist() if isinstance(levels, Tensor) else levels)
 
 
 def _centred(key: str, value: Any) -> tuple[float, ...]:
-    """`value` as levels of quantiles with the median in the middle, which is the point forecast."""
+    """`value` as quantile levels with the median, which serves as the point forecast, in the middle."""
     levels = checks.levels(key, value)
     if len(levels) % 2 == 0 or levels[len(levels) // 2] != 0.5:
         raise OptionError(key, f"={list(levels)} must have the median 0.5 in the middle")

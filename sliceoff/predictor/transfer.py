@@ -1,4 +1,4 @@
-"""Taking a fitted forecaster to another trace: other regions, other windows, another scale."""
+"""Transfer a fitted forecaster's weights to other data: other regions, windows or scale."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -15,7 +15,7 @@ from sliceoff.predictor.sizes import Sizes
 
 
 class Transferred(NamedTuple):
-    """What became of one tensor."""
+    """What `transferred` did with one tensor of the network, and its shape before and after (None: not there)."""
 
     name: str
     how: Literal["loaded", "adapted", "left out", "new"]
@@ -28,19 +28,19 @@ class Transferred(NamedTuple):
 
 
 def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, list[Transferred]]:
-    """A forecaster built as the one in a checkpoint, for other data, with its weights as far as they go.
+    """Build the forecaster of a checkpoint for other data, with its weights loaded or adapted wherever they fit.
 
-    Statistics of the scaler are not taken over: they belong to a trace.
+    The scaler's statistics are not transferred: they belong to a trace.
 
     Args:
-        content: of the checkpoint (`sliceoff.checkpoint.read`).
+        content: the checkpoint, as from `sliceoff.checkpoint.read`.
         data: arguments of `Forecaster` to replace, such as `n_regions`, `input_length`, `horizon`.
 
     Returns:
-        The forecaster, and what became of every tensor of its network.
+        The forecaster, and what was done with every tensor of its network.
 
     Raises:
-        InputError: the checkpoint holds no forecaster, or one without weights that gradients could tune.
+        InputError: the checkpoint holds no forecaster, or one without trainable weights.
     """
     before, forecaster = _saved(content), _rebuilt(content, data)
     prefix = "network."
@@ -65,13 +65,13 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
 
 
 def untrained(content: Mapping[str, Any], **data: Any) -> Forecaster:
-    """A new forecaster of the same options as a checkpoint's; arguments and errors as `transferred`'s."""
+    """A new forecaster with a checkpoint's options and fresh weights; arguments and errors as for `transferred`."""
     _saved(content)
     return _rebuilt(content, data)
 
 
 def _saved(content: Mapping[str, Any]) -> Forecaster:
-    """The checkpoint's forecaster as it was before it was fitted."""
+    """A checkpoint's forecaster, built without its weights, after a check that it can be tuned."""
     saved = checkpoint.build(content["spec"])
     if not isinstance(saved, Forecaster) or not saved.by_gradient:
         kind = content["spec"]["class"]
@@ -84,7 +84,7 @@ def _rebuilt(content: Mapping[str, Any], data: Mapping[str, Any]) -> Forecaster:
     return cast(Forecaster, checkpoint.build({**spec, "arguments": {**spec["arguments"], **data}}))
 
 
-# What an axis of a weight may run over, the last fastest: outputs first in torch's layers, then inputs.
+# What an axis of a weight may run over, the last varying fastest: outputs (axis 0 in torch's layers), or inputs.
 _OUTPUTS: tuple[tuple[str, ...], ...] = (
     ("horizon", "n_channels", "n_outputs"),
     ("horizon", "n_channels"),
@@ -99,10 +99,10 @@ _INPUTS: tuple[tuple[str, ...], ...] = (("input_length", "n_channels"), ("input_
 def adapted(
     weight: Shaped[Tensor, "*before"], shape: Sequence[int], before: Sizes, after: Sizes
 ) -> Shaped[Tensor, "*after"] | None:
-    """A layer's weight for data of other sizes; None where an axis is neither over steps nor over channels.
+    """A layer's weight for data of other sizes; None if an axis that differs is neither over steps nor over channels.
 
-    Steps and channels are interpolated. More of them as inputs count for less each, so that a history that stands
-    still is answered as it was.
+    Weights are interpolated along steps and channels. Those of inputs are also scaled by old length over new, so that
+    the output for a constant history stays about the same.
     """
     for axis, length in enumerate(shape if len(shape) == weight.dim() else ()):
         held = weight.shape[axis]

@@ -1,4 +1,4 @@
-"""P1.1, what to rent: offers, demand (Eq. 17), programs in python-mip, rounding, rules."""
+"""P1.1, which slices to rent: offers, demand (Eq. 17), programs in python-mip, rounding, rules."""
 
 from sliceoff.slicing.demand import TaskStatistics as TaskStatistics
 from sliceoff.slicing.demand import bandwidth_demand as bandwidth_demand

@@ -1,8 +1,8 @@
-"""One option per group under coupling rows, the shape that every slicing program shares, and simple ways to solve it.
+"""The common form of all slicing programs, one option per region under coupling rows, and heuristics to solve it.
 
-A block is a table of groups (regions) by options (offers); one option of every group is chosen, and rows limit what the
-choices of all groups of all blocks use together (a multiple-choice knapsack). Renting with a fixed kappa has two
-blocks, bandwidth and VMs; renting pairs has one.
+A block is a table of regions by options (offers); one option per region is chosen, and rows limit what the choices of
+all regions and blocks use together (a multiple-choice knapsack). Renting with a fixed kappa has two blocks, bandwidth
+and VMs; renting pairs has one.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-# Rows are kept to this part of their size, as a solver keeps them to its own tolerance.
+# Relative tolerance within which a row holds, like a solver's own.
 _TOLERANCE = 1e-9
 
 Choice = tuple[np.ndarray, ...]
@@ -20,7 +20,7 @@ Choice = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class Block:
-    """The options of one kind: their costs, and what each uses of every row.
+    """The options of one kind: what each costs, and how much of every row it uses.
 
     Args:
         cost: (regions, options) [money].
@@ -33,10 +33,10 @@ class Block:
 
 @dataclass(frozen=True)
 class ChoiceProblem:
-    """Choose one option per region and block at the least cost with `sum of uses <= limits`.
+    """Choose one option per region and block, at the least total cost with `sum of uses <= limits`.
 
     Args:
-        blocks: at least one; all with the same rows.
+        blocks: at least one; all have the same rows.
         limits: (rows,).
     """
 
@@ -44,11 +44,11 @@ class ChoiceProblem:
     limits: Float[np.ndarray, " rows"]
 
     def cost(self, choice: Choice) -> Float[np.ndarray, "*draws regions"]:
-        """What every region's options cost together."""
+        """The total cost of every region's options, over all blocks."""
         return np.sum([take(block.cost, index) for block, index in zip(self.blocks, choice, strict=True)], axis=0)
 
     def use(self, choice: Choice) -> Float[np.ndarray, "*draws rows"]:
-        """What the choice takes of every row."""
+        """The total use of every row."""
         used = np.zeros((*choice[0].shape[:-1], len(self.limits)))
         for block, index in zip(self.blocks, choice, strict=True):
             for number, row in enumerate(block.use):
@@ -56,7 +56,7 @@ class ChoiceProblem:
         return used
 
     def holds(self, choice: Choice) -> Bool[np.ndarray, "*draws"]:
-        """Whether every row holds."""
+        """Whether every row holds, within `slack`."""
         return np.asarray((self.use(choice) <= self.limits + self.slack).all(-1))
 
     @property
@@ -71,18 +71,18 @@ def take(table: Shaped[np.ndarray, "regions options"], index: Int[np.ndarray, "*
 
 
 def cheapest(problem: ChoiceProblem) -> Choice:
-    """The cheapest option everywhere, ignoring the rows; the smaller one of equals."""
+    """The cheapest option everywhere, ignoring the rows; of equally cheap ones, the first."""
     return tuple(block.cost.argmin(-1) for block in problem.blocks)
 
 
 def scale_back(problem: ChoiceProblem, choice: Choice) -> Choice | None:
-    """Change `choice` until every row holds: always the one option whose change costs least per unit saved.
+    """Change single options of `choice` until every row holds, each time the one that costs least per unit saved.
 
-    Savings are counted in parts of the limits of the rows that are violated, and no change may break a row that holds.
-    This is the rule by which every slicer that does not solve a program keeps the rows, and the programs' last resort.
+    Savings are counted relative to the limits of the violated rows, and no change may violate a row that holds. All
+    slicers that do not solve a program keep the rows in this way; for the others it is the last resort.
 
     Returns:
-        None where no single change helps any more.
+        The choice, or None if no further single change helps.
     """
     choice = tuple(index.copy() for index in choice)
     scale = np.maximum(np.abs(problem.limits), 1e-12)
@@ -99,7 +99,7 @@ def scale_back(problem: ChoiceProblem, choice: Choice) -> Choice | None:
             saved = ((over[:, None, None] - worse) / scale[:, None, None]).sum(0)
             allowed = (worse <= over[:, None, None]).all(0) & (saved > 1e-15)
             dearer = block.cost - take(block.cost, index)[:, None]
-            # Where a change also lowers the cost, the largest fall goes first.
+            # If a change also lowers the cost, the largest reduction goes first.
             score = np.where(allowed, np.where(dearer > 0, dearer / np.maximum(saved, 1e-300), dearer), np.inf)
             at = int(score.argmin())
             if np.isfinite(score.flat[at]) and (best is None or score.flat[at] < best[0]):
@@ -114,7 +114,7 @@ def scale_back(problem: ChoiceProblem, choice: Choice) -> Choice | None:
 
 
 def polish(problem: ChoiceProblem, choice: Choice) -> Choice:
-    """Improve a choice that keeps the rows, by single changes that keep them too, the largest gain first."""
+    """Improve a choice that keeps the rows by single changes that also keep them, the largest gain first."""
     choice = tuple(index.copy() for index in choice)
     used, limits = problem.use(choice), problem.limits + problem.slack
     while True:

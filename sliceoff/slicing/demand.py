@@ -1,4 +1,4 @@
-"""What a slice must carry: Eq. 17 and the task statistics behind it."""
+"""The bandwidth and VMs that a number of users needs: Eq. 17, and the task statistics in it."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from sliceoff.checks import Number
 from sliceoff.region import Scenario, Tasks, bandwidth_work, execution_work
 
-_QUADRATURE = 4096  # points over the ring of users; the prior's means are exact to 1e-6
+_QUADRATURE = 4096  # points of the integral over users' distances; the prior's means are exact to 1e-6
 
 
 def bandwidth_demand(
@@ -22,9 +22,9 @@ def bandwidth_demand(
     deadline_s: float,
     short_slot_s: float,
 ) -> Float[Tensor, "*shape"]:
-    """Bandwidth [Hz] that uploads all tasks within `kappa * deadline_s`, Eq. 17a.
+    """Bandwidth [Hz] that uploads all tasks within a span of `kappa * deadline_s`, Eq. 17a.
 
-    Where that span is longer than a short slot, the uploads of several slots share it and are counted together.
+    If that span is longer than a short slot, the uploads of several slots share the bandwidth and are counted together.
 
     Args:
         users: per short slot.
@@ -49,7 +49,7 @@ def vm_demand(
 ) -> Float[Tensor, "*shape"]:
     """VMs that execute all tasks within `(1 - kappa) * deadline_s` under least-loaded scheduling, Eq. 17b.
 
-    Infinite where a single task may already take longer than that.
+    Infinite if even a single task may take longer than that.
 
     Args:
         users: per short slot.
@@ -74,7 +74,7 @@ def upload_span(
 ) -> Float[Tensor, "*shape"]:
     """The shortest span `kappa * deadline_s` [s] in which `bandwidth_hz` uploads all tasks: (17a) solved for kappa.
 
-    Infinite where the uploads of a slot never end before those of the next begin to pile up.
+    Infinite if uploads arrive faster than the bandwidth can carry them.
     """
     within = (users * work_mean + z * users.sqrt() * work_std) / bandwidth_hz
     # Over more than a slot, b t = n E + z sqrt(n) S with n = users t / slot is linear in sqrt(t).
@@ -92,9 +92,9 @@ def pair_capacity(
     deadline_s: float,
     short_slot_s: float,
 ) -> Float[Tensor, "regions bandwidth_offers vm_offers"]:
-    """Users per short slot whom a pair of offers serves in time at the best kappa, (17a) and (17b) together.
+    """Users per short slot that a pair of offers serves in time at the best kappa, (17a) and (17b) together.
 
-    What a pair covers falls with the users, so bisection finds it, to a millionth of the most there can be.
+    Found by bisection, to a millionth of an upper bound.
 
     Args:
         n_vms: (regions, vm_offers).
@@ -123,13 +123,13 @@ def _at_least_one(ratio: Number | Tensor) -> Number | Tensor:
 
 @dataclass(frozen=True)
 class TaskStatistics:
-    """What one task asks of a region, estimated from the region's recent tasks (17): float64, one entry per region.
+    """What one task needs, as (17) uses it, estimated from each region's recent tasks: float64, one entry per region.
 
     Args:
-        n_tasks: tasks behind the estimate, at most the memory.
+        n_tasks: number of tasks in the estimate, at most `memory`.
         bandwidth_mean, bandwidth_std: of `w = d / log2(1 + snr)` [Hz s].
         vm_mean, vm_std, vm_max: of `c = d eta / f` [s]; the maximum never falls, as (17b) is a guarantee.
-        memory: tasks after which older ones fade out, so that the estimate follows a drift.
+        memory: number of tasks beyond which older ones lose weight, so that the estimate follows a drift.
     """
 
     n_tasks: Float[Tensor, " regions"]
@@ -144,7 +144,7 @@ class TaskStatistics:
     def prior(
         cls, scenario: Scenario, n_regions: int, n_tasks: Number = 200, memory: Number = 20_000
     ) -> "TaskStatistics":
-        """The statistics of the scenario's task distribution, worth `n_tasks` seen tasks.
+        """The statistics of the scenario's task distribution, with the weight of `n_tasks` observed tasks.
 
         Users are spread evenly over the ring `min_distance_m .. cell_radius_m`; sizes and densities are uniform and
         independent, as the environment draws them.
@@ -174,7 +174,7 @@ class TaskStatistics:
         )
 
     def updated(self, scenario: Scenario, tasks: Tasks) -> "TaskStatistics":
-        """The statistics after further tasks (regions, tasks), padded as in `Tasks`."""
+        """The statistics after observing further tasks (regions, tasks), padded as in `Tasks`."""
         present = tasks.present
         new = present.sum(-1).double()
         total = self.n_tasks + new
@@ -195,12 +195,12 @@ class TaskStatistics:
     def capacity_users(
         self, bandwidth_hz: Float[Tensor, " regions"], n_vms: Tensor, short_slot_s: float
     ) -> Float[Tensor, " regions"]:
-        """Users per short slot that a slice can carry for ever: of more, queues grow without bound."""
+        """The most users per short slot that a slice can carry in the long run: with more, its queues keep growing."""
         return torch.minimum(bandwidth_hz / self.bandwidth_mean, n_vms / self.vm_mean) * short_slot_s
 
 
 def _merge(mean: Tensor, std: Tensor, weight: Tensor, work: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of old and new tasks together; absent users' work is zero."""
+    """Mean and standard deviation of old and new tasks together; absent users' work is zero."""
     total = total.clamp_min(1e-9)
     merged = (weight * mean + work.sum(-1)) / total
     square = (weight * (std.square() + mean.square()) + work.square().sum(-1)) / total

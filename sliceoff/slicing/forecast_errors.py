@@ -1,4 +1,4 @@
-"""How many users may come: quantiles by a forecaster, or by how far its forecasts were off."""
+"""Quantiles of the number of users: a forecaster's own, or from its recent errors."""
 
 from dataclasses import dataclass, replace
 
@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_MEMORY = 168  # long slots: a week where they are hours, 28 hours where they are ten minutes
-_OWN = 24  # errors of its own that a region must have seen before it stops borrowing the others'
+_MEMORY = 168  # long slots: a week if they are hours, 28 hours if they are ten minutes
+_OWN = 24  # number of errors from which on a region uses only its own, and not those of all regions
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class ForecastErrors:
 
     @classmethod
     def none_yet(cls, n_regions: int) -> "ForecastErrors":
-        """Before the first forecast."""
+        """The errors before the first forecast: empty."""
         return cls(torch.zeros(0, n_regions, dtype=torch.float64))
 
     def forecasting(self, forecast: Float[Tensor, " regions"]) -> "ForecastErrors":
-        """At the start of a period."""
+        """The same errors at the start of a period, with its forecast, which `observed` will compare."""
         return replace(self, forecast=forecast.double())
 
     def observed(self, actual: Float[Tensor, " regions"]) -> "ForecastErrors":
-        """After the running period's users are known."""
+        """With the running period's error added, once its users are known."""
         if self.forecast is None:
             return self
         error = (actual.double() - self.forecast) / (self.forecast + 1)
@@ -41,7 +41,7 @@ class ForecastErrors:
     def users_at(
         self, forecast: Float[Tensor, " regions"], levels: Float[Tensor, " levels"]
     ) -> Float[Tensor, "regions levels"]:
-        """Quantiles of the users around the forecast, at `levels` from 0 to 1; the forecast while no error was seen."""
+        """Quantiles of the users around the forecast, at `levels` in [0, 1]; before the first error, the forecast."""
         forecast = forecast.double()
         if len(self.relative) == 0:
             return forecast.unsqueeze(-1).clamp_min(0).expand(-1, len(levels))
@@ -49,7 +49,7 @@ class ForecastErrors:
         return _users(forecast, quantiles)
 
     def upper(self, forecast: Float[Tensor, " regions"], miss: Float[Tensor, " regions"]) -> Float[Tensor, " regions"]:
-        """Users around the forecast that should be exceeded in a part `miss` of the periods."""
+        """An upper bound of the users, from the forecast and its errors, to be exceeded in a share `miss` of slots."""
         forecast = forecast.double()
         pool = self._pool().sort(dim=0).values
         count = len(pool)
@@ -58,12 +58,12 @@ class ForecastErrors:
         # The conformal quantile: the ceil((n + 1)(1 - miss))-th smallest of n errors.
         rank = ((count + 1) * (1 - miss)).ceil().long().clamp(1, count) - 1
         chosen = pool.expand(-1, len(forecast)).gather(0, rank.unsqueeze(0))[0]
-        # Beyond all errors seen, go on by as much again.
+        # A negative rate asks for more than all errors seen: add the largest error once more.
         beyond = torch.where(miss < 0, pool[-1].abs() + 0.1, 0.0)
         return _users(forecast, chosen + beyond)
 
     def _pool(self) -> Float[Tensor, "errors regions_or_one"]:
-        """Each region's own errors, or everybody's while there are few."""
+        """Each region's own errors, or those of all regions while there are few."""
         return self.relative if len(self.relative) >= _OWN else self.relative.reshape(-1, 1)
 
 
@@ -81,11 +81,11 @@ class Quantiles:
 
     @classmethod
     def certain(cls, users: Float[Tensor, " regions"]) -> "Quantiles":
-        """So many come."""
+        """The quantiles of a known number of users."""
         return cls(torch.full((1,), 0.5, dtype=torch.float64), users.double().unsqueeze(-1))
 
     def at(self, levels: Float[Tensor, " asked"]) -> Float[Tensor, "regions asked"]:
-        """Other quantiles: linear between the known ones, and on beyond them."""
+        """Quantiles at other levels, by linear interpolation, and linear extrapolation beyond the known ones."""
         if len(self.levels) == 1:
             return self.users.clamp_min(0).expand(-1, len(levels))
         right = torch.searchsorted(self.levels, levels).clamp(1, len(self.levels) - 1)

@@ -17,7 +17,7 @@ _HOUR_S = 3600.0
 
 
 def rising_price(size: Number, unit_price: Number, scale: Number) -> float:
-    """Price with a rising marginal price, `unit_price * size * (1 + size / scale)`: scarce resources."""
+    """Price with a rising marginal price, as of scarce resources: `unit_price * size * (1 + size / scale)`."""
     return unit_price * size * (1 + size / scale)
 
 
@@ -28,7 +28,7 @@ def discount_price(size: Number, unit_price: Number, exponent: Number) -> float:
 
 @dataclass(frozen=True)
 class CouplingRow:
-    """`sum_i use of region i's offers <= limit`: one row that ties all regions together."""
+    """`sum_i use of region i's offers <= limit`: one constraint that couples all regions."""
 
     name: str
     bandwidth_use: Float[Tensor, "regions bandwidth_offers"]
@@ -38,7 +38,7 @@ class CouplingRow:
     def use(
         self, bandwidth_index: Int[Tensor, "*draws regions"], vm_index: Int[Tensor, "*draws regions"]
     ) -> Float[Tensor, "*draws regions"]:
-        """What every region's offers take of the limit."""
+        """How much every region's offers use of the limit."""
         return pick(self.bandwidth_use, bandwidth_index) + pick(self.vm_use, vm_index)
 
 
@@ -51,14 +51,14 @@ class Offers:
         bandwidth_price: (regions, bandwidth_offers) [money per long slot].
         n_vms: (regions, vm_offers), rising along the last axis.
         vm_price: (regions, vm_offers) [money per long slot].
-        long_slot_s: how long a slice is rented.
+        long_slot_s: duration of a rental [s].
         budget: the most that the prices of all chosen offers may add up to [money per long slot]; None: no limit.
         bandwidth_inventory_hz: the most that all regions together can rent; None: no limit.
         vm_inventory: the same for VMs.
-        change_price: money for every offer that differs from the long slot before's; paid on top of `budget`.
+        change_price: money for every offer that differs from the one in the last long slot; not counted in `budget`.
 
     Raises:
-        InputError: an argument is empty, negative, not finite or not rising, or a limit forbids even the smallest
+        InputError: an argument is empty, negative, not finite or not rising, or a limit is below even the smallest
             offers; names the argument.
     """
 
@@ -169,13 +169,13 @@ class Offers:
         Args:
             bandwidth_options_mhz, vm_options: sizes on offer, rising.
             bandwidth_price, vm_price: size (MHz, VMs) -> money per hour.
-            n_regions, long_slot_s: of the system.
-            budget_per_region: money per hour; limits the sum over regions, so that it grows with their number.
+            n_regions, long_slot_s: number of regions, and duration of a rental [s].
+            budget_per_region: money per hour; times the number of regions, it limits the sum over regions.
             bandwidth_inventory_mhz_per_region, vm_inventory_per_region: limits on the sums over regions, likewise.
             change_price: money per changed offer.
 
         Raises:
-            InputError: as the class.
+            InputError: as for the class.
         """
         mhz, vms = (
             _sizes("bandwidth_options_mhz", bandwidth_options_mhz),
@@ -205,26 +205,26 @@ class Offers:
 
     @property
     def n_regions(self) -> int:
-        """Regions."""
+        """The number of regions."""
         return len(self.bandwidth_hz)
 
     def check_fit(self, scenario: Scenario) -> None:
-        """Check that regions have room for what is offered, and that a long slot has room for short ones.
+        """Check that the scenario allows as many VMs as are offered, and that a short slot fits into a long one.
 
         Raises:
-            InputError: they have not.
+            InputError: it does not.
         """
         if scenario.short_slot_s > self.long_slot_s:
             raise InputError(
-                f"region.short_slot_s={scenario.short_slot_s:g} is longer than a slice is rented, which is one step of "
-                f"the trace, {self.long_slot_s:g} s; lower it"
+                f"region.short_slot_s={scenario.short_slot_s:g} is longer than a rental, one step of the trace, which "
+                f"is {self.long_slot_s:g} s; lower it"
             )
         if (most := int(self.n_vms.max())) > scenario.max_vms:
             raise InputError(f"offers.vm_options go up to {most}, region.max_vms is {scenario.max_vms}; raise it")
 
     @property
     def _per_region(self) -> dict[str, tuple[str, float]]:
-        """The argument of `from_prices` behind every coupling row, and what one unit of it is per long slot."""
+        """For every coupling row the argument of `from_prices` that sets it, and one unit of that in the row's unit."""
         return {
             "budget": ("budget_per_region", self.long_slot_s / _HOUR_S),
             "bandwidth_inventory_hz": ("bandwidth_inventory_mhz_per_region", 1e6),
@@ -233,7 +233,7 @@ class Offers:
 
     @cached_property
     def rows(self) -> tuple[CouplingRow, ...]:
-        """The coupling rows that exist."""
+        """The coupling rows whose limits are given."""
         no_bandwidth, no_vms = torch.zeros_like(self.bandwidth_price), torch.zeros_like(self.vm_price)
         every = (
             ("budget", self.bandwidth_price, self.vm_price, self.budget),
@@ -246,7 +246,7 @@ class Offers:
 
 
 def pick(table: Tensor, index: Int[Tensor, "*draws regions"]) -> Tensor:
-    """`choice.take`, for tensors."""
+    """`table[i, index[..., i]]` for every region i: (*draws, regions). `choice.take` for tensors."""
     return table[torch.arange(len(table)), index]
 
 

@@ -1,7 +1,7 @@
-"""What Lagrangian prices on the coupling rows tell before a solver is asked.
+"""Lagrangian relaxation of the coupling rows: a bound and a good choice before a solver is called.
 
-With a price on every row the regions separate again: the best choice at these prices is read off, is close to optimal,
-and bounds the optimum from below. Options that the bound rules out need not be looked at (reduced-cost fixing).
+With a price on every row the regions separate: the best choice at these prices is found region by region, is close to
+optimal, and bounds the optimum from below. Options that the bound rules out are fixed (reduced-cost fixing).
 """
 
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ _SWEEPS, _STEPS, _MOST_VALUES = 4, 40, 100
 
 @dataclass(frozen=True)
 class Presolved:
-    """What is known without a solver.
+    """The results of `presolve`.
 
     Args:
         prices: (rows,) [money per unit of the row], zero where a row does not bind.
-        bound: no choice that keeps the rows costs less.
-        incumbent: a choice that keeps the rows, None where none was found.
-        cost: the incumbent's, infinite where there is none.
-        open: per block (regions, options), the options that a better choice than the incumbent may have.
+        bound: a lower bound on the cost of any choice that keeps the rows.
+        incumbent: a choice that keeps the rows, None if none was found.
+        cost: the incumbent's, infinite without one.
+        open: per block (regions, options), which options a choice better than the incumbent may have.
     """
 
     prices: Float[np.ndarray, " rows"]
@@ -38,7 +38,7 @@ class Presolved:
 
 
 def presolve(problem: ChoiceProblem) -> Presolved:
-    """Price the rows, and find a bound, a choice and the options left."""
+    """Find prices of the rows, a lower bound, a choice that keeps the rows, and the options that remain open."""
     choice = cheapest(problem)
     prices = np.zeros(len(problem.limits))
     if not problem.holds(choice):
@@ -56,9 +56,9 @@ def presolve(problem: ChoiceProblem) -> Presolved:
 
 
 def row_steps(problem: ChoiceProblem) -> Float[np.ndarray, " rows"]:
-    """The step in which each row's total use can change, zero where there is none; it depends on the uses alone.
+    """The step in which each row's total use can change, zero if there is none; it depends on the uses alone.
 
-    Sizes on offer are round numbers, so totals are too: 30 MHz of 5 MHz steps cannot be 28.
+    Offered sizes are round numbers, so totals are too: in steps of 5 MHz, a total cannot be 28 MHz.
     """
     steps = np.zeros(len(problem.limits))
     for row in range(len(steps)):
@@ -68,7 +68,7 @@ def row_steps(problem: ChoiceProblem) -> Float[np.ndarray, " rows"]:
 
 
 def rounded_down(problem: ChoiceProblem, steps: Float[np.ndarray, " rows"]) -> ChoiceProblem:
-    """The same problem with limits at totals that can be reached, which tightens every bound."""
+    """The same problem with limits rounded down to totals that can be reached, which tightens every bound."""
     least = np.array(
         [sum(block.use[row].min(-1).sum() for block in problem.blocks) for row in range(len(problem.limits))]
     )
@@ -78,7 +78,7 @@ def rounded_down(problem: ChoiceProblem, steps: Float[np.ndarray, " rows"]) -> C
 
 
 def _common_divisor(values: Float[np.ndarray, " values"]) -> float:
-    """The largest number of which all values are multiples, zero where it would be too small to mean anything."""
+    """The largest number of which all values are multiples; zero if it is too small to be meaningful."""
     largest = float(values.max(initial=0.0))
     if len(values) > _MOST_VALUES or largest == 0:
         return 0.0
@@ -91,9 +91,9 @@ def _common_divisor(values: Float[np.ndarray, " values"]) -> float:
 
 
 def shadow_prices(problem: ChoiceProblem) -> Float[np.ndarray, " rows"]:
-    """Prices at which the cheapest choice keeps the rows as nearly as prices can make it: dual ascent, row by row.
+    """Prices at which the cheapest choice keeps the rows, as far as prices can achieve it: dual ascent, row by row.
 
-    A row that no price can keep gets the price at which the search stops.
+    A row that holds at no price gets the price at which the search stops.
     """
     prices = np.zeros(len(problem.limits))
     for _ in range(_SWEEPS):
@@ -106,12 +106,12 @@ def shadow_prices(problem: ChoiceProblem) -> Float[np.ndarray, " rows"]:
 
 
 def at_prices(problem: ChoiceProblem, prices: Float[np.ndarray, " rows"]) -> Choice:
-    """The cheapest options with the rows' prices on top."""
+    """The cheapest options when the rows' prices are added to the costs."""
     return tuple(table.argmin(-1) for table in _priced(problem, prices))
 
 
 def _price_of(problem: ChoiceProblem, prices: Float[np.ndarray, " rows"], row: int) -> float:
-    """The smallest price at which this row holds, the other prices as they are; by bisection."""
+    """The smallest price at which this row holds, with the other prices fixed; by bisection."""
     others = prices.copy()
     others[row] = 0.0
     tables, uses = _priced(problem, others), [block.use[row] for block in problem.blocks]
@@ -139,7 +139,7 @@ def _price_of(problem: ChoiceProblem, prices: Float[np.ndarray, " rows"], row: i
 
 
 def _priced(problem: ChoiceProblem, prices: Float[np.ndarray, " rows"]) -> list[np.ndarray]:
-    """Costs with the rows' prices on top, (regions, options) per block."""
+    """Costs plus the prices of the rows used, (regions, options) per block."""
     return [block.cost + np.tensordot(prices, block.use, axes=1) for block in problem.blocks]
 
 

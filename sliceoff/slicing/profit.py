@@ -1,4 +1,4 @@
-"""Renting what earns most, rather than what covers (P1 without the hard deadline of C6)."""
+"""Rent what earns most instead of what covers all users (P1 without the hard deadline of C6)."""
 
 import logging
 import time
@@ -30,17 +30,17 @@ class Profit:
         max  sum_i sum_km (E[revenue_i^km] - rent_i^km) x_i^km    s.t.  sum_km x_i^km = 1, coupling rows, x binary
 
     The revenue of a pair is measured once, by simulating the region with an allocator, and averaged over equally likely
-    numbers of users (`SlicingRequest.users_at`). A region whose tasks turn out larger or smaller than the scenario's is
-    looked up at accordingly smaller or larger sizes.
+    numbers of users (`SlicingRequest.users_at`). For a region whose tasks are larger or smaller than the scenario's,
+    the revenue is looked up at accordingly smaller or larger slices.
 
-    `uncovered` marks regions whose slice cannot carry the forecast users for ever.
+    In the rental, `uncovered` marks regions whose slice cannot carry the forecast users in the long run.
 
     Args:
         allocator: whose revenue is measured; `Greedy` if not given.
-        n_scenarios: numbers of users per region.
-        users_step: of the grid on which revenue is measured, users per short slot.
+        n_scenarios: numbers of users per region that the revenue is averaged over.
+        users_step: step of the grid on which revenue is measured, in users per short slot.
         copies, slots: a cell of the grid is the mean over `copies * slots` short slots.
-        seed: of the tasks it is measured on.
+        seed: seed of the tasks that revenue is measured on.
         solver, time_limit_s, gap: as for `Exact`.
 
     Raises:
@@ -74,7 +74,6 @@ class Profit:
         self._usual = TaskStatistics.prior(scenario, offers.n_regions)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the forecast and its errors."""
         start = time.perf_counter()
         pairs = PairProblem.most(self._offers, self.expected_profit(request).numpy())
         problem = pairs.choice_problem()
@@ -114,7 +113,7 @@ class Profit:
 
     @property
     def table(self) -> RevenueTable:
-        """Revenue by slice and users, measured at the first call (seconds)."""
+        """Revenue by slice and users; measured at the first call, which takes seconds."""
         if self._table is None:
             most = self._scenario.max_users
             self._table = measure_revenue(
@@ -131,12 +130,12 @@ class Profit:
 
 
 def most_profit(offers: Offers, profit: Float[torch.Tensor, "regions bandwidth_offers vm_offers"]) -> float:
-    """At least the most that any choice of one pair per region earns under the coupling rows: a Lagrangian bound."""
+    """A Lagrangian upper bound on the profit of any choice of one pair per region under the coupling rows."""
     return -presolve(PairProblem.most(offers, profit.numpy()).choice_problem()).bound
 
 
 def _grid(sizes: list[float]) -> list[float]:
-    """The sizes on offer, or some of them where there are many."""
+    """The offered sizes, or 12 of them, evenly spaced, if there are more."""
     if len(sizes) <= _MOST_SIZES:
         return sizes
     places = torch.linspace(0, len(sizes) - 1, _MOST_SIZES).round().long().unique().tolist()

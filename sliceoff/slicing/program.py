@@ -1,8 +1,8 @@
 """The programs of P1.1 in python-mip: one model over all regions, built at the first solve and kept.
 
-Later periods change costs, limits and demands. A demand, the right-hand side of (17), lies in the lower bound of a
-column of its own, because python-mip's HiGHS binding scans the whole matrix for every right-hand side it changes (95 us
-each with 1000 regions, against 10).
+Later periods change costs, limits and demands. A demand, the right-hand side of (17), is written as the lower bound of
+an extra column, because python-mip's HiGHS binding scans the whole matrix for every right-hand side that it changes
+(95 us each with 1000 regions, against 10).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,16 +18,16 @@ from sliceoff.solver import Solution, Solver, SolverMissing, Status, crashed
 
 
 class ExactProgram:
-    """One option per region and block at the least cost, under the rows, in binaries.
+    """The binary program: one option per region and block, at the least cost, under the rows.
 
         min   sum_i sum_k cost_i^k x_i^k
         s.t.  sum_k x_i^k = 1                      for every region i and block          (C2, C3)
               sum_i sum_k use_i^k x_i^k <= limit   for every coupling row
               x binary
 
-    Demand is in the costs: an option below it costs its shortfall. With binaries that says the same as the rows (17),
-    and the relaxation is tighter. `presolve` comes first: what it rules out is fixed at zero, and where it proves its
-    own choice optimal (always where no row binds) the solver is not asked.
+    Demand is in the costs: an option below it also costs a penalty for its shortfall. With binaries this is equivalent
+    to the rows (17), and the relaxation is tighter. `presolve` comes first: options that it rules out are fixed at
+    zero, and if it proves its own choice optimal (always if no row binds) the solver is not called.
 
     Args:
         solver: with `integer=True`.
@@ -35,13 +35,13 @@ class ExactProgram:
 
     def __init__(self, solver: Solver):
         self._solver, self._kept = solver, _Kept(solver)
-        self._steps: np.ndarray | None = None  # of the rows; prices and demands do not change them
+        self._steps: np.ndarray | None = None  # `row_steps`, which prices and demands do not change
 
     def solve(self, problem: ChoiceProblem) -> tuple[Status, Choice | None]:
         """Solve for this period.
 
         Returns:
-            The status, and the best choice known that keeps the rows, whatever the status; None where there is none.
+            The status, and with any status the best known choice that keeps the rows, None if there is none.
         """
         if self._steps is None:
             self._steps = row_steps(problem)
@@ -73,13 +73,13 @@ class ShareProgram:
         """Solve for this period.
 
         Returns:
-            The solution, and the shares (regions, options) of every block where there are any.
+            The solution, and the shares (regions, options) of every block, None if there are none.
         """
         return self._kept.solve(lambda model: _Core(model, problem, mip.CONTINUOUS), lambda core: core.update(problem))
 
 
 class CoverProgram:
-    """The linear program (18): `min rent` under (17), with a priced shortfall where the rows leave no other way.
+    """The linear program (18): `min rent` under (17), with a penalised shortfall in case the rows force one.
 
         min   sum_i sum_k cost_i^k x_i^k + sum_i penalty_i short_i          (for both blocks)
         s.t.  sum_k size_i^k x_i^k + short_i >= demand_i                    (17a, 17b)
@@ -113,7 +113,7 @@ class CoverProgram:
 
 
 class _Core:
-    """A model with the columns and rows that all programs share, and what they hold now."""
+    """A model with the columns and rows that all programs share, and a copy of the numbers that it holds."""
 
     def __init__(self, model: mip.Model, problem: ChoiceProblem, kind: str):
         self.model = model
@@ -143,9 +143,9 @@ class _Core:
         ]
 
     def update(self, problem: ChoiceProblem, left: Sequence[Bool[np.ndarray, "regions options"]] | None = None) -> None:
-        """Write what differs from the last solve's: costs, limits, and which options are `left` (all if not given).
+        """Write what has changed since the last solve: costs, limits, and which options are `left` (all if not given).
 
-        Costs of options that are not left stay as they are.
+        Costs of options that are not left are not updated.
         """
         for place, (columns, block) in enumerate(zip(self.columns, problem.blocks, strict=True)):
             now = np.ones(block.cost.shape, dtype=bool) if left is None else left[place]
@@ -160,7 +160,7 @@ class _Core:
         self._limits[:] = problem.limits
 
     def read(self, values: Float[np.ndarray, " columns"]) -> list[np.ndarray]:
-        """The shares of every block's options."""
+        """The shares of every block's options, (regions, options) each, from a solution's values."""
         shares, start = [], 0
         for cost in self._costs:
             shares.append(values[start : start + cost.size].reshape(cost.shape))
@@ -169,7 +169,7 @@ class _Core:
 
 
 class _Kept:
-    """A model kept from period to period; built anew only after a crash, which may have left it half-written."""
+    """A model kept from period to period; rebuilt only after a crash, which may have left it half-written."""
 
     def __init__(self, solver: Solver):
         self._solver = solver
@@ -178,10 +178,10 @@ class _Kept:
     def solve(
         self, build: Callable[[mip.Model], _Core], write: Callable[[_Core], None]
     ) -> tuple[Solution, list[np.ndarray] | None]:
-        """Solve with this period's numbers, which `write` writes. Never raises: what went wrong is in the status.
+        """Solve with this period's numbers, which `write` puts into the model. Never raises: errors are in the status.
 
         Returns:
-            The solution, and the shares (regions, options) of every block where there are any.
+            The solution, and the shares (regions, options) of every block, None if there are none.
         """
         try:
             core = self._core = self._core or build(self._solver.open())

@@ -1,4 +1,4 @@
-"""What a slicer is asked and what it answers."""
+"""The interface of slicers: a `SlicingRequest` in, a `Rental` out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,19 +19,19 @@ BY_RULE = "rule"
 
 @dataclass(frozen=True)
 class Rental:
-    """What is rented for one long slot.
+    """The slices rented for one long slot.
 
     Args:
         bandwidth_index, vm_index: (regions,), the chosen offers.
-        bandwidth_hz, n_vms: (regions,), what they hold.
-        rent: (regions,) [money per long slot], prices and changes of offers together.
-        uncovered: (regions,), whether the slice is below what the slicer found the region to need.
-        status: how it was found: `BY_RULE`, or the solver's `Status`; all but its `OPTIMAL` are answered by a fallback.
-        fallback: what was done instead where the status or the coupling rows asked for it; else empty.
+        bandwidth_hz, n_vms: (regions,), the sizes of the chosen offers.
+        rent: (regions,) [money per long slot], including the price of changed offers.
+        uncovered: (regions,), whether the slice is below what the region needs, by the slicer's own criterion.
+        status: how it was found: `BY_RULE`, or the solver's `Status`; after any but `OPTIMAL`, a fallback was used.
+        fallback: what was done instead, if the status or the coupling rows required it; else empty.
         seconds: wall time.
-        lp_value: the relaxation's optimum [money per long slot], a lower bound on rent and penalised shortfall.
+        lp_value: optimum of the relaxation [money per long slot], a lower bound on rent plus penalised shortfall.
         period: long slots rented before this one.
-        memory: tensors that a slicer wants to see again: the next request hands them back.
+        memory: tensors that the slicer keeps for the next long slot, where they are in `request.previous.memory`.
     """
 
     bandwidth_index: Int[Tensor, " regions"]
@@ -55,11 +55,11 @@ class SlicingRequest:
     Args:
         forecast: users per region and short slot, predicted for the long slot.
         last: users in the long slot before.
-        truth: users as they will be; only the yardstick `Foresight` may look.
-        statistics: what a task asks of a region.
-        previous: the long slot before's rental, None in the first.
-        quantiles: of the users; None where the predictor gives one number alone.
-        errors: how far the forecasts so far were off; None before the first.
+        truth: users as they will be; only the benchmark `Foresight` may use them.
+        statistics: what a task needs in each region.
+        previous: the rental of the long slot before, None in the first.
+        quantiles: of the users; None if the predictor gives a point forecast only.
+        errors: recent errors of the forecasts; None before the first.
     """
 
     forecast: Float[Tensor, " regions"]
@@ -71,7 +71,7 @@ class SlicingRequest:
     errors: ForecastErrors | None = None
 
     def users_at(self, levels: Float[Tensor, " levels"]) -> Float[Tensor, "regions levels"]:
-        """Quantiles of the users, by the predictor or else by its recent errors."""
+        """Quantiles of the users at `levels`: the predictor's own, else from its recent errors."""
         if self.quantiles is not None:
             return self.quantiles.at(levels)
         errors = self.errors or ForecastErrors.none_yet(len(self.forecast))
@@ -80,7 +80,7 @@ class SlicingRequest:
 
 @runtime_checkable
 class Slicer(Protocol):
-    """Anything that decides what to rent."""
+    """The interface of slicers, which choose the offers to rent."""
 
     def rent(self, request: SlicingRequest) -> Rental:
         """Choose one bandwidth offer and one VM offer per region (C1-C3), within the coupling rows; never raises."""
@@ -88,10 +88,10 @@ class Slicer(Protocol):
 
 
 def check_rental(rental: Rental, n_regions: int) -> None:
-    """Check that a slicer's answer is one, with a number for every region.
+    """Check that a slicer returned a `Rental` with one value per region, and only tensors in its memory.
 
     Raises:
-        InputError: it is not; says in what.
+        InputError: it did not; names what is wrong.
     """
     if not isinstance(rental, Rental):
         raise InputError(
@@ -110,7 +110,7 @@ def check_rental(rental: Rental, n_regions: int) -> None:
 def offer_costs(
     offers: Offers, previous: Rental | None
 ) -> tuple[Float[Tensor, "regions bandwidth_offers"], Float[Tensor, "regions vm_offers"]]:
-    """What every bandwidth and VM offer costs this period, the price of a change included [money per long slot]."""
+    """The cost of every bandwidth and VM offer this period, with the price of a change [money per long slot]."""
     if previous is None or offers.change_price == 0:
         return offers.bandwidth_price, offers.vm_price
     costs = []
@@ -132,7 +132,7 @@ def rental(
     seconds: float = 0.0,
     lp_value: float | None = None,
 ) -> Rental:
-    """The rental of these offers: what they add up to, Eqs. 8 and 9, and cost, Eq. 10."""
+    """The `Rental` of the given offers: their sizes, Eqs. 8 and 9, and their cost, Eq. 10."""
     bandwidth_cost, vm_cost = offer_costs(offers, previous)
     return Rental(
         bandwidth_index=bandwidth_index,

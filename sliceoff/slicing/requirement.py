@@ -1,4 +1,4 @@
-"""What coverage means (C6): Eq. 17 with kappa given, or with the best kappa of every region."""
+"""What it means to cover users (C6): Eq. 17 with a given kappa, or with the best kappa for every region."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from sliceoff.slicing.rental import SlicingRequest, offer_costs
 from sliceoff.solver import Solution, Solver
 
 Relaxation = Callable[[Any], tuple[Solution, list[np.ndarray] | None]]
-"""Solves a linear program for a period's problem, of its requirement's own kind. The shares (regions, options) of every
-block, where there are any, are an offer's probabilities."""
+"""Solves the linear program of a period's problem. Returns the solution, and per block the shares (regions, options),
+which are the probabilities with which offers are drawn; None if there are none."""
 
 
 @runtime_checkable
 class Requirement(Protocol):
-    """Turns predicted users into a problem of renting."""
+    """Turns predicted users into a renting problem."""
 
     def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> Problem:
-        """Renting for `users` per region and short slot."""
+        """The problem of renting for `users` per region and short slot."""
         ...
 
     def relaxation(self, solver: Solver) -> Relaxation:
-        """The linear program that belongs to it."""
+        """The solver of the linear relaxation of its problems."""
         ...
 
 
@@ -42,7 +42,7 @@ def requirement(
     """`FixedKappa`, or `JointKappa` for `kappa: joint`.
 
     Raises:
-        InputError: an argument is out of range, or an aggregate row is asked for without a demand of either resource.
+        InputError: an argument is out of range, or `aggregate_margin` is given with `joint` (no separate demands).
     """
     if not isinstance(kappa, str):
         return FixedKappa(scenario, kappa, z, aggregate_margin)
@@ -55,13 +55,13 @@ def requirement(
 
 @dataclass(frozen=True)
 class FixedKappa:
-    """Eq. 17 with one kappa for all regions: bandwidth and VMs have demands of their own.
+    """Eq. 17 with one kappa for all regions: separate demands for bandwidth and VMs.
 
     Args:
         scenario: gives the deadline and the short slot.
         kappa: part of the deadline that uploads may take, in (0, 1).
         z: standard deviations kept against an unlucky mix of tasks, >= 0.
-        aggregate_margin: if given, the rented totals must exceed the total demands by this part of them, >= 0.
+        aggregate_margin: if given, the rented totals must exceed the total demands by this share of them, >= 0.
 
     Raises:
         InputError: an argument is out of range, or kappa leaves too little time for the longest task.
@@ -100,7 +100,6 @@ class FixedKappa:
         )
 
     def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> RentProblem:
-        """Separate demands."""
         bandwidth, vms = self.demand(users, request.statistics)
         bandwidth_price, vm_price = offer_costs(offers, request.previous)
         return RentProblem(
@@ -112,13 +111,12 @@ class FixedKappa:
         )
 
     def relaxation(self, solver: Solver) -> Relaxation:
-        """The program (18)."""
         return CoverProgram(solver).solve
 
 
 @dataclass(frozen=True)
 class JointKappa:
-    """Eq. 17 for every kappa at once: a pair of offers covers if some kappa does, region by region.
+    """Eq. 17 with the best kappa for every region: a pair of offers covers the users if it does so for some kappa.
 
     Args:
         scenario: gives the deadline and the short slot.
@@ -135,7 +133,6 @@ class JointKappa:
         not_negative("z", self.z)
 
     def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> PairProblem:
-        """Pairs of offers."""
         capacity = pair_capacity(
             offers.bandwidth_hz,
             offers.n_vms,
@@ -152,6 +149,5 @@ class JointKappa:
         return PairProblem(offers, price + penalty, capacity, wanted)
 
     def relaxation(self, solver: Solver) -> Relaxation:
-        """The pairs' own relaxation."""
         program = ShareProgram(solver)
         return lambda pairs: program.solve(pairs.choice_problem())

@@ -1,4 +1,4 @@
-"""What allocation makes of a slice: expected revenue by bandwidth, VMs and users, measured by simulation."""
+"""Expected revenue of a slice by bandwidth, VMs and users, measured by simulation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sliceoff.region import Allocator, RegionEnvironment, Scenario
 
 @dataclass(frozen=True)
 class RevenueTable:
-    """Revenue per short slot on a grid, linear in between and constant beyond its ends; nothing without users or slice.
+    """Revenue per short slot on a grid: interpolated linearly, constant beyond its ends, zero without users or slice.
 
     Args:
         bandwidth_hz, n_vms, users: (k,), (m,), (g,), rising from zero.
@@ -37,7 +37,7 @@ class RevenueTable:
 
 
 def hat_weights(grid: Float[Tensor, " g"], at: Float[Tensor, "rows points"]) -> Float[Tensor, "rows points g"]:
-    """The weights with which linear interpolation at `at` takes the values on `grid`; beyond its ends, the end's."""
+    """The weights of the values on `grid` in a linear interpolation at `at`, which is clamped to the grid's ends."""
     at = at.clamp(grid[0], grid[-1])
     right = torch.searchsorted(grid, at).clamp(1, len(grid) - 1)
     left = right - 1
@@ -59,10 +59,10 @@ def measure_revenue(
     warm_up: int = 4,
     seed: int = 0,
 ) -> RevenueTable:
-    """Measure the table by running the region with `allocator`, every cell with the same tasks.
+    """Measure the table by simulating the region with `allocator`, with the same random draws in every cell.
 
     Args:
-        bandwidth_hz, n_vms, users: the grid, rising and above zero; zero is added.
+        bandwidth_hz, n_vms, users: the grid, rising and above zero; zero is added to each.
         copies, slots: a cell's revenue is the mean over `copies * slots` short slots, after `warm_up` more.
     """
     cells = [
@@ -85,7 +85,7 @@ def measure_revenue(
         n_vms=cells[1].long(),
     )
     for _ in environment.run(allocator, warm_up):
-        pass  # queues fill
+        pass  # so that queues fill
     earned = torch.zeros(cells[0].numel(), dtype=torch.float64)
     for _, outcomes in environment.run(allocator, slots):
         earned += outcomes.revenue.sum(-1).double().sum(0)

@@ -1,4 +1,4 @@
-"""Renting for a calibrated quantile of the users instead of their forecast."""
+"""Rent for a calibrated quantile of the users instead of their forecast."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,21 +15,21 @@ from sliceoff.slicing.forecast_errors import ForecastErrors, Quantiles
 from sliceoff.slicing.offers import Offers
 from sliceoff.slicing.rental import Rental, Slicer, SlicingRequest
 
-_INNER = "slicer."  # in the memory, before the names that the slicer inside gave to what it keeps
+_INNER = "slicer."  # prefix, in the memory, of the inner slicer's own entries
 
 
 class Newsvendor:
-    """Hands another slicer an upper bound of the users that is exceeded in a chosen part of the long slots.
+    """Lets another slicer rent for an upper bound of the users that is exceeded in a given share of the long slots.
 
-    The part is the newsvendor's ratio of what a user more costs to what a user served earns, unless given. The bound is
-    the forecast, or its quantile where the predictor gives quantiles, plus a quantile of its errors in the last 168
-    long slots (conformalised quantile regression: Romano, Patterson and Candes, NeurIPS 2019), calibrated online
-    (`adapted_miss`), so that the asked and the observed part agree whatever the predictor.
+    Unless given, the share is the newsvendor's ratio: the cost of one more user over the revenue of a served one. The
+    bound is the forecast, or its quantile if the predictor gives quantiles, plus a quantile of its errors in the last
+    168 long slots (conformalised quantile regression: Romano, Patterson and Candes, NeurIPS 2019), calibrated online
+    (`adapted_miss`), so that the observed share approaches the given one for any predictor.
 
     Args:
         slicer: called with `offers` and `scenario`, makes the slicer that rents for the bound.
-        miss: part of the long slots in which the users may exceed the bound, in (0, 1); None: the newsvendor's ratio.
-        rate: how fast the calibration follows, >= 0; 0 leaves the plain quantile of recent errors.
+        miss: share of the long slots in which the users may exceed the bound, in (0, 1); None: the newsvendor's ratio.
+        rate: step size of the online calibration, >= 0; 0: the plain quantile of recent errors.
 
     Raises:
         InputError: an argument is out of range.
@@ -49,7 +49,6 @@ class Newsvendor:
         self._rate = not_negative("rate", rate)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the bound."""
         errors = ForecastErrors.none_yet(len(request.forecast))
         miss = torch.full((len(request.forecast),), self.miss, dtype=torch.float64)
         if request.previous is not None:
@@ -70,7 +69,7 @@ class Newsvendor:
 
 
 class Foresight:
-    """Hands another slicer the users that will come: a yardstick for the forecast, not a rule anyone can follow.
+    """Lets another slicer rent for the true future users: shows what a perfect forecast is worth; not a usable rule.
 
     Args:
         slicer: called with `offers` and `scenario`, makes the slicer that rents.
@@ -81,7 +80,6 @@ class Foresight:
             self._slicer = slicer(offers=offers, scenario=scenario)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the true users."""
         truth = request.truth
         return self._slicer.rent(replace(request, forecast=truth, quantiles=Quantiles.certain(truth)))
 
@@ -91,17 +89,17 @@ def adapted_miss(
 ) -> Float[Tensor, " regions"]:
     """The miss rates to aim at next: adaptive conformal inference (Gibbs and Candes, NeurIPS 2021).
 
-    After a miss they fall by `rate * (1 - asked)`, else they rise by `rate * asked`, so that misses come out as often
-    as asked whatever the traffic does.
+    After a miss they fall by `rate * (1 - asked)`, else they rise by `rate * asked`, so that the frequency of misses
+    approaches `asked` for any traffic.
     """
     return miss + rate * (asked - exceeded.double())
 
 
 def newsvendor_miss(offers: Offers, scenario: Scenario) -> float:
-    """What renting for one user more costs, over what a served user earns; kept within 1 % and 99 %.
+    """The cost of renting for one more user over the revenue of a served user, clipped to 1 % to 99 %.
 
-    A user's part of a slice is what Eq. 17 without its margins asks at a kappa of a half, at the mean unit price of the
-    offers: the units added last are dearer or cheaper than that, which the mean leaves out.
+    The cost is that of a user's bandwidth and VMs in Eq. 17 without margins, with a kappa of a half, at the mean unit
+    price of the offers: that marginal prices rise or fall with the size is ignored.
 
     Raises:
         InputError: users earn nothing, so that no bound is best.

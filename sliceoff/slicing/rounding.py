@@ -1,4 +1,4 @@
-"""From the relaxation's shares to one offer per region and resource (Algorithm 2, mended)."""
+"""Round the relaxation's shares to one offer per region and resource (Algorithm 2, corrected)."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from sliceoff.slicing.choice import Choice, ChoiceProblem, polish, scale_back, t
 def draw(
     shares: Float[np.ndarray, "regions options"], n_draws: int, generator: np.random.Generator
 ) -> Int[np.ndarray, "draws regions"]:
-    """Draw ONE option per region with the shares as probabilities, `n_draws` times.
+    """Draw exactly one option per region with the shares as probabilities, `n_draws` times.
 
-    Rounding every variable by itself, as Algorithm 2 is printed, leaves one option chosen in only 65 % of draws, which
+    Rounding every variable independently, as Algorithm 2 is printed, chooses exactly one in only 65 % of draws, which
     breaks C2 and C3.
     """
     shares = np.maximum(shares, 0)  # solvers return -1e-12
@@ -28,7 +28,7 @@ def round_up(
     short: Bool[np.ndarray, "regions options"],
     cover: Int[np.ndarray, " regions"],
 ) -> Int[np.ndarray, "*draws regions"]:
-    """Where the drawn option falls `short` of the demand, take `cover` instead."""
+    """The drawn options, each replaced by `cover` where it falls `short` of the demand."""
     return np.where(take(short, choice), cover, choice)
 
 
@@ -39,7 +39,7 @@ def best_of(problem: ChoiceProblem, candidates: Choice) -> tuple[Choice | None, 
         candidates: per block (candidates, regions).
 
     Returns:
-        The choice, None where even scaling back finds none; and whether it had to be scaled back.
+        The choice, None if even scaling back finds none; and whether it had to be scaled back.
     """
     holds = problem.holds(candidates)
     if holds.any():

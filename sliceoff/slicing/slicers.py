@@ -1,7 +1,7 @@
-"""Everything that decides what to rent: rules, and the programs of P1.1.
+"""Slicers: rules, and the programs of P1.1.
 
-All keep C1-C3 and the coupling rows. A rule that asks for more than the rows allow is scaled back
-(`choice.scale_back`); a program then leaves demand uncovered where that loses the fewest users.
+All keep C1-C3 and the coupling rows. If the rows do not allow what is needed, a rule's choice is scaled back
+(`choice.scale_back`), and a program leaves demand uncovered where the fewest users are lost.
 """
 
 import logging
@@ -33,10 +33,10 @@ RULE = "cheapest offers that cover"
 
 
 class Cheapest:
-    """Rents the cheapest offers that cover the forecast: exactly optimal where no row couples the regions.
+    """Rents the cheapest offers that cover the forecast: optimal if no row couples the regions.
 
     Args:
-        kappa: part of the deadline that uploads may take, or `joint`: the best one of every region.
+        kappa: part of the deadline that uploads may take, or `joint`: the best one for every region.
         z: standard deviations kept against an unlucky mix of tasks.
     """
 
@@ -44,23 +44,21 @@ class Cheapest:
         self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the forecast."""
         return cover(self._offers, self._requirement, request.forecast, request)
 
 
 class Reactive:
-    """As `Cheapest`, for the users of the long slot before."""
+    """As `Cheapest`, but for the users of the last long slot instead of the forecast."""
 
     def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number):
         self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the last long slot's users."""
         return cover(self._offers, self._requirement, request.last, request)
 
 
 class Fixed:
-    """As `Cheapest`, for the same number of users always: the mean (`slicer=fixed`) or the most (`slicer=peak`).
+    """As `Cheapest`, but always for the same number of users: the mean (`slicer=fixed`) or the most (`slicer=peak`).
 
     Args:
         users: per region and short slot.
@@ -71,18 +69,17 @@ class Fixed:
         self._users = not_negative("users", users)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the configured users."""
         return cover(self._offers, self._requirement, full_like(request.forecast, self._users), request)
 
 
 class Exact:
-    """The least rent that covers the forecast under the coupling rows, by binaries.
+    """The least rent that covers the forecast under the coupling rows, by a binary program.
 
     Args:
         kappa, z: as for `Cheapest`.
-        aggregate_margin: also rent this part more than the total demand, over all regions; None: no such row.
+        aggregate_margin: also rent at least the total demand of all regions plus this share of it; None: no such row.
         solver: `CBC` or `HIGHS`.
-        time_limit_s: per solve.
+        time_limit_s: time limit per solve.
         gap: relative gap at which a solution counts as optimal.
     """
 
@@ -101,7 +98,6 @@ class Exact:
         self._program = ExactProgram(Solver(solver, time_limit_s, integer=True, gap=gap))
 
     def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the forecast."""
         start = time.perf_counter()
         rent = self._requirement.problem(self._offers, request.forecast, request)
         problem, fallback = rent.choice_problem(), ""
@@ -126,20 +122,20 @@ class Exact:
 
 
 class LpRounding:
-    """Algorithm 2: the linear program (18), then one offer per region and resource drawn with its shares.
+    """Algorithm 2: the linear program (18), then one offer per region and resource, drawn with its shares.
 
-    Every draw is tried as drawn and with short regions rounded up to what covers at the rows' shadow prices; last, that
-    repair is carried through in every region. The cheapest that keeps the rows is taken and improved by single changes.
-    With the repair, the draws themselves hardly matter (`benchmarks/slicing.py`).
+    Candidates are every draw, every draw repaired (regions that fall short get the offers that cover at the rows'
+    shadow prices), and these covering offers in all regions. The cheapest candidate that keeps the rows is improved by
+    single changes. With the repair, the draws themselves hardly matter (`benchmarks/slicing.py`).
 
     Theorem 2 holds for a plain draw: E[rent] is the LP's value, E[capacity] at least the demand, and the total falls
-    short of it by a part delta with a probability of at most exp(-2 delta^2 D^2 / sum Delta_i^2). No such bound holds
+    short of it by a share delta with a probability of at most exp(-2 delta^2 D^2 / sum Delta_i^2). No such bound holds
     for a single region, hence the repair.
 
     Args:
         kappa, z, aggregate_margin, solver, time_limit_s: as for `Exact`.
         n_draws: draws per period.
-        seed: of the draws, which depend on it and on the period alone.
+        seed: seed of the draws, which depend only on it and on the period.
     """
 
     def __init__(
@@ -160,7 +156,6 @@ class LpRounding:
         self._relaxation = self._requirement.relaxation(Solver(solver, time_limit_s, integer=False))
 
     def rent(self, request: SlicingRequest) -> Rental:
-        """Rent for the forecast."""
         start = time.perf_counter()
         rent = self._requirement.problem(self._offers, request.forecast, request)
         fallback = ""
@@ -193,7 +188,7 @@ class LpRounding:
     ) -> tuple[Choice | None, bool]:
         generator = np.random.default_rng((self._seed, period))
         draws: Choice = tuple(draw(share, self._n_draws, generator) for share in shares)
-        # What covers at the rows' shadow prices: dearer than the cheapest that covers, but easier on a row that binds.
+        # Offers that cover at the rows' shadow prices: dearer than the cheapest, but they use less of a row that binds.
         covers = at_prices(problem, shadow_prices(problem))
         candidates: Choice = tuple(
             np.concatenate([index, round_up(index, short, cover), cover[None]])
@@ -203,7 +198,7 @@ class LpRounding:
 
 
 def cover(offers: Offers, demand: Requirement, users: Float[Tensor, " regions"], request: SlicingRequest) -> Rental:
-    """The cheapest offers that cover so many users, scaled back where the coupling rows allow less."""
+    """Rent the cheapest offers that cover `users`, scaled back if the coupling rows do not allow them."""
     start = time.perf_counter()
     rent = demand.problem(offers, users, request)
     choice, fallback = kept(rent.choice_problem())
@@ -219,7 +214,7 @@ def cover(offers: Offers, demand: Requirement, users: Float[Tensor, " regions"],
 
 
 def kept(problem: ChoiceProblem) -> tuple[Choice, str]:
-    """The cheapest options, scaled back to the rows where they ask for more; and what was done."""
+    """The cheapest options, scaled back if they violate the rows; and the name of the fallback, empty if none."""
     choice = cheapest(problem)
     if problem.holds(choice):
         return choice, ""
@@ -228,7 +223,7 @@ def kept(problem: ChoiceProblem) -> tuple[Choice, str]:
 
 
 def _last_resort(problem: ChoiceProblem, status: Status) -> tuple[Choice, str]:
-    """What is rented when a program gives nothing."""
+    """The choice and the name of the fallback for a program that has no solution; logs a warning."""
     log.warning("slicing: %s; renting %s instead", status, RULE)
     choice, scaled = kept(problem)
     return choice, f"{RULE}, {scaled}" if scaled else RULE

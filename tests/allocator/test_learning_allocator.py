@@ -342,5 +342,7 @@ class Unkept(pl.LightningModule):
 
 def test_an_allocator_of_ones_own_without_a_spec_is_refused_when_it_is_made():
     parts = Parts(configure("predictor=last_value", "allocator=greedy", f"allocator._target_={__name__}.Unkept"))
-    with pytest.raises(InputError, match=r"^allocator: Unkept lacks self.spec and an on_save_checkpoint that writes it;"):
+    with pytest.raises(
+        InputError, match=r"^allocator: Unkept lacks self.spec and an on_save_checkpoint that writes it;"
+    ):
         _ = parts.allocator
