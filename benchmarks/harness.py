@@ -15,6 +15,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sliceoff.files import write_whole
@@ -64,11 +65,11 @@ def resident_mib() -> float:
 
 def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Print `rows` (all with the same keys, in column order) as a table."""
-    view = Table(title=title, title_justify="left")
+    view = Table(title=escape(title), title_justify="left")  # rich takes `[ms]` for markup
     for column in rows[0]:
-        view.add_column(column, justify="right" if isinstance(rows[0][column], int | float) else "left")
+        view.add_column(escape(column), justify="right" if isinstance(rows[0][column], int | float) else "left")
     for row in rows:
-        view.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        view.add_row(*(escape(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row.values()))
     Console(width=160).print(view)
 
 
