@@ -147,8 +147,9 @@ def annotated(key: str, target: Callable, options: Mapping[str, Any]) -> None:
         annotations = get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
     except NameError:  # names that only a type checker imports
         return
+    conf = BeartypeConf(is_pep484_tower=True)  # an int is a float
     for name, value in options.items():
-        wanted, conf = annotations.get(name, Any), BeartypeConf(is_pep484_tower=True)  # an int is a float
+        wanted = annotations.get(name, Any)
         if not is_bearable(value, wanted, conf=conf):
             hint = f"; write it as a list, [{value}]" if is_bearable([value], wanted, conf=conf) else ""
             raise OptionError(f"{key}.{name}", f"={value!r} is no {formatannotation(wanted)}{hint}")

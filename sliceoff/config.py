@@ -107,9 +107,10 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         if owner and (CONFIGS / key).is_dir():
             return f"{word}: the chosen {owner} has no {part} to choose; leave it out, or choose another {owner}"
         if key not in (known := _known_keys(overrides, key)):
-            hint = near_miss(key, known) or "; `--help` lists the groups, `--cfg job` every key"
-            if key.startswith(("trainer.", "callbacks.")):
+            hint = near_miss(key, known)
+            if hint and key.startswith(("trainer.", "callbacks.")):
                 hint += f" (an unlisted option of Lightning: +{word})"
+            hint = hint or "; `--help` lists the groups, `--cfg job` every key, +KEY=VALUE adds one"
             return f"{word}: there is no config key '{key}'{hint}"
         if word.startswith("+"):
             return f"{word}: {key} is there already; write {word.lstrip('+')}"

@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -103,12 +103,21 @@ def _begun_in_grid(cfg: DictConfig) -> Path | None:
     """In a resumed grid, this job's earlier run, found by its config: a finished one, else the newest stopped one."""
     if not _grid_goes_on(cfg):
         return None
-    mine, alike = deciding(_content(cfg)), []
+    mine, stopped = deciding(_content(cfg)), None
     for run in runs_under(path("run_dir", cfg.run_dir).parent):
-        with suppress(InputError):  # a config that cannot be read is not this job's
-            if checkpoint.differing(deciding(config_of(run)), mine) is None:
-                alike.append(run)
-    return next((run for run in alike if (run / "summary.json").is_file()), next(iter(alike), None))
+        if _decided_by(run, mine):
+            if (run / "summary.json").is_file():
+                return run
+            stopped = stopped or run
+    return stopped
+
+
+def _decided_by(run: Path, mine: Mapping[str, Any]) -> bool:
+    """Whether a run's config has the deciding keys `mine`; not if it cannot be read."""
+    try:
+        return checkpoint.differing(deciding(config_of(run)), mine) is None
+    except InputError:
+        return False
 
 
 def _directory(cfg: DictConfig, begun: Path | None) -> RunDirectory:

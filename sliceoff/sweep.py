@@ -95,17 +95,22 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(sweep["parameters"], Mapping):
         raise InputError(f"sweep: parameters={sweep['parameters']} must be of the form {{seed: {{values: [0, 1]}}}}")
     optional(count, "sweep: run_cap", sweep.get("run_cap"))
-    command = sweep.get("command")
-    if command is not None and not {"${program}", sweep["program"]} & set(listed("sweep: command", command, _COMMAND)):
-        raise InputError(f"sweep: command={command} does not name the program; write {_COMMAND}")
     return sweep
 
 
 def _fixed(sweep: Mapping[str, Any]) -> list[str]:
-    """Fixed arguments of the program in the sweep's `command`, without W&B's `${macros}` and `logger.online`."""
-    words = [str(word) for word in sweep.get("command") or ()]
-    program = next((place for place, word in enumerate(words) if word in ("${program}", sweep["program"])), len(words))
-    return [word for word in words[program + 1 :] if "${" not in word and not word.startswith("logger.online=")]
+    """Fixed arguments of the program in the sweep's `command`, without W&B's `${macros}` and `logger.online`.
+
+    Raises:
+        InputError: the command is no list, or does not name the program.
+    """
+    if (command := sweep.get("command")) is None:
+        return []
+    words = [str(word) for word in listed("sweep: command", command, _COMMAND)]
+    programs = [place for place, word in enumerate(words) if word in ("${program}", sweep["program"])]
+    if not programs:
+        raise InputError(f"sweep: command={command} does not name the program; write {_COMMAND}")
+    return [word for word in words[programs[0] + 1 :] if "${" not in word and not word.startswith("logger.online=")]
 
 
 def _result(run: Path, sweep: Mapping[str, Any], overrides: Sequence[str]) -> float | None:

@@ -88,7 +88,9 @@ def test_a_class_that_takes_other_arguments_now_is_refused(tmp_path, module):
         checkpoint.load(saved(tmp_path, module, spec=spec), expect=Whole)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"time,r0\n2024-01-01,1\n", pickle.dumps({"spec": 1})])
+@pytest.mark.parametrize(
+    "content", [b"", b"no checkpoint", b"PK\x03\x04 torn", b"time,r0\n2024-01-01,1\n", pickle.dumps({"spec": 1})]
+)
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "best.ckpt"
     path.write_bytes(content)
