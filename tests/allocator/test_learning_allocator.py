@@ -156,6 +156,17 @@ def test_logs_what_a_researcher_watches(tmp_path):
     assert {f"val/done_priority_{priority}" for priority in (1, 2, 3)} <= names
 
 
+def test_the_revenue_in_training_is_that_of_every_agent_per_region_and_slot(tmp_path):
+    scale = 4.0
+    allocator = build(reward="revenue", reward_scale=scale, buffer_size=SMALL["env_steps"] * SMALL["n_copies"])
+    logged = fit(allocator, 1, tmp_path).callback_metrics
+    rewards = allocator._experience.buffer.state_dict()["fields"]["reward"]  # of the last turn, as that is its size
+    task = SCENARIO.price * sum(SCENARIO.priorities) / len(SCENARIO.priorities)
+    earned = torch.stack([logged["train/revenue_current"], logged["train/revenue_peer"]])
+    assert_close(earned, rewards.mean(-1) * task / scale)
+    assert earned[0] != earned[1]
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_nobody_earns_more_than_the_bound_and_parts_are_parts(tmp_path):
     metrics = fit(build(), 1, tmp_path).callback_metrics

@@ -23,6 +23,7 @@ from sliceoff.market import (
     MarketScenario,
     MaxTransaction,
     Optimum,
+    Outcome,
     Rational,
     simulate,
     violations,
@@ -49,6 +50,40 @@ def elastic(least_profit=U_MIN, work=1e-12):
         quadratic_cost=np.array([B]),
         delay_s=np.array([[0.0]]),
         least_profit=least_profit,
+    )
+
+
+def test_figures_by_hand():
+    scenario = MarketScenario(
+        arrivals=np.array([10.0, 20.0]),
+        work=np.array([2.0, 0.5]),
+        deadline_s=np.array([1.0, 1.0]),
+        value=np.array([1.0, 2.0]),
+        capacity=np.array([30.0, 20.0]),
+        linear_cost=np.array([0.1, 0.2]),
+        quadratic_cost=np.array([0.01, 0.02]),
+        delay_s=np.zeros((2, 2)),
+        least_profit=0.0,
+    )
+    outcome = Outcome(
+        scenario,
+        dispatch=np.array([[12.0, 0.0], [4.0, 3.0]]),
+        hosted=np.array([[True, False], [True, True]]),
+        bought=np.array([20.0, 4.0]),
+        payments=np.array([10.0, 5.0]),
+        notes={"bound": 12.0},
+    )
+    assert outcome.figures() == pytest.approx(
+        {
+            "revenue": 1 * 12 + 2 * 7 - 15,
+            "server_profit": 10 - (0.1 * 20 + 0.01 * 20**2) + 5 - (0.2 * 4 + 0.02 * 4**2),
+            "server_payments": 15,
+            "tasks_per_s": 12 / 2 + 7 / 0.5,
+            "demand_share": 19 / 30,
+            "utilisation": (12 + 2 + 4 + 0.5 + 3 + 0.5) / 50,  # a queue needs its tasks' work per second of deadline
+            "hired": 2,
+            "bound": 12,
+        }
     )
 
 

@@ -22,6 +22,7 @@ from sliceoff.predictor import (
     SparseTSF,
     Transformer,
 )
+from sliceoff.predictor.layers import DenseAttention, ProbSparseAttention
 from sliceoff.predictor.seasonal_mlp import seen_steps
 from sliceoff.testing import check_predictor
 
@@ -51,6 +52,23 @@ SIZES = Sizes(n_channels=1, n_calendar=4, input_length=48, horizon=6, n_outputs=
 )
 def test_conforms(network):
     check_predictor(network)
+
+
+@pytest.mark.parametrize("attention", [DenseAttention, partial(ProbSparseAttention, factor=1.0, sampling="shared")])
+@pytest.mark.parametrize("length", [8, 100])  # both ways of each
+def test_attention_weights_are_dropped_in_training_alone(attention, length):
+    layer, x = attention(8, 2, dropout=0.5), torch.randn(1, length, 8)
+
+    def twice():
+        outcomes = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            outcomes.append(layer(x, x))
+        return outcomes
+
+    assert not torch.equal(*twice())
+    layer.eval()
+    assert torch.equal(*twice())
 
 
 class Broken(nn.Module):
@@ -111,6 +129,18 @@ def test_channels_do_not_mix_where_they_must_not():
         assert not torch.allclose(before[:, :, 2], after[:, :, 2])
     mixing = ITransformer(SIZES._replace(n_channels=3)).eval()
     assert not torch.allclose(mixing(history, *calendars)[:, :, 0], mixing(changed, *calendars)[:, :, 0])
+
+
+@pytest.mark.parametrize("network", [Informer, Transformer])
+def test_the_decoder_sees_no_later_step(network):
+    """Its sparse attention is dense, hence exact, over as few steps as these."""
+    module = network(SIZES, d_model=8, n_heads=2, d_ff=8).eval()
+    history, calendar, future = torch.randn(2, 48, 1), torch.randn(2, 48, 4), torch.randn(2, 6, 4)
+    changed = future.clone()
+    changed[:, 4] += 1
+    before, after = module(history, calendar, future), module(history, calendar, changed)
+    torch.testing.assert_close(before[:, :4], after[:, :4])
+    assert (before[:, 4:] != after[:, 4:]).all()
 
 
 def test_patches_cover_the_whole_history():

@@ -255,8 +255,10 @@ def test_refused():
     with pytest.raises(InputError, match="one region"):
         optimum(Scenario(), [region.reset()])
     crowd = RegionEnvironment(Scenario(), 40.0, 1, 0, bandwidth_hz=2e6, n_vms=2)
+    busy = crowd.reset()
+    idle = busy._replace(tasks=busy.tasks._replace(present=torch.zeros_like(busy.tasks.present)))
     with pytest.raises(InputError, match="up to 12 tasks"):
-        optimum(Scenario(), [crowd.reset()])
+        optimum(Scenario(), [idle, busy])
 
 
 def test_no_tasks():
