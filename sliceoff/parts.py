@@ -24,7 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sliceoff import checkpoint
 from sliceoff.checks import annotated, optional, path, positive
-from sliceoff.config import BROUGHT, FITTED_WINDOWS, in_force, options
+from sliceoff.config import options
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, OptionError, under, worded
 from sliceoff.fitting import fit, test
@@ -32,6 +32,7 @@ from sliceoff.loggers import csv_logger
 from sliceoff.loop import Stack, users_per_unit
 from sliceoff.predictor import Forecaster, unsuited
 from sliceoff.region import Allocator, Scenario
+from sliceoff.run_config import BROUGHT, FITTED_WINDOWS, in_force
 from sliceoff.run_directory import RunDirectory
 from sliceoff.slicing import Offers, Slicer
 

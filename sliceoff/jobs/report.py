@@ -13,7 +13,8 @@ from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError, one_line
 from sliceoff.parts import Parts
 from sliceoff.report import differences, figures_of, simulation_figures, simulation_page, summarise
-from sliceoff.run_directory import Results, RunDirectory, config_of, logs_of
+from sliceoff.run_config import config_of
+from sliceoff.run_directory import Results, RunDirectory, logs_of
 
 _KEYS = ("period", "time", "region")
 
