@@ -16,7 +16,7 @@ from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
 from sliceoff.jobs.progress import progress_bar
-from sliceoff.loop import STATE_LAYOUT, Forecasts, Simulation, Stack, simulate
+from sliceoff.loop import STATE_LAYOUT, Forecasts, Simulation, Stack
 from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
 from sliceoff.report import figures_of, forecast_errors, simulation_figures, simulation_page, summarise
@@ -109,33 +109,23 @@ class Simulate:
         modules = checkpoint.fingerprint(*learned)
         if saved and (saved["modules"] != modules or saved.get("layout") != STATE_LAYOUT):
             saved = None  # the modules were fitted further since, or another version wrote it
-        spent: dict[str, float] = saved["seconds"] if saved else {}
+        parallel: dict[str, Any] = {"regions_per_batch": self.regions_per_batch, "workers": self.workers}
         last = time.perf_counter()
-
-        def on_period(simulation: Simulation) -> None:
-            nonlocal last, spent
-            spent = simulation.seconds
-            if time.perf_counter() - last > self.checkpoint_s or simulation.period == arguments["periods"].stop:
-                checkpoint.AtomicCheckpointIO().save_checkpoint(simulation.state_dict() | {"modules": modules}, file)
-                last = time.perf_counter()
-            advance()
-
-        if saved:
-            advance(saved["period"] - arguments["periods"].start)
         try:
-            table = simulate(
-                stack,
-                forecasts,
-                scenario,
-                **arguments,
-                regions_per_batch=self.regions_per_batch,
-                workers=self.workers,
-                on_period=on_period,
-                resume_from=saved,
-            )
+            simulation = Simulation(stack, forecasts, scenario, **arguments, **parallel)
+            if saved:
+                simulation.load_state_dict(saved)
+                advance(saved["period"] - arguments["periods"].start)
+            while not simulation.ended:
+                simulation.step()
+                if time.perf_counter() - last > self.checkpoint_s or simulation.ended:
+                    state = simulation.state_dict() | {"modules": modules}
+                    checkpoint.AtomicCheckpointIO().save_checkpoint(state, file)
+                    last = time.perf_counter()
+                advance()
         except InputError as error:
             raise InputError(f"stack {stack.name}: {error}") from error
-        return table, spent
+        return simulation.table(), simulation.seconds
 
     def _results(
         self,

@@ -33,7 +33,7 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
     Intervals are 95 % bootstraps over blocks of time (`profit_blocks`); stacks are paired, as they get the same tasks.
 
     Args:
-        table: what `simulate` returns, of several stacks.
+        table: `Simulation.table` of several stacks.
         bound: what `clairvoyant` returns for the same long slots; adds its row and every stack's share of it.
     """
     _, profits, most = profit_blocks(table, bound)
