@@ -20,6 +20,7 @@ from sliceoff.loop import STATE_LAYOUT, Forecasts, Simulation, Stack
 from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
 from sliceoff.report import figures_of, forecast_errors, simulation_figures, simulation_page, summarise
+from sliceoff.report.stacks import of_main
 from sliceoff.run_directory import Results, RunDirectory
 
 
@@ -157,8 +158,8 @@ class Simulate:
 def _turned_away(table: polars.DataFrame, scenario: Scenario) -> float:
     """The expected share of all users that are turned away, because their short slot already has `max_users`."""
     asked = served = 0.0
-    one_stack = table.filter(polars.col("stack") == table["stack"][0])  # all stacks meet the same users
-    for rows in one_stack.partition_by("period"):  # one by one: each region needs a table of max_users numbers
+    # All stacks meet the same users.
+    for rows in of_main(table).partition_by("period"):  # one by one: each region needs a table of max_users numbers
         users = torch.from_numpy(rows["users"].to_numpy().astype("float64"))
         served += float(draws.poisson_mean(draws.poisson_table(users, scenario.max_users)).sum())
         asked += float(users.sum())
