@@ -14,12 +14,12 @@ import polars
 import torch
 from omegaconf import DictConfig
 
+from sliceoff.building import missing_extra
 from sliceoff.checks import one_of, random_seed, whole
 from sliceoff.config import configure as configure
 from sliceoff.errors import Diverged, InputError
 from sliceoff.loggers import SUMMARY, ended_if_failed, log_results
 from sliceoff.parts import Parts as Parts
-from sliceoff.parts import missing_extra
 from sliceoff.resuming import begun_in_grid, directory_for
 from sliceoff.run_directory import DIVERGED, Results, RunDirectory, is_finished
 
