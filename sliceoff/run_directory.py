@@ -94,10 +94,6 @@ class RunDirectory:
         """Directory of `best.ckpt` and `last.ckpt`: of the job's only module, or of the one named."""
         return self.path / "checkpoints" / module
 
-    def logs(self) -> dict[str, polars.DataFrame]:
-        """The CSV learning logs so far: module name -> its metrics, those of resumed sessions appended."""
-        return logs_of(self.path)
-
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
         write_whole(self.path / name, lambda file: file.write_text(text))
@@ -144,7 +140,7 @@ class RunDirectory:
 
 
 def logs_of(run: Path) -> dict[str, polars.DataFrame]:
-    """The CSV learning logs of any run directory, as `RunDirectory.logs` returns them."""
+    """A run's CSV learning logs so far: module name -> its metrics, those of resumed sessions appended."""
     tables: dict[str, list[polars.DataFrame]] = {}
     for file in sorted((run / "logs").glob("*/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime):
         tables.setdefault(file.parts[-3], []).append(polars.read_csv(file, infer_schema_length=None))

@@ -50,7 +50,8 @@ class Report:
                     "tasks and prices"
                 )
         table = joined(tables, labels)
-        bound = _bound(paths[0], table)
+        whole = tables[0]["region"].n_unique() == table["region"].n_unique()
+        bound = _bound(paths[0], table) if whole else None  # it is of all regions together
         seconds: dict[str, float] = {}
         logs: dict[str, polars.DataFrame] = {}
         for label, path in zip(labels, paths, strict=True):
@@ -119,12 +120,9 @@ def joined(tables: Sequence[polars.DataFrame], labels: Sequence[str]) -> polars.
 
 
 def _bound(path: Path, table: polars.DataFrame) -> polars.DataFrame | None:
-    """The first run's bound over the shared long slots; None if it has none or regions are left out."""
+    """A run's bound over the long slots of a table; None if it has none."""
     file = path / "bound.parquet"
-    if (
-        not file.is_file()
-        or table["region"].n_unique() < polars.read_parquet(path / "results.parquet")["region"].n_unique()
-    ):
+    if not file.is_file():
         return None
     return polars.read_parquet(file).join(table.select("period").unique(), on="period", how="semi")
 

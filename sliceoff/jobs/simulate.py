@@ -21,7 +21,7 @@ from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
 from sliceoff.report import figures_of, forecast_errors, simulation_figures, simulation_page, summarise
 from sliceoff.report.stacks import of_main
-from sliceoff.run_directory import Results, RunDirectory
+from sliceoff.run_directory import Results, RunDirectory, logs_of
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Simulate:
             )
         if bound is not None:
             bound.write_parquet(directory.path / "bound.parquet")
-        sections = simulation_figures(table, bound, directory.logs(), seconds)
+        sections = simulation_figures(table, bound, logs_of(directory.path), seconds)
         page = simulation_page("SliceOff simulation", about, table, bound, sections)
         directory.write_text("timings.json", json.dumps(seconds, indent=2) + "\n")
         return Results(summary, table, page, figures_of(sections))
