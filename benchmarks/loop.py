@@ -35,12 +35,12 @@ def measured(allocator: str, given: argparse.Namespace, workers: int) -> dict[st
         Forecasts(parts.forecaster, windows),
         parts.scenario,
         unit_users=parts.users_per_unit,
-        start=windows.heldout_start,
+        periods=range(windows.heldout_start, windows.heldout_start + given.periods),
         slots_per_period=given.slots,
         seed=0,
         workers=workers,
     )
-    for _ in range(given.periods):
+    while not simulation.ended:
         simulation.step()
     seconds = time.perf_counter() - begun
     users = simulation.table()["users"].to_numpy().mean()

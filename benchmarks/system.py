@@ -21,7 +21,7 @@ from traces import TRACES
 
 from sliceoff.clairvoyant import clairvoyant
 from sliceoff.config import CONFIGS, configure
-from sliceoff.loop import Forecasts, simulate
+from sliceoff.loop import Forecasts, Simulation
 from sliceoff.run import Parts
 from sliceoff.run_directory import RunDirectory
 
@@ -81,7 +81,7 @@ class Setting:
             if isinstance(parts.allocator, pl.LightningModule) and not parts.has_checkpoint("allocator"):
                 parts.fit_allocator(RunDirectory(self.folder / f"allocator-{cell.allocator}", config=""))
             begun, forecasts = time.perf_counter(), Forecasts(parts.forecaster, parts.datamodule)
-            rows = simulate(parts.main_stack(), forecasts, parts.scenario, **self.arguments(parts))
+            rows = Simulation(parts.main_stack(), forecasts, parts.scenario, **self.arguments(parts)).run()
             sums = ("profit", "revenue", "rent", "tasks", "done")
             seconds = polars.lit(time.perf_counter() - begun).alias("seconds")
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -183,6 +183,12 @@ def load_weights(path: str | Path, module: Module) -> Module:
     return module
 
 
+def weights_of(content: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """A checkpoint's weights of one part of its module, such as `network`, by their names in the part."""
+    weights = ((name.partition("."), value) for name, value in content["state_dict"].items())
+    return {name: value for (owner, _, name), value in weights if owner == part}
+
+
 def _fill(module: nn.Module, content: Mapping[str, Any], complaint: str) -> None:
     try:
         module.load_state_dict(content["state_dict"])

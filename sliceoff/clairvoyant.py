@@ -29,7 +29,7 @@ def clairvoyant(
     seed: int,
     on_period: Callable[[], None] = lambda: None,
 ) -> polars.DataFrame:
-    """An upper bound on the profit that `simulate` returns for the same arguments, for every long slot.
+    """An upper bound on the profit of a `Simulation` with the same arguments, for every long slot.
 
     Returns:
         One row per long slot: `period, time, bound` [money per long slot, all regions together].

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,26 +53,6 @@ def read_config(file: Path) -> dict[str, Any]:
 def options(group: str) -> list[str]:
     """The options of a config group; none where there is no such group."""
     return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) if group else []
-
-
-FITTED_WINDOWS = ("input_length", "horizon", "calendar")
-"""Options of `windows` that a fitted predictor's checkpoint holds."""
-
-# What a checkpoint of `init` replaces in the config.
-BROUGHT = {
-    "init.checkpoint": ("predictor", *(f"windows.{name}" for name in FITTED_WINDOWS)),
-    "init.predictor": ("predictor",),
-}
-
-
-def in_force(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config without the keys that a checkpoint replaces."""
-    content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for checkpoint, keys in BROUGHT.items():
-        if OmegaConf.select(cfg, checkpoint) is not None:
-            for *above, key in (key.split(".") for key in keys):
-                reduce(dict.__getitem__, above, content).pop(key, None)
-    return content
 
 
 def check_words(overrides: Sequence[str]) -> None:

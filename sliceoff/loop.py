@@ -117,7 +117,7 @@ class Simulation:
     Args:
         forecasts: for the trace that brings the users; several stacks may share it.
         unit_users: users per short slot for one unit of the trace (`users_per_unit`).
-        start: the first long slot, an index into the trace.
+        periods: the long slots, indices into the trace.
         slots_per_period: short slots simulated in each.
         regions_per_batch: regions whose slots are served together; None: all, or each worker's part.
         workers: processes, forked here, that serve batches of regions in parallel; 1: this process only. Like
@@ -135,15 +135,15 @@ class Simulation:
         scenario: Scenario,
         *,
         unit_users: float,
-        start: int,
+        periods: range,
         slots_per_period: int,
         seed: int,
         regions_per_batch: int | None = None,
         workers: int = 1,
     ):
-        self.stack, self.period, windows = stack, start, forecasts.windows
+        self.stack, self.period, windows = stack, periods.start, forecasts.windows
         self._forecasts, self._windows, self._scenario, self._slots = forecasts, windows, scenario, slots_per_period
-        self._unit = unit_users
+        self._periods, self._unit = periods, unit_users
         self._users = torch.from_numpy(windows.trace.values).float() * unit_users
         self._statistics = TaskStatistics.prior(scenario, windows.n_regions)
         self._errors = ForecastErrors.none_yet(windows.n_regions)
@@ -160,6 +160,17 @@ class Simulation:
             self._map, self._serve = map, partial(_serve, stack.allocator, slots_per_period)
         else:
             self._map, self._serve = _forked(stack.allocator, workers).map, partial(_serve_adopted, slots_per_period)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all long slots have been run."""
+        return self.period >= self._periods.stop
+
+    def run(self) -> polars.DataFrame:
+        """Run all long slots that are left, and return the `table`."""
+        while not self.ended:
+            self.step()
+        return self.table()
 
     def step(self) -> None:
         """Run one long slot."""
@@ -219,9 +230,17 @@ class Simulation:
             self.seconds[part] += seconds
 
     def table(self) -> polars.DataFrame:
-        """What `simulate` returns, for the long slots run so far."""
+        """The results of the long slots run so far.
+
+        Returns:
+            One row per long slot and region: `stack, foresight` (whether its slicer knows the true users),
+            `period, time, region`; `users, users_forecast, forecast_error` [per short slot]; `users_low, users_high`
+            (10 % and 90 % quantiles; for a point forecast, from its recent errors);
+            `bandwidth_hz, n_vms, capacity_users, uncovered, status, fallback`; `rent, revenue, profit` [money per
+            long slot]; `tasks, done, late, dropped` [in the simulated slots]; `bandwidth_utilisation, vm_utilisation`
+            [0-1]; `backlog_s` [s, all VMs together at the long slot's end].
+        """
         trace = self._windows.trace
-        first = self.period - len(self._rows)
         frames = [
             polars.DataFrame(
                 {"region": list(trace.regions)}
@@ -229,11 +248,11 @@ class Simulation:
             ).with_columns(
                 polars.lit(self.stack.name).alias("stack"),
                 polars.lit(isinstance(self.stack.slicer, Foresight)).alias("foresight"),
-                polars.lit(first + place).alias("period"),
-                polars.lit(trace.times[first + place]).alias("time"),
+                polars.lit(period).alias("period"),
+                polars.lit(trace.times[period]).alias("time"),
                 *(polars.lit(value).alias(name) for name, value in row.items() if not isinstance(value, Tensor)),
             )
-            for place, row in enumerate(self._rows)
+            for period, row in zip(self._periods, self._rows, strict=False)
         ]
         keys = ("stack", "foresight", "period", "time", "region")
         return polars.concat(frames).select(*keys, polars.exclude(*keys))
@@ -280,54 +299,6 @@ class Simulation:
         if forecaster.n_outputs == 1:
             return point, None, instead
         return point, Quantiles(torch.tensor(forecaster.levels, dtype=torch.float64), outputs.double()), instead
-
-
-def simulate(
-    stack: Stack,
-    forecasts: Forecasts,
-    scenario: Scenario,
-    *,
-    unit_users: float,
-    periods: range,
-    slots_per_period: int,
-    seed: int,
-    regions_per_batch: int | None = None,
-    workers: int = 1,
-    on_period: Callable[[Simulation], None] = lambda simulation: None,
-    resume_from: Mapping[str, Any] | None = None,
-) -> polars.DataFrame:
-    """Run Algorithm 1 over the long slots `periods` (indices into the trace).
-
-    Args:
-        forecasts, unit_users, slots_per_period, seed, regions_per_batch, workers: as for `Simulation`.
-        on_period: called after every long slot, for progress and checkpoints.
-        resume_from: the `state_dict` of a simulation of the same periods.
-
-    Returns:
-        One row per long slot and region: `stack, foresight` (whether its slicer knows the true users),
-        `period, time, region`; `users, users_forecast, forecast_error` [per short slot]; `users_low, users_high`
-        (10 % and 90 % quantiles; for a point forecast, from its recent errors);
-        `bandwidth_hz, n_vms, capacity_users, uncovered, status, fallback`; `rent, revenue, profit` [money per
-        long slot]; `tasks, done, late, dropped` [in the simulated slots]; `bandwidth_utilisation, vm_utilisation`
-        [0-1]; `backlog_s` [s, all VMs together at the long slot's end].
-    """
-    simulation = Simulation(
-        stack,
-        forecasts,
-        scenario,
-        unit_users=unit_users,
-        start=periods.start,
-        slots_per_period=slots_per_period,
-        seed=seed,
-        regions_per_batch=regions_per_batch,
-        workers=workers,
-    )
-    if resume_from is not None:
-        simulation.load_state_dict(resume_from)
-    while simulation.period < periods.stop:
-        simulation.step()
-        on_period(simulation)
-    return simulation.table()
 
 
 _adopted: Allocator | None = None  # in a worker: inherited by the fork, so that it need not be picklable

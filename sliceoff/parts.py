@@ -1,10 +1,9 @@
 """Builds the objects that a config names, each on first use.
 
-Only this module, `run` and `cli` see a Hydra config; everything below them gets plain arguments.
+Jobs and everything below them get plain arguments and see no Hydra config.
 """
 
 import inspect
-import re
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -15,31 +14,22 @@ from typing import Any, TypeVar, cast
 
 import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sliceoff import checkpoint
+from sliceoff.building import build, built
 from sliceoff.checks import annotated, optional, path, positive
-from sliceoff.config import BROUGHT, FITTED_WINDOWS, in_force, options
 from sliceoff.data import Trace, TrafficDataModule
-from sliceoff.errors import InputError, OptionError, under, worded
+from sliceoff.errors import InputError, worded
 from sliceoff.fitting import fit, test
 from sliceoff.loggers import csv_logger
 from sliceoff.loop import Stack, users_per_unit
 from sliceoff.predictor import Forecaster, unsuited
 from sliceoff.region import Allocator, Scenario
+from sliceoff.run_config import BROUGHT, FITTED_WINDOWS, in_force
 from sliceoff.run_directory import RunDirectory
 from sliceoff.slicing import Offers, Slicer
-
-# Packages that only an extra of SliceOff installs, and that extra.
-EXTRAS = {"gymnasium": "region", "botorch": "market", "gpytorch": "market", "cryptography": "market"}
-
-# What classes raise for arguments that they cannot use, and Hydra where `_args_` is no list.
-_MISUSE = TypeError | ValueError | ImportError | AttributeError | MisconfigurationException | InstantiationException
 
 Module = TypeVar("Module", bound=pl.LightningModule)
 
@@ -63,21 +53,21 @@ class Parts:
     @cached_property
     def job(self) -> Callable[..., Any]:
         """The job, called with these parts and a run directory."""
-        return self._build("job")
+        return build(self._cfg, "job")
 
     @cached_property
     def trace(self) -> Trace:
         """The traffic trace."""
-        return self._built(Trace, "data")
+        return built(self._cfg, Trace, "data")
 
     @cached_property
     def datamodule(self) -> TrafficDataModule:
         """Windows over the trace, with the config's options."""
-        return self._built(TrafficDataModule, "windows", trace=self.trace)
+        return built(self._cfg, TrafficDataModule, "windows", trace=self.trace)
 
     def windows(self, **options: Any) -> TrafficDataModule:
         """Windows over the trace; `options`, such as `first_steps`, override the config's."""
-        return self._built(TrafficDataModule, "windows", trace=self.trace, **options)
+        return built(self._cfg, TrafficDataModule, "windows", trace=self.trace, **options)
 
     def windows_as_fitted(self, fitted: Mapping[str, Any], **options: Any) -> TrafficDataModule:
         """Windows over the trace with a fitted predictor's options, except where one of `options` is not None.
@@ -155,12 +145,14 @@ class Parts:
     @cached_property
     def scenario(self) -> Scenario:
         """The constants of the regions: physics and prices."""
-        return self._built(Scenario, "region")
+        return built(self._cfg, Scenario, "region")
 
     @cached_property
     def offers(self) -> Offers:
         """What the infrastructure provider rents out, and the limits on it."""
-        offers: Offers = self._built(Offers, "offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s)
+        offers: Offers = built(
+            self._cfg, Offers, "offers", n_regions=len(self.trace.regions), long_slot_s=self.trace.step_s
+        )
         offers.check_fit(self.scenario)
         return offers
 
@@ -169,7 +161,7 @@ class Parts:
         """The predictor: from `init.predictor`'s checkpoint, or new and not yet fitted."""
         data = self.datamodule.description
         if (path := self._cfg.init.predictor) is None:
-            return self._built(Forecaster, "predictor", **data)
+            return built(self._cfg, Forecaster, "predictor", **data)
         _refuse_beside("init.predictor")
         loaded = checkpoint.load(path, expect=Forecaster)
         if (reason := unsuited(loaded.spec["arguments"], data)) is not None:
@@ -291,8 +283,8 @@ class Parts:
             untrained,
             kind,
             datamodule=datamodule,
-            trainer=self._build(f"trainer.{kind}", partial=True),
-            callbacks={**(self._build(f"callbacks.{kind}") or {}), **callbacks},
+            trainer=build(self._cfg, f"trainer.{kind}", partial=True),
+            callbacks={**(build(self._cfg, f"callbacks.{kind}") or {}), **callbacks},
             loggers=lambda: self.loggers(folder or kind, directory),
             checkpoints=directory.checkpoints(folder),
             resume=directory.resume,
@@ -300,7 +292,7 @@ class Parts:
 
     def test(self, forecaster: Forecaster, datamodule: TrafficDataModule | None = None) -> dict[str, float]:
         """The forecaster's metrics on the held-out end of the trace."""
-        trainer = self._build("trainer.predictor", partial=True)
+        trainer = build(self._cfg, "trainer.predictor", partial=True)
         return test(forecaster, "predictor", trainer=trainer, datamodule=datamodule or self.datamodule)
 
     def check_loggers(self) -> None:
@@ -309,7 +301,7 @@ class Parts:
         Raises:
             InputError: the config's options do not match the arguments of the function that makes the loggers.
         """
-        make = self._build("logger", partial=True)
+        make = build(self._cfg, "logger", partial=True)
         try:
             inspect.signature(make.func).bind(**make.keywords, name="", directory=Path())
         except (TypeError, ValueError) as error:
@@ -318,7 +310,7 @@ class Parts:
 
     def loggers(self, name: str, directory: RunDirectory) -> list[Logger]:
         """The experiment loggers of one part of the run, always with a CSV logger; the config is logged to each."""
-        configured = self._built(Logger, "logger", name=name, directory=directory.path)
+        configured = built(self._cfg, Logger, "logger", name=name, directory=directory.path)
         csv = csv_logger(name, directory.path)  # reports read it
         is_csv = isinstance(configured, CSVLogger) and configured.save_dir == csv.save_dir
         loggers: list[Logger] = [csv] if is_csv else [csv, configured]
@@ -328,13 +320,14 @@ class Parts:
 
     def _slicer(self, key: str) -> Slicer:
         scenario = self.scenario
-        return self._built(Slicer, key, offers=self.offers, scenario=scenario)
+        return built(self._cfg, Slicer, key, offers=self.offers, scenario=scenario)
 
     def _allocator(self, key: str) -> Allocator:
         target = locate(str(OmegaConf.select(self._cfg, f"{key}._target_")))
         if not (isinstance(target, type) and issubclass(target, pl.LightningModule)):
-            return self._built(Allocator, key)
-        made = self._built(
+            return built(self._cfg, Allocator, key)
+        made = built(
+            self._cfg,
             Allocator,
             key,
             scenario=self.scenario,
@@ -352,69 +345,6 @@ class Parts:
             raise InputError(f"{key}: {target.__name__} lacks {lacking}; docs/extending.md has an example")
         return made
 
-    def _built(self, kind: type, key: str, **added: Any) -> Any:
-        """`_build`, then check that the object is a `kind` (a class or a protocol)."""
-        if OmegaConf.select(self._cfg, key) is None:
-            group = key.rpartition(".")[2]
-            choice = group if group == key else f"{group}@{key}"
-            chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-            choice = choice if choice in (group, *chosen) else f"+{choice}"
-            raise InputError(f"{key} has no value; choose one with {choice}={'|'.join(options(group))}")
-        made = self._build(key, **added)
-        if not isinstance(made, kind):
-            target = OmegaConf.select(self._cfg, f"{key}._target_")
-            raise InputError(
-                f"{key}: {target} makes a {type(made).__name__}, which is no {kind.__name__} (see its docs)"
-            )
-        return made
-
-    def _build(self, key: str, *, partial: bool = False, **added: Any) -> Any:
-        """Instantiate the config node at `key` (with `partial`, as a `functools.partial`); errors name the key.
-
-        `added` bypasses Hydra, which would turn a dataclass into a dict.
-        """
-        node = OmegaConf.select(self._cfg, key, throw_on_missing=True)
-        try:
-            _check_lightning(key, OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
-            made = instantiate(node, _convert_="all", _partial_=partial or bool(added))
-        except InstantiationException as error:
-            cause, key = error.__cause__, _full_key(error) or key
-            if isinstance(cause, OptionError):
-                raise cause.under(key) from None
-            if isinstance(cause, InputError):
-                raise cause from None
-            if missing := missing_extra(str(cause or error)):
-                raise InputError(f"{key}: {missing}") from error
-            if isinstance(cause, _MISUSE | None):
-                raise InputError(f"{key}: {worded(cause or error)}") from error
-            raise cause from None
-        except MissingMandatoryValue as error:
-            raise InputError(f"{error.full_key} has no value; set {error.full_key}=...") from error
-        except (OmegaConfBaseException, TypeError) as error:  # Hydra raises TypeError for a wrong `_recursive_`
-            raise InputError(f"{key}: {worded(error)}") from error
-        with under(key):
-            return made(**added) if added else made
-
-
-def _check_lightning(key: str, node: Any) -> None:
-    """Check the arguments of Lightning's own classes in a part of the config: they would fail only during a fit.
-
-    Raises:
-        InputError: an argument does not have the type that Lightning annotates.
-    """
-    if isinstance(node, Mapping):
-        target = str(node.get("_target_"))
-        if target.startswith("lightning.") and callable(cls := locate(target)):
-            annotated(key, cls, {name: value for name, value in node.items() if not isinstance(value, Mapping | list)})
-        for name, value in node.items():
-            _check_lightning(f"{key}.{name}", value)
-
-
-def _full_key(error: InstantiationException) -> str | None:
-    """The config key of the node that Hydra was instantiating."""
-    found = re.search(r"full_key: (\S+)\s*$", str(error))
-    return found and found[1]
-
 
 def _refuse_beside(checkpoint: str) -> None:
     """Refuse options that a checkpoint replaces, which would otherwise be ignored silently.
@@ -430,11 +360,3 @@ def _refuse_beside(checkpoint: str) -> None:
                 f"{word} has no effect with {checkpoint}, which brings its own; leave it out "
                 "(job=finetune has job.learning_rate, job.input_length and job.horizon)"
             )
-
-
-def missing_extra(error: str) -> str | None:
-    """What to install if `error` says that a package of one of `EXTRAS` is missing, else None."""
-    found = re.search(r"No module named '(\w+)", error)
-    if found is None or (extra := EXTRAS.get(found[1])) is None:
-        return None
-    return f"needs {found[1]}, which comes with an extra: pip install -e '.[{extra}]'"

@@ -5,18 +5,15 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatch
+from collections.abc import Mapping
 from functools import cached_property
-from itertools import takewhile
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars
 from matplotlib.figure import Figure
 
-from sliceoff.config import read_config
 from sliceoff.errors import InputError
 from sliceoff.files import write_whole
 
@@ -25,13 +22,6 @@ LOCK = ".lock"
 
 DIVERGED = "diverged.txt"
 """A file in the directory of a run that diverged, which says why."""
-
-# Keys of a config that cannot change a run's results: where it is written, its loggers, and what makes it faster.
-_IDLE = (
-    *("defaults", "run_dir", "logger", "logger.*", "threads", "job.workers", "job.regions_per_batch"),
-    *("job.checkpoint_s", "trainer.*.enable_progress_bar", "trainer.*.enable_model_summary"),
-    *("callbacks.*.progress", "callbacks.*.progress.*"),
-)
 
 _held: dict[Path, int] = {}  # run directories that this process writes to -> descriptors of their locks
 
@@ -104,10 +94,6 @@ class RunDirectory:
         """Directory of `best.ckpt` and `last.ckpt`: of the job's only module, or of the one named."""
         return self.path / "checkpoints" / module
 
-    def logs(self) -> dict[str, polars.DataFrame]:
-        """The CSV learning logs so far: module name -> its metrics, those of resumed sessions appended."""
-        return logs_of(self.path)
-
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
         write_whole(self.path / name, lambda file: file.write_text(text))
@@ -154,46 +140,16 @@ class RunDirectory:
 
 
 def logs_of(run: Path) -> dict[str, polars.DataFrame]:
-    """The CSV learning logs of any run directory, as `RunDirectory.logs` returns them."""
+    """A run's CSV learning logs so far: module name -> its metrics, those of resumed sessions appended."""
     tables: dict[str, list[polars.DataFrame]] = {}
     for file in sorted((run / "logs").glob("*/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime):
         tables.setdefault(file.parts[-3], []).append(polars.read_csv(file, infer_schema_length=None))
     return {name: polars.concat(parts, how="diagonal_relaxed") for name, parts in tables.items()}
 
 
-def config_of(run: Path) -> dict[str, Any]:
-    """The config that a run was started with.
-
-    Raises:
-        InputError: its `config.yaml` is missing or broken.
-    """
-    return read_config(run / "config.yaml")
-
-
-def choices_of(run: Path) -> dict[str, str]:
-    """The options that a run's config was composed of: group -> option, from the head of its `config.yaml`.
-
-    Empty if the run was not started from the command line.
-    """
-    head = takewhile(lambda line: line.startswith("# "), (run / "config.yaml").read_text().splitlines())
-    return {group: choice for group, _, choice in (line.removeprefix("# ").partition("=") for line in head)}
-
-
-def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a run's config that can change its results: dotted key -> value; files of `init` by absolute path."""
-    return {
-        key: str(Path(str(value)).resolve()) if key.startswith("init.") else value
-        for key, value in _flat("", config)
-        if not any(fnmatch(key, idle) for idle in _IDLE)
-    }
-
-
-def _flat(key: str, node: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, Mapping):
-        yield key, node
-        return
-    for name, value in node.items():
-        yield from _flat(f"{key}.{name}".lstrip("."), value)
+def is_finished(run: Path) -> bool:
+    """Whether a run has ended and its results are written."""
+    return (run / "summary.json").is_file()
 
 
 def runs_under(directory: Path) -> list[Path]:
@@ -202,27 +158,7 @@ def runs_under(directory: Path) -> list[Path]:
     return sorted(runs, key=lambda run: run.stat().st_mtime, reverse=True)
 
 
-def newest_unfinished(runs: Path, job: str) -> Path:
-    """The newest run of `job` directly under `runs` that was stopped: it has a `config.yaml` but no `summary.json`.
-
-    Raises:
-        InputError: there is none, or a `config.yaml` cannot be read.
-    """
-    unfinished = [
-        run
-        for run in runs_under(runs)
-        if not (run / "summary.json").exists() and deciding(config_of(run)).get("job.name") == job
-    ]
-    for run in unfinished:
-        if _free(run):
-            return run
-    going_on = f" ({len(unfinished)} going on in other processes, or not yours to write)" if unfinished else ""
-    raise InputError(
-        f"no unfinished run of job={job} under {runs} to resume{going_on}; name one with init.run=RUN_DIRECTORY"
-    )
-
-
-def _free(run: Path) -> bool:
+def is_free(run: Path) -> bool:
     """Whether this process could write to a run directory."""
     if run.resolve() in _held:
         return True

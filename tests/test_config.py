@@ -2,8 +2,9 @@
 
 import pytest
 
-from sliceoff.config import configure, in_force
+from sliceoff.config import configure
 from sliceoff.errors import InputError
+from sliceoff.run_config import in_force
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_every_option_builds(group, option, files, tmp_path):
 @pytest.mark.parametrize("job", sorted(file.stem for file in (CONFIGS / "job").glob("*.yaml")))
 def test_every_job_builds(job):
     needed = ["job.runs=[somewhere]"] if job in ("report", "seeds") else []
-    assert Parts(configure(f"job={job}", *needed))._build("job").name == job
+    assert Parts(configure(f"job={job}", *needed)).job.name == job
 
 
 @pytest.mark.parametrize("group", ["init", "trainer", "callbacks", "debug", "experiment"])

@@ -14,7 +14,7 @@ import torch
 
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
 from sliceoff.errors import InputError
-from sliceoff.loop import NO_FORECAST, Forecasts, Stack, revenue_scale, simulate, users_per_unit
+from sliceoff.loop import NO_FORECAST, Forecasts, Simulation, Stack, revenue_scale, users_per_unit
 from sliceoff.predictor import Forecaster, LastValue, QuantileLoss, SeasonalNaive
 from sliceoff.region import Equal, Greedy, Scenario
 from sliceoff.slicing import Cheapest, Fixed, Foresight, LpRounding, Newsvendor, Offers, Profit, Reactive
@@ -49,11 +49,11 @@ def forecasts(windows, network=SeasonalNaive, **options):
     return Forecasts(forecaster, windows)
 
 
-def run(windows, slicer, allocator, periods=4, made=None, **options):
+def run(windows, slicer, allocator, periods=4, made=None, on_period=None, resume_from=None, **options):
     start = windows.heldout_start
     settings = {"slots_per_period": 6, "seed": 0, **options}
     unit = users_per_unit(windows.train_values, 20)
-    return simulate(
+    simulation = Simulation(
         Stack("main", slicer, allocator),
         made or forecasts(windows),
         SCENARIO,
@@ -61,6 +61,12 @@ def run(windows, slicer, allocator, periods=4, made=None, **options):
         periods=range(start, start + periods),
         **settings,
     )
+    if resume_from is not None:
+        simulation.load_state_dict(resume_from)
+    while on_period and not simulation.ended:
+        simulation.step()
+        on_period(simulation)
+    return simulation.run()
 
 
 def test_users_are_scaled_to_the_mean_asked_for(windows):

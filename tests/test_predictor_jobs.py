@@ -15,7 +15,7 @@ from traces import trace_csv
 from sliceoff import checkpoint
 from sliceoff.data import Window
 from sliceoff.predictor import Forecaster
-from sliceoff.run_directory import choices_of, config_of
+from sliceoff.run_config import choices_of, config_of
 
 NETWORK = ("predictor.network.d_model=8", "predictor.network.d_ff=8", "predictor.network.n_heads=2")
 WINDOWS = ("windows.input_length=72", "windows.horizon=12")

@@ -10,15 +10,9 @@ import polars
 import pytest
 
 from sliceoff.errors import InputError
-from sliceoff.run_directory import (
-    LOCK,
-    Results,
-    RunDirectory,
-    choices_of,
-    config_of,
-    deciding,
-    newest_unfinished,
-)
+from sliceoff.resuming import newest_unfinished
+from sliceoff.run_config import choices_of, config_of, deciding
+from sliceoff.run_directory import LOCK, Results, RunDirectory
 
 IMPORT = "from sliceoff.run_directory import RunDirectory"
 TABLE = polars.DataFrame({"period": [1, 2], "profit": [0.5, -1.0]})

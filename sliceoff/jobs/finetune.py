@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from callbacks import Unfrozen
+from sliceoff import checkpoint
 from sliceoff.checks import count, numbers, one_of, optional, positive, whole
 from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError, OptionError
@@ -129,9 +130,7 @@ class Finetune:
         if self.scaler == "refit":
             forecaster.scaler.fit(data.train_values)
         else:
-            prefix = "scaler."
-            kept = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-            forecaster.scaler.load_state_dict(kept)
+            forecaster.scaler.load_state_dict(checkpoint.weights_of(content, "scaler"))
 
     def _side_by_side(
         self,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars
-from torch import Tensor
 
 from sliceoff import checks
 from sliceoff.data import TrafficDataModule
@@ -90,12 +89,11 @@ def _table(forecaster: Forecaster, data: TrafficDataModule, levels: Sequence[flo
         quantiles = quantiles.clamp_min(0) if forecaster.nonnegative else quantiles
     times = data.trace.times_at(end, data.horizon)
     columns |= {f"q{level:g}": quantiles[..., index] for index, level in enumerate(levels)}
-    return polars.concat([_region(times, name, index, columns) for index, name in enumerate(data.trace.regions)])
-
-
-def _region(times: np.ndarray, name: str, index: int, columns: dict[str, Tensor]) -> polars.DataFrame:
-    values = {column: tensor[:, index].double().numpy() for column, tensor in columns.items()}
-    return polars.DataFrame({"time": times.astype("datetime64[ms]"), "region": [name] * len(times), **values})
+    places = {
+        "time": np.tile(times.astype("datetime64[ms]"), data.n_regions),
+        "region": [name for name in data.trace.regions for _ in times],
+    }
+    return polars.DataFrame(places | {name: steps.T.flatten().double().numpy() for name, steps in columns.items()})
 
 
 def _means(table: polars.DataFrame, column: str) -> list[tuple[str, float]]:

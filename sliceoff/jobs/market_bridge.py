@@ -9,7 +9,7 @@ import polars
 from sliceoff.checks import count
 from sliceoff.errors import InputError, OptionError, under
 from sliceoff.jobs.market import Clearing
-from sliceoff.loop import Forecasts, simulate
+from sliceoff.loop import Forecasts, Simulation
 from sliceoff.market.checks import role
 from sliceoff.market.family import Markets
 from sliceoff.parts import Parts
@@ -61,7 +61,7 @@ class MarketBridge(Clearing):
         # With an empty table, to check the options before anything is fitted.
         self._markets(polars.DataFrame(), parts)
         parts.fit_missing(directory)
-        table = simulate(
+        table = Simulation(
             parts.main_stack(),
             Forecasts(parts.forecaster, windows),
             parts.scenario,
@@ -69,7 +69,7 @@ class MarketBridge(Clearing):
             periods=periods,
             slots_per_period=self.slots_per_period,
             seed=parts.seed,
-        )
+        ).run()
         table.write_parquet(directory.path / "slices.parquet")
         return self.clear(self._markets(table, parts), numbers, directory)
 

@@ -13,7 +13,9 @@ from sliceoff import checkpoint, checks
 from sliceoff.errors import InputError, one_line
 from sliceoff.parts import Parts
 from sliceoff.report import differences, figures_of, simulation_figures, simulation_page, summarise
-from sliceoff.run_directory import Results, RunDirectory, config_of, logs_of
+from sliceoff.report.stacks import by_stack, of_main
+from sliceoff.run_config import config_of
+from sliceoff.run_directory import Results, RunDirectory, logs_of
 
 _KEYS = ("period", "time", "region")
 
@@ -38,7 +40,7 @@ class Report:
         parts.init_serves()
         paths = [checks.path("runs", run) for run in self.runs]
         tables = [results(path) for path in paths]
-        _, *others = tables[0]["stack"].unique(maintain_order=True)
+        _, *others = by_stack(tables[0])
         labels = _labels(paths, {*others, "bound"})  # the bound's name in a summary
         configs = {label: _config(path) for label, path in zip(labels, paths, strict=True)}
         for place in range(1, len(paths)):
@@ -48,7 +50,8 @@ class Report:
                     "tasks and prices"
                 )
         table = joined(tables, labels)
-        bound = _bound(paths[0], table)
+        whole = tables[0]["region"].n_unique() == table["region"].n_unique()
+        bound = _bound(paths[0], table) if whole else None  # it is of all regions together
         seconds: dict[str, float] = {}
         logs: dict[str, polars.DataFrame] = {}
         for label, path in zip(labels, paths, strict=True):
@@ -110,22 +113,16 @@ def joined(tables: Sequence[polars.DataFrame], labels: Sequence[str]) -> polars.
         shared = shared.join(table.select(_KEYS).unique(), on=_KEYS)
     if shared.is_empty():
         raise InputError("job.runs: the runs have no long slot and region in common; compare runs on the same trace")
-    mains = [
-        table.filter(polars.col("stack") == table["stack"][0]).with_columns(stack=polars.lit(label))
-        for table, label in zip(tables, labels, strict=True)
-    ]
-    others = tables[0].filter(polars.col("stack") != tables[0]["stack"][0])
-    every = polars.concat([*mains, others], how="diagonal_relaxed")
+    mains = [of_main(table).with_columns(stack=polars.lit(label)) for table, label in zip(tables, labels, strict=True)]
+    _, *others = by_stack(tables[0]).values()
+    every = polars.concat([*mains, *others], how="diagonal_relaxed")
     return every.join(shared, on=_KEYS, how="semi", maintain_order="left")
 
 
 def _bound(path: Path, table: polars.DataFrame) -> polars.DataFrame | None:
-    """The first run's bound over the shared long slots; None if it has none or regions are left out."""
+    """A run's bound over the long slots of a table; None if it has none."""
     file = path / "bound.parquet"
-    if (
-        not file.is_file()
-        or table["region"].n_unique() < polars.read_parquet(path / "results.parquet")["region"].n_unique()
-    ):
+    if not file.is_file():
         return None
     return polars.read_parquet(file).join(table.select("period").unique(), on="period", how="semi")
 

@@ -18,7 +18,8 @@ from sliceoff.errors import InputError, OptionError, near_miss, one_line
 from sliceoff.parts import Parts
 from sliceoff.report.groups import Run, grouped, labels, text
 from sliceoff.report.seeds import Numbers, flat, means_over_seeds, seeds_figure, seeds_page, shown, telling
-from sliceoff.run_directory import Results, RunDirectory, choices_of, config_of, deciding
+from sliceoff.run_config import choices_of, config_of, deciding
+from sliceoff.run_directory import Results, RunDirectory, is_finished
 
 _NO_RESULTS = ("seed", "wall_seconds")  # numbers that every summary has
 
@@ -84,7 +85,7 @@ def found(names: Sequence[str]) -> tuple[list[Path], int]:
     for name in names:
         if has_magic(name) and not Path(name).exists():
             matches = [path for path in map(Path, glob(name, recursive=True)) if (path / "config.yaml").is_file()]
-            finished = sorted((path for path in matches if (path / "summary.json").is_file()), key=_in_order)
+            finished = sorted(filter(is_finished, matches), key=_in_order)
             if not finished:
                 others = f" ({_counted(len(matches), 'unfinished run')})" if matches else ""
                 raise InputError(f"job.runs: {name} finds no finished run{others}; mend the pattern")
@@ -93,7 +94,7 @@ def found(names: Sequence[str]) -> tuple[list[Path], int]:
             finished = [Path(name)]
             if not (finished[0] / "config.yaml").is_file():
                 raise InputError(f"job.runs: {name} is no run directory; name one, or a pattern: [runs/simulate/*]")
-            if not (finished[0] / "summary.json").is_file():
+            if not is_finished(finished[0]):
                 raise InputError(
                     f"job.runs: {name} is not finished (no summary.json); leave it out, or finish it (init=resume)"
                 )

@@ -16,11 +16,12 @@ from sliceoff.clairvoyant import clairvoyant
 from sliceoff.data import Trace
 from sliceoff.errors import InputError
 from sliceoff.jobs.progress import progress_bar
-from sliceoff.loop import STATE_LAYOUT, Forecasts, Simulation, Stack, simulate
+from sliceoff.loop import STATE_LAYOUT, Forecasts, Simulation, Stack
 from sliceoff.parts import Parts
 from sliceoff.region import Scenario, draws
 from sliceoff.report import figures_of, forecast_errors, simulation_figures, simulation_page, summarise
-from sliceoff.run_directory import Results, RunDirectory
+from sliceoff.report.stacks import of_main
+from sliceoff.run_directory import Results, RunDirectory, logs_of
 
 
 @dataclass(frozen=True)
@@ -109,33 +110,23 @@ class Simulate:
         modules = checkpoint.fingerprint(*learned)
         if saved and (saved["modules"] != modules or saved.get("layout") != STATE_LAYOUT):
             saved = None  # the modules were fitted further since, or another version wrote it
-        spent: dict[str, float] = saved["seconds"] if saved else {}
+        parallel: dict[str, Any] = {"regions_per_batch": self.regions_per_batch, "workers": self.workers}
         last = time.perf_counter()
-
-        def on_period(simulation: Simulation) -> None:
-            nonlocal last, spent
-            spent = simulation.seconds
-            if time.perf_counter() - last > self.checkpoint_s or simulation.period == arguments["periods"].stop:
-                checkpoint.AtomicCheckpointIO().save_checkpoint(simulation.state_dict() | {"modules": modules}, file)
-                last = time.perf_counter()
-            advance()
-
-        if saved:
-            advance(saved["period"] - arguments["periods"].start)
         try:
-            table = simulate(
-                stack,
-                forecasts,
-                scenario,
-                **arguments,
-                regions_per_batch=self.regions_per_batch,
-                workers=self.workers,
-                on_period=on_period,
-                resume_from=saved,
-            )
+            simulation = Simulation(stack, forecasts, scenario, **arguments, **parallel)
+            if saved:
+                simulation.load_state_dict(saved)
+                advance(saved["period"] - arguments["periods"].start)
+            while not simulation.ended:
+                simulation.step()
+                if time.perf_counter() - last > self.checkpoint_s or simulation.ended:
+                    state = simulation.state_dict() | {"modules": modules}
+                    checkpoint.AtomicCheckpointIO().save_checkpoint(state, file)
+                    last = time.perf_counter()
+                advance()
         except InputError as error:
             raise InputError(f"stack {stack.name}: {error}") from error
-        return table, spent
+        return simulation.table(), simulation.seconds
 
     def _results(
         self,
@@ -158,7 +149,7 @@ class Simulate:
             )
         if bound is not None:
             bound.write_parquet(directory.path / "bound.parquet")
-        sections = simulation_figures(table, bound, directory.logs(), seconds)
+        sections = simulation_figures(table, bound, logs_of(directory.path), seconds)
         page = simulation_page("SliceOff simulation", about, table, bound, sections)
         directory.write_text("timings.json", json.dumps(seconds, indent=2) + "\n")
         return Results(summary, table, page, figures_of(sections))
@@ -167,8 +158,8 @@ class Simulate:
 def _turned_away(table: polars.DataFrame, scenario: Scenario) -> float:
     """The expected share of all users that are turned away, because their short slot already has `max_users`."""
     asked = served = 0.0
-    one_stack = table.filter(polars.col("stack") == table["stack"][0])  # all stacks meet the same users
-    for rows in one_stack.partition_by("period"):  # one by one: each region needs a table of max_users numbers
+    # All stacks meet the same users.
+    for rows in of_main(table).partition_by("period"):  # one by one: each region needs a table of max_users numbers
         users = torch.from_numpy(rows["users"].to_numpy().astype("float64"))
         served += float(draws.poisson_mean(draws.poisson_table(users, scenario.max_users)).sum())
         asked += float(users.sum())

@@ -6,7 +6,7 @@ import polars
 
 from sliceoff import checkpoint
 from sliceoff.report import learning_curves, page
-from sliceoff.run_directory import Results, RunDirectory
+from sliceoff.run_directory import Results, RunDirectory, logs_of
 
 
 def learned(module: str, directory: RunDirectory, measured: Mapping[str, float] | None = None) -> Results:
@@ -19,7 +19,7 @@ def learned(module: str, directory: RunDirectory, measured: Mapping[str, float] 
         Summary: `measured`, and the last value of everything logged up to the epoch of `best.ckpt`. Table: the log, one
         row per logged step.
     """
-    log = directory.logs().get(module, polars.DataFrame({"epoch": []}))
+    log = logs_of(directory.path).get(module, polars.DataFrame({"epoch": []}))
     best = checkpoint.read(directory.checkpoints() / "best.ckpt")["epoch"]
     until = log.filter(polars.col("epoch") <= best)
     values = {name: until[name].drop_nulls() for name in log.columns if "/" in name}

@@ -26,7 +26,7 @@ class RegionMarket:
     share the rest.
 
     Args:
-        table: the table that `sliceoff.loop.simulate` returned, for one stack.
+        table: `sliceoff.loop.Simulation.table` of one stack.
         scenario: constants and prices of a region.
         offers: the price list; prices of VMs must be `p v + q v^2` with q above 0.
         kappa: part of the deadline for the upload, 0 to 1.

@@ -43,10 +43,7 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
         InputError: the checkpoint holds no forecaster, or one without trainable weights.
     """
     before, forecaster = _saved(content), _rebuilt(content, data)
-    prefix = "network."
-    saved = {
-        name.removeprefix(prefix): value for name, value in content["state_dict"].items() if name.startswith(prefix)
-    }
+    saved = checkpoint.weights_of(content, "network")
     own, taken, report = forecaster.network.state_dict(), dict[str, Tensor](), list[Transferred]()
     for name in (*own, *(name for name in saved if name not in own)):
         old, new = saved.get(name), own.get(name)

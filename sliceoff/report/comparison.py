@@ -8,6 +8,7 @@ import polars
 from jaxtyping import Float
 
 from sliceoff.report.intervals import bootstrap_interval, resampled
+from sliceoff.report.stacks import by_stack, main_stack
 
 BOUND = "clairvoyant bound"
 _FEWEST_DAYS = 4
@@ -33,14 +34,13 @@ def comparison(table: polars.DataFrame, bound: polars.DataFrame | None = None) -
     Intervals are 95 % bootstraps over blocks of time (`profit_blocks`); stacks are paired, as they get the same tasks.
 
     Args:
-        table: what `simulate` returns, of several stacks.
+        table: `Simulation.table` of several stacks.
         bound: what `clairvoyant` returns for the same long slots; adds its row and every stack's share of it.
     """
     _, profits, most = profit_blocks(table, bound)
     main = next(iter(profits))
     rows = []
-    for stack, part in table.group_by("stack", maintain_order=True):
-        name = str(stack[0])
+    for name, part in by_stack(table).items():
         profit = profits[name]
         sums = part.select(polars.col("profit", "revenue", "rent", "tasks", "done").sum()).row(0, named=True)
         ends = bootstrap_interval(profit)
@@ -79,7 +79,7 @@ def headline(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> 
 
 def best_alternative(table: polars.DataFrame) -> str | None:
     """The alternative that the first stack is compared with: the one without foresight that earns most."""
-    others = table.filter(polars.col("stack") != table["stack"][0], ~polars.col("foresight"))
+    others = table.filter(polars.col("stack") != main_stack(table), ~polars.col("foresight"))
     earned = others.group_by("stack", maintain_order=True).agg(polars.col("profit").sum())
     return max(earned.iter_rows(), key=lambda row: row[1], default=(None,))[0]
 
@@ -110,7 +110,7 @@ def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None
     def sums(rows: polars.DataFrame, column: str) -> Float[np.ndarray, " blocks"]:
         return rows.group_by(block).agg(polars.col(column).sum()).sort("time")[column].to_numpy()
 
-    profit = {str(stack[0]): sums(rows, "profit") for stack, rows in table.group_by("stack", maintain_order=True)}
+    profit = {stack: sums(rows, "profit") for stack, rows in by_stack(table).items()}
     return Blocks(kind, profit, None if bound is None else sums(bound, "bound"))
 
 

@@ -3,9 +3,9 @@
 They use the object-oriented interface, so that nothing touches pyplot's global state and no display is needed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars
@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from sliceoff.region.picture import DONE, DROPPED, LATE
 from sliceoff.report.comparison import BOUND, best_alternative, profit_blocks
 from sliceoff.report.intervals import bootstrap_interval
+from sliceoff.report.stacks import by_stack, main_stack, of_main
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish. The main stack always has the first.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -27,7 +28,7 @@ _NAMED = 25  # largest number of regions with names on the map
 def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
     """Profit of every stack with its interval, and the clairvoyant bound as a line."""
     kind, profits, _ = profit_blocks(table)
-    figure, (axis,) = _figure(rows=1, height=0.9 + 0.38 * len(profits))
+    figure, (axis,) = stacked(1, height=0.9 + 0.38 * len(profits))
     for place, profit in enumerate(profits.values()):
         axis.barh(place, profit.sum(), color=COLOURS[0] if place == 0 else PALE)
         if ends := bootstrap_interval(profit):
@@ -44,24 +45,15 @@ def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = No
 
 def profit_over_time(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
     """Cumulative profit of all regions, one line per stack; below, the main stack's revenue and rent."""
-    figure, (total, flows) = _figure(rows=2, height=5.6)
-    for colour, (stack, rows) in zip(cycle(COLOURS), _by_stack(table), strict=False):
-        per_slot = rows.group_by("time", maintain_order=True).agg(polars.col("profit").sum())
-        total.plot(
-            per_slot["time"],
-            np.cumsum(per_slot["profit"]),
-            color=colour,
-            label=stack,
-            lw=2.2 if stack == _main(table) else 1.2,
-        )
+    figure, (total, flows) = stacked(2, height=5.6)
+    _stack_lines(total, table, lambda sums: np.cumsum(sums["profit"]))
     if bound is not None:
         total.plot(bound["time"], np.cumsum(bound["bound"]), color="#333333", lw=1.2, ls="--", label=BOUND)
     total.set_ylabel("profit so far [money]")
     _legend(total)
-    main = table.filter(polars.col("stack") == _main(table)).group_by("time", maintain_order=True)
-    sums = main.agg(polars.col("revenue", "rent").sum())
-    flows.plot(sums["time"], sums["revenue"], color=COLOURS[0], label=f"revenue ({_main(table)})")
-    flows.plot(sums["time"], sums["rent"], color=COLOURS[5], label=f"rent ({_main(table)})")
+    sums, main = _per_slot(of_main(table)), main_stack(table)
+    flows.plot(sums["time"], sums["revenue"], color=COLOURS[0], label=f"revenue ({main})")
+    flows.plot(sums["time"], sums["rent"], color=COLOURS[5], label=f"rent ({main})")
     flows.set_ylabel("money per long slot")
     _legend(flows)
     _time_axis(flows)
@@ -73,7 +65,7 @@ def money_by_hour(table: polars.DataFrame) -> Figure:
 
     The lead is shown only if there is an alternative without foresight.
     """
-    main, best = _main(table), best_alternative(table)
+    main, best = main_stack(table), best_alternative(table)
     regions = table["region"].unique(maintain_order=True).to_list()
     panels = [(f"profit of {main}", _by_hour(table, main, regions))]
     if best is not None:
@@ -98,10 +90,9 @@ def money_map(table: polars.DataFrame) -> Figure | None:
     """The first stack's profit at the regions' coordinates; None where the trace has none."""
     if "x" not in table.columns:
         return None
-    rows = table.filter(polars.col("stack") == _main(table)).group_by("region", maintain_order=True)
+    rows = of_main(table).group_by("region", maintain_order=True)
     sums = rows.agg(polars.col("profit").mean(), polars.col("users").mean(), polars.col("x", "y").first())
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = stacked(1, height=4.6)
     most = float(np.abs(sums["profit"].to_numpy()).max()) or 1.0
     size = 30 + 270 * (sums["users"] / (sums["users"].max() or 1)).to_numpy()
     points = axis.scatter(sums["x"], sums["y"], s=size, c=sums["profit"], cmap="RdBu", vmin=-most, vmax=most)
@@ -111,7 +102,6 @@ def money_map(table: polars.DataFrame) -> Figure | None:
         for name, x, y in sums.select("region", "x", "y").iter_rows():
             axis.annotate(name, (x, y), xytext=(0, -14), textcoords="offset points", ha="center", va="top", fontsize=8)
     axis.set_title("profit [money per long slot]; size: users", fontsize=9, loc="left")
-    tidy(axis)
     figure.axes[-1].tick_params(labelsize=8)
     axis.set_aspect("equal", adjustable="datalim")
     axis.margins(0.15)
@@ -123,10 +113,9 @@ def forecast(table: polars.DataFrame) -> Figure:
 
     One panel per region, the six with most users.
     """
-    main = table.filter(polars.col("stack") == _main(table))
-    busiest = main.group_by("region", maintain_order=True).agg(polars.col("users").sum()).top_k(6, by="users")
-    regions = [name for name in main["region"].unique(maintain_order=True) if name in set(busiest["region"])]
-    figure, axes = _figure(rows=len(regions), height=0.9 + 1.35 * len(regions))
+    main = of_main(table)
+    regions = busiest(main, "users")
+    figure, axes = stacked(len(regions), height=0.9 + 1.35 * len(regions))
     for axis, region in zip(axes, regions, strict=True):
         rows = main.filter(polars.col("region") == region)
         axis.fill_between(
@@ -146,9 +135,8 @@ def forecast(table: polars.DataFrame) -> Figure:
 
 def fates_over_time(table: polars.DataFrame) -> Figure:
     """Shares of the first stack's tasks done, late and dropped, all regions together; below, the work in the queues."""
-    main = table.filter(polars.col("stack") == _main(table)).group_by("time", maintain_order=True)
-    sums = main.agg(polars.col("tasks", "done", "late", "dropped", "backlog_s").sum())
-    figure, (shares, queue) = _figure(rows=2, height=4.6)
+    sums = _per_slot(of_main(table))
+    figure, (shares, queue) = stacked(2, height=4.6)
     tasks = sums["tasks"].clip(lower_bound=1)
     parts = {name: 100 * sums[name] / tasks for name in ("done", "late", "dropped")}
     shares.stackplot(sums["time"], *parts.values(), labels=list(parts), colors=(DONE, LATE, DROPPED), lw=0)
@@ -167,7 +155,7 @@ def wall_time(seconds: Mapping[str, float]) -> Figure | None:
     parts = sorted(((name, value) for name, value in seconds.items() if value > 0), key=lambda part: -part[1])[:12]
     if not parts:
         return None
-    figure, (axis,) = _figure(rows=1, height=0.7 + 0.3 * len(parts))
+    figure, (axis,) = stacked(1, height=0.7 + 0.3 * len(parts))
     bars = axis.barh([name for name, _ in parts], [value for _, value in parts], color=PALE)
     axis.bar_label(bars, fmt="%.1f s", fontsize=8, padding=3)
     axis.grid(axis="y", visible=False)
@@ -178,14 +166,8 @@ def wall_time(seconds: Mapping[str, float]) -> Figure | None:
 
 def tasks_done(table: polars.DataFrame) -> Figure:
     """Share of tasks done in time over time, one line per stack, all regions together."""
-    figure, (axis,) = _figure(rows=1, height=3.0)
-    for colour, (stack, rows) in zip(cycle(COLOURS), _by_stack(table), strict=False):
-        share = rows.group_by("time", maintain_order=True).agg(
-            (polars.col("done").sum() / polars.col("tasks").sum().clip(lower_bound=1)).alias("share")
-        )
-        axis.plot(
-            share["time"], 100 * share["share"], color=colour, label=stack, lw=2.2 if stack == _main(table) else 1.2
-        )
+    figure, (axis,) = stacked(1, height=3.0)
+    _stack_lines(axis, table, lambda sums: 100 * (sums["done"] / sums["tasks"].clip(lower_bound=1)))
     axis.set_ylabel("tasks done in time [%]")
     _legend(axis)
     _time_axis(axis)
@@ -195,7 +177,7 @@ def tasks_done(table: polars.DataFrame) -> Figure:
 def fates(table: polars.DataFrame) -> Figure:
     """Shares of every stack's tasks: done in time, late, dropped."""
     sums = table.group_by("stack", maintain_order=True).agg(polars.col("tasks", "done", "late", "dropped").sum())
-    figure, (axis,) = _figure(rows=1, height=0.9 + 0.38 * len(sums))
+    figure, (axis,) = stacked(1, height=0.9 + 0.38 * len(sums))
     left = np.zeros(len(sums))
     for fate, colour in (("done", DONE), ("late", LATE), ("dropped", DROPPED)):
         share = 100 * (sums[fate] / sums["tasks"].clip(lower_bound=1)).to_numpy()
@@ -243,11 +225,6 @@ def _curves(log: polars.DataFrame) -> list[str]:
     return [*results, *losses]
 
 
-def _main(table: polars.DataFrame) -> str:
-    """The name of the first stack, which the others are compared with."""
-    return str(table["stack"][0])
-
-
 def _by_hour(table: polars.DataFrame, stack: str, regions: Sequence[str]) -> np.ndarray:
     """Mean profit by region and hour, (regions, 24); NaN for hours without rows."""
     values = np.full((len(regions), 24), np.nan)
@@ -257,15 +234,32 @@ def _by_hour(table: polars.DataFrame, stack: str, regions: Sequence[str]) -> np.
     return values
 
 
-def _by_stack(table: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:
-    return [(str(key[0]), rows) for key, rows in table.group_by("stack", maintain_order=True)]
+def _per_slot(rows: polars.DataFrame) -> polars.DataFrame:
+    """One stack's sums over regions, a row per long slot."""
+    columns = ("profit", "revenue", "rent", "tasks", "done", "late", "dropped", "backlog_s")
+    return rows.group_by("time", maintain_order=True).agg(polars.col(columns).sum())
 
 
-def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
+def _stack_lines(axis: Axes, table: polars.DataFrame, value: Callable[[polars.DataFrame], Any]) -> None:
+    """Draw one line per stack over time, the main one's thicker: `value` of the stack's sums per long slot."""
+    for colour, (stack, rows) in zip(cycle(COLOURS), by_stack(table).items(), strict=False):
+        sums = _per_slot(rows)
+        axis.plot(sums["time"], value(sums), color=colour, label=stack, lw=2.2 if stack == main_stack(table) else 1.2)
+
+
+def busiest(rows: polars.DataFrame, column: str) -> list[str]:
+    """The six regions with the largest sum of a column, in the order of the rows."""
+    sums = rows.group_by("region", maintain_order=True).agg(polars.col(column).sum())
+    most = set(sums.top_k(6, by=column)["region"])
+    return [name for name in sums["region"] if name in most]
+
+
+def stacked(rows: int, height: float, across: Literal["x", "y"] = "y") -> tuple[Figure, list[Axes]]:
+    """A figure of `height` inches with one tidy axis above the other; they share what is across."""
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
     for axis in axes:
-        tidy(axis)
+        tidy(axis, across)
     return figure, axes
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from sliceoff.report.figures import COLOURS, PALE, tidy
+from sliceoff.report.figures import COLOURS, PALE, stacked, tidy
 from sliceoff.report.intervals import bootstrap_interval
 from sliceoff.report.page import Section, page
 
@@ -123,8 +123,7 @@ def panels(table: polars.DataFrame) -> Figure:
 def margin_boxes(table: polars.DataFrame) -> Figure:
     """The distribution of each margin, beside the paper's number."""
     found = _margins(table)
-    figure = Figure(figsize=(9, 0.9 + 0.6 * len(found)), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = stacked(1, height=0.9 + 0.6 * len(found), across="x")
     axis.boxplot(
         list(found.values()),
         orientation="horizontal",
@@ -139,7 +138,6 @@ def margin_boxes(table: polars.DataFrame) -> Figure:
     axis.invert_yaxis()
     axis.set_xlabel("more revenue for the platform [%]")
     axis.axvline(0, color="#999999", lw=0.8)
-    tidy(axis, across="x")
     return figure
 
 

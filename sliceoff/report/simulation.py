@@ -18,7 +18,7 @@ def simulation_figures(
     """All figures of a simulation, in the report's order.
 
     Args:
-        table: what `simulate` returns, of several stacks; with columns `x, y` where the regions have coordinates.
+        table: `Simulation.table` of several stacks; with columns `x, y` where the regions have coordinates.
         bound: what `clairvoyant` returns for the same long slots.
         logs: what the fitted modules logged, as in `learning_curves`.
         seconds: wall time by part of the run.

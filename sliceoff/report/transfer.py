@@ -6,7 +6,7 @@ import polars
 from matplotlib.figure import Figure
 
 from sliceoff.predictor import Transferred
-from sliceoff.report.figures import COLOURS, tidy
+from sliceoff.report.figures import COLOURS, stacked
 from sliceoff.report.page import Section, page
 
 _ERROR = "mean absolute error, the trace's unit"
@@ -62,24 +62,20 @@ def error_by_windows(table: polars.DataFrame) -> Figure:
 
 
 def _lines(table: polars.DataFrame) -> Figure:
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = stacked(1, height=3.6)
     for colour, ((name,), rows) in zip(COLOURS, table.group_by("forecaster", maintain_order=True), strict=False):
         axis.plot(rows["training windows"], rows["test/real_mae"], color=colour, marker="o", ms=4, label=str(name))
     axis.set_xlabel("training windows")
     axis.set_ylabel(_ERROR)
     axis.set_ylim(bottom=0)
-    tidy(axis)
     axis.legend(frameon=False, fontsize=9)
     return figure
 
 
 def _bars(table: polars.DataFrame) -> Figure:
-    figure = Figure(figsize=(9, 0.9 + 0.38 * len(table)), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = stacked(1, height=0.9 + 0.38 * len(table), across="x")
     bars = axis.barh(table["forecaster"], table["test/real_mae"], color=COLOURS[: len(table)])
     axis.bar_label(bars, fmt="%.4g", fontsize=8, padding=3)
     axis.invert_yaxis()
     axis.set_xlabel(_ERROR)
-    tidy(axis, across="x")
     return figure

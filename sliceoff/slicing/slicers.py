@@ -6,10 +6,12 @@ All keep C1-C3 and the coupling rows. If the rows do not allow what is needed, a
 
 import logging
 import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor, full_like
+from torch import full_like
 
 from sliceoff.checks import Number, count, not_negative, whole
 from sliceoff.region import Scenario
@@ -19,7 +21,7 @@ from sliceoff.slicing.presolve import at_prices, shadow_prices
 from sliceoff.slicing.problem import Problem, smallest
 from sliceoff.slicing.program import ExactProgram
 from sliceoff.slicing.rental import BY_RULE, Rental, SlicingRequest, rental
-from sliceoff.slicing.requirement import Requirement, requirement
+from sliceoff.slicing.requirement import requirement
 from sliceoff.slicing.rounding import best_of, draw, round_up
 from sliceoff.solver import Solver, Status
 
@@ -44,20 +46,20 @@ class Cheapest:
         self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        return cover(self._offers, self._requirement, request.forecast, request)
+        start = time.perf_counter()
+        rent = self._requirement.problem(self._offers, request.forecast, request)
+        choice, fallback = kept(rent.choice_problem())
+        return _rental(self._offers, rent, choice, request, start, status=BY_RULE, fallback=fallback)
 
 
-class Reactive:
+class Reactive(Cheapest):
     """As `Cheapest`, but for the users of the last long slot instead of the forecast."""
 
-    def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number):
-        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
-
     def rent(self, request: SlicingRequest) -> Rental:
-        return cover(self._offers, self._requirement, request.last, request)
+        return super().rent(replace(request, forecast=request.last))
 
 
-class Fixed:
+class Fixed(Cheapest):
     """As `Cheapest`, but always for the same number of users: the mean (`slicer=fixed`) or the most (`slicer=peak`).
 
     Args:
@@ -65,11 +67,11 @@ class Fixed:
     """
 
     def __init__(self, offers: Offers, scenario: Scenario, kappa: Number | str, z: Number, users: Number):
-        self._offers, self._requirement = offers, requirement(scenario, kappa, z)
+        super().__init__(offers, scenario, kappa, z)
         self._users = not_negative("users", users)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        return cover(self._offers, self._requirement, full_like(request.forecast, self._users), request)
+        return super().rent(replace(request, forecast=full_like(request.forecast, self._users)))
 
 
 class Exact:
@@ -110,15 +112,7 @@ class Exact:
         elif status is not Status.OPTIMAL:
             log.warning("slicing: %s; renting the best choice known", status)
             fallback = fallback or INCUMBENT
-        return rental(
-            self._offers,
-            *rent.offers_of(choice),
-            previous=request.previous,
-            uncovered=rent.uncovered(choice),
-            status=status,
-            fallback=fallback,
-            seconds=time.perf_counter() - start,
-        )
+        return _rental(self._offers, rent, choice, request, start, status=status, fallback=fallback)
 
 
 class LpRounding:
@@ -172,16 +166,8 @@ class LpRounding:
             fallback = fallback or (SCALED_BACK if scaled else "")
         if choice is None:
             choice, fallback = _last_resort(problem, solution.status)
-        return rental(
-            self._offers,
-            *rent.offers_of(choice),
-            previous=request.previous,
-            uncovered=rent.uncovered(choice),
-            status=solution.status,
-            fallback=fallback,
-            seconds=time.perf_counter() - start,
-            lp_value=solution.objective,
-        )
+        found = {"status": solution.status, "fallback": fallback, "lp_value": solution.objective}
+        return _rental(self._offers, rent, choice, request, start, **found)
 
     def _round(
         self, rent: Problem, problem: ChoiceProblem, shares: list[Float[np.ndarray, "regions options"]], period: int
@@ -197,22 +183,6 @@ class LpRounding:
         return best_of(problem, candidates)
 
 
-def cover(offers: Offers, demand: Requirement, users: Float[Tensor, " regions"], request: SlicingRequest) -> Rental:
-    """Rent the cheapest offers that cover `users`, scaled back if the coupling rows do not allow them."""
-    start = time.perf_counter()
-    rent = demand.problem(offers, users, request)
-    choice, fallback = kept(rent.choice_problem())
-    return rental(
-        offers,
-        *rent.offers_of(choice),
-        previous=request.previous,
-        uncovered=rent.uncovered(choice),
-        status=BY_RULE,
-        fallback=fallback,
-        seconds=time.perf_counter() - start,
-    )
-
-
 def kept(problem: ChoiceProblem) -> tuple[Choice, str]:
     """The cheapest options, scaled back if they violate the rows; and the name of the fallback, empty if none."""
     choice = cheapest(problem)
@@ -220,6 +190,20 @@ def kept(problem: ChoiceProblem) -> tuple[Choice, str]:
         return choice, ""
     scaled = scale_back(problem, choice)
     return (smallest(problem), SMALLEST) if scaled is None else (scaled, SCALED_BACK)
+
+
+def _rental(
+    offers: Offers, rent: Problem, choice: Choice, request: SlicingRequest, start: float, **found: Any
+) -> Rental:
+    """The `Rental` that a choice means, looked for since `start`; `found` as for `rental`."""
+    return rental(
+        offers,
+        *rent.offers_of(choice),
+        previous=request.previous,
+        uncovered=rent.uncovered(choice),
+        seconds=time.perf_counter() - start,
+        **found,
+    )
 
 
 def _last_resort(problem: ChoiceProblem, status: Status) -> tuple[Choice, str]:
