@@ -220,12 +220,16 @@ def test_a_resumed_simulation_ends_with_the_same_table_whatever_its_batches(wind
         run(windows, slicer(), Greedy(), resume_from={"period": 0})
 
 
-class Certain(SeasonalNaive):
-    """As if trained: repeats one number at every level."""
+class Spread(SeasonalNaive):
+    """As if trained: levels lie a tenth of the trace's scale apart."""
 
     def __init__(self, sizes):
         super().__init__(sizes)
         self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, history, history_calendar, future_calendar):
+        outputs = super().forward(history, history_calendar, future_calendar)
+        return outputs + 0.1 * torch.arange(outputs.shape[-1])
 
 
 def test_a_quantile_forecast_reaches_the_slicer(windows):
@@ -236,12 +240,16 @@ def test_a_quantile_forecast_reaches_the_slicer(windows):
             seen.append(request)
             return super().rent(request)
 
-    loss = partial(QuantileLoss, levels=(0.1, 0.5, 0.9))
-    table = run(windows, Spy(**RULE), Greedy(), 1, forecasts(windows, Certain, loss=loss), slots_per_period=2)
+    levels = (0.1, 0.3, 0.5, 0.7, 0.9)
+    loss = partial(QuantileLoss, levels=levels)
+    table = run(windows, Spy(**RULE), Greedy(), 1, forecasts(windows, Spread, loss=loss), slots_per_period=2)
     (request,) = seen
-    assert request.quantiles.levels.tolist() == pytest.approx([0.1, 0.5, 0.9])
-    assert request.quantiles.users[:, 0].tolist() == pytest.approx(request.forecast.tolist(), rel=1e-5)
-    assert table["users_low"].to_numpy() == pytest.approx(table["users_forecast"].to_numpy(), rel=1e-5)
+    assert request.quantiles.levels.tolist() == pytest.approx(levels)
+    low, _, median, _, high = request.quantiles.users.T
+    assert (low < median).all()
+    assert request.forecast.tolist() == pytest.approx(median.tolist(), rel=1e-5)
+    for column, users in {"users_low": low, "users_forecast": median, "users_high": high}.items():
+        assert table[column].to_list() == pytest.approx(users.tolist(), rel=1e-5)
 
 
 class Broken(LastValue):

@@ -18,9 +18,8 @@ def draw(
     """
     shares = np.maximum(shares, 0)  # solvers return -1e-12
     edges = np.cumsum(shares, axis=-1)
-    edges /= edges[:, -1:]
-    uniform = generator.random((n_draws, len(shares), 1))
-    return np.minimum((uniform >= edges).sum(-1), shares.shape[1] - 1)
+    edges /= edges[:, -1:]  # the last is 1, above every draw
+    return (generator.random((n_draws, len(shares), 1)) >= edges).sum(-1)
 
 
 def round_up(

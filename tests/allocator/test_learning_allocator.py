@@ -156,6 +156,14 @@ def test_logs_what_a_researcher_watches(tmp_path):
     assert {f"val/done_priority_{priority}" for priority in (1, 2, 3)} <= names
 
 
+def test_evaluation_is_told_in_shares_of_greedys_revenue_and_of_the_bound(tmp_path):
+    allocator = build(seed=3)
+    metrics = fit(allocator, 1, tmp_path).callback_metrics
+    greedy, bound = allocator._measure_yardsticks()
+    assert_close(metrics["val/above_greedy"], metrics["val/revenue"] / greedy - 1)
+    assert_close(metrics["val/of_bound"], metrics["val/revenue"] / bound)
+
+
 def test_the_revenue_in_training_is_that_of_every_agent_per_region_and_slot(tmp_path):
     scale = 4.0
     allocator = build(reward="revenue", reward_scale=scale, buffer_size=SMALL["env_steps"] * SMALL["n_copies"])

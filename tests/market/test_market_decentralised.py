@@ -84,6 +84,8 @@ def test_everything_the_platform_is_told_is_recorded_and_is_an_offer_a_key_or_ma
     session.run(platform.trade())
     told = {type(message).__name__ for message in session.channel.seen_by("platform")}
     assert told == {"PublicKey", "Masked", "Offer"}
+    asked = {type(one.message).__name__ for one in session.channel.record if one.sender == "platform"}
+    assert asked == {"Roll", "Ask", "Bargain", "Keep", "Price", "Tariff"}
     assert all(isinstance(envelope.message, Message) for envelope in session.channel.record)
 
 

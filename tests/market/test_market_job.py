@@ -7,6 +7,7 @@ import pytest
 
 from sliceoff.errors import InputError
 from sliceoff.market import Family
+from sliceoff.report.market import margins
 from sliceoff.run import configure, run
 
 FEW = [
@@ -37,6 +38,19 @@ def test_all_mechanisms_clear_the_same_markets_and_a_report_is_left(tmp_path):
     assert "margin_over_greedy_percent" in summary
     # What is known of a queue after that many tasks, several times over.
     assert summary["centralised/worst_response_error_percent"] < 100 * 5 * 2 / 1000**0.5
+
+
+def test_margins_are_medians_over_the_markets_in_which_the_other_earns():
+    earned = {
+        "centralised": [12.0, 30.0, 7.0, 5.0],
+        "greedy": [10.0, 20.0, 0.0, 4.0],
+        "optimum": [13.0, 31.0, 8.0, 6.0],
+    }
+    table = polars.concat(
+        polars.DataFrame({"mechanism": name, "scenario": range(4), "revenue": revenue})
+        for name, revenue in earned.items()
+    )
+    assert margins(table) == pytest.approx({"margin_over_greedy_percent": 25})  # of 20, 50 and 25; not the optimum
 
 
 @pytest.mark.parametrize("begun", [0, 20])

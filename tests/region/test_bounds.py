@@ -119,6 +119,18 @@ def test_single_slot_optimum(seed, solver):
     assert found.revenue == pytest.approx(best_single_slot(scenario, states[0]), abs=1e-9)
 
 
+@pytest.mark.parametrize("part", [0.7, 0.95])
+def test_a_backlog_leaves_less_time_for_tasks(part):
+    scenario, _, states = instance(users=5, vms=1, slots=1, seed=0, bandwidth_hz=4e6)
+    idle, busy = (
+        states[0]._replace(backlog_s=torch.full_like(states[0].backlog_s, backlog))
+        for backlog in (0.0, part * scenario.deadline_s)
+    )
+    found = optimum(scenario, [busy])
+    assert found.revenue == pytest.approx(best_single_slot(scenario, busy), abs=1e-9)
+    assert found.revenue < optimum(scenario, [idle]).revenue
+
+
 @pytest.mark.parametrize(("slots", "users"), [(2, 4), (3, 3)])
 @pytest.mark.parametrize("seed", range(5))
 def test_optimum_of_one_vm_over_slots(slots, users, seed):

@@ -15,7 +15,9 @@ from sliceoff.region import (
     Proportional,
     Random,
     RegionEnvironment,
+    RegionState,
     Scenario,
+    Tasks,
     draws,
     observe,
     slice_bounds,
@@ -201,6 +203,36 @@ def test_observation_ranges():
             region.step(Greedy().allocate(region.scenario, region.state))
     constant = Scenario(data_bits=(1e6, 1e6), priorities=(1,), max_users=30, max_vms=8)
     assert observe(constant, region.state).users.isfinite().all()
+
+
+def test_an_observation_by_hand():
+    """Each feature from its least value, -1, over the middle, 0, to its largest, 1."""
+    scenario = Scenario(
+        max_users=4,
+        max_vms=4,
+        max_bandwidth_hz=80e6,
+        data_bits=(1e6, 3e6),
+        cycles_per_bit=(100, 300),
+        priorities=(1, 2, 3),
+        min_distance_m=100,
+        cell_radius_m=300,
+    )
+    low, middle, high = [1e6, 100, 1, 100], [2e6, 250, 2, 200], [3e6, 300, 3, 300]
+    data, cycles, priority, distance = torch.tensor([low, middle, high, high]).T.unsqueeze(1)
+    present = torch.tensor([[True, True, True, False]])
+    tasks = Tasks(data_bits=data, cycles_per_bit=cycles, priority=priority, distance_m=distance, present=present)
+    backlog = torch.tensor([[0.0, 0.5 * scenario.deadline_s, 9.0, 0.0]])
+    state = RegionState(tasks, backlog, torch.tensor([20e6]), torch.tensor([3]), torch.tensor([1.0]))
+    seen = observe(scenario, state)
+    torch.testing.assert_close(seen.region, torch.tensor([[-0.5, 0.5, 0.5, -0.5, 0.0, 0.5, 1.0, -1.0]]))
+    users = torch.tensor([[[-1.0] * 4, [0.0] * 4, [1.0] * 4, [0.0] * 4]])
+    torch.testing.assert_close(seen.users[..., :4], users)
+    efficiency = seen.users[0, :, 4]  # falls with the distance
+    torch.testing.assert_close(efficiency[[0, 2, 3]], torch.tensor([1.0, -1.0, 0.0]), atol=1e-5, rtol=0)
+    assert -1 < efficiency[1] < 1
+    paper = observe(scenario, state, "paper")
+    torch.testing.assert_close(paper.region, seen.region[:, :3])
+    torch.testing.assert_close(paper.users, seen.users[..., :4])
 
 
 def test_allocators_are_told_the_forecast_and_without_one_the_mean():
