@@ -1,5 +1,6 @@
 """Algorithm 1: the money adds up, stacks face the same tasks, and only the oracle sees the future."""
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -250,6 +251,22 @@ def test_a_quantile_forecast_reaches_the_slicer(windows):
     assert request.forecast.tolist() == pytest.approx(median.tolist(), rel=1e-5)
     for column, users in {"users_low": low, "users_forecast": median, "users_high": high}.items():
         assert table[column].to_list() == pytest.approx(users.tolist(), rel=1e-5)
+
+
+def test_a_slicer_is_given_its_last_rental_and_what_was_seen_since(windows):
+    asked, rented = [], []
+
+    class Spy(Cheapest):
+        def rent(self, request):
+            asked.append(request)
+            rented.append(super().rent(request))
+            return rented[-1]
+
+    run(windows, Spy(**RULE), Greedy(), 3, slots_per_period=2)
+    assert [request.previous for request in asked] == [None, *rented[:2]]
+    for before, request in itertools.pairwise(asked):
+        assert torch.equal(request.last, before.truth)
+        assert not torch.equal(request.statistics.bandwidth_mean, before.statistics.bandwidth_mean)
 
 
 class Broken(LastValue):
