@@ -27,7 +27,7 @@ from sliceoff.market.decentralised import (
     ValueNetwork,
 )
 from sliceoff.market.decentralised.masking import BITS, FRACTION_BITS, decode, encode, noise_share, total
-from sliceoff.market.decentralised.messages import Ask, Masked, Message, Price, Roll
+from sliceoff.market.decentralised.messages import Ask, Grant, Masked, Message, Price, Quote, Roll
 from sliceoff.market.decentralised.networks import Answers, fit
 from sliceoff.market.decentralised.platform import merge
 from sliceoff.market.decentralised.posted import Posted
@@ -202,6 +202,23 @@ def test_an_application_refuses_to_be_alone_in_a_class():
     applications[0].enrol(Roll(keys, np.array([0.01])))
     with pytest.raises(ValueError, match="fewer than two"):
         applications[0].answer(Ask("classes", (0, 1), (1, 1)))
+
+
+def test_an_application_fills_the_cheapest_server_first_and_a_grant_below_its_overhead_is_no_use():
+    lone = [Application(20.0, 0.5, 1.0, 2.0, None, 2, (1.0,), None, n) for n in range(2)]  # 10 Gcycle/s
+    keys = tuple(one.answer(Ask("key")).key for one in lone)
+    application = lone[0]
+    application.enrol(Roll(keys, np.zeros(2)))
+    room = np.linspace(0.0, 6.0, 7)
+    application.choose({0: Quote(room, 1.0 * room), 1: Quote(room, 0.5 * room)}, temperature=0.0)
+    assert application.allotted == pytest.approx([5.0, 6.0])  # a queue takes 0.5 besides its work
+    assert application.dispatch == pytest.approx([4.5, 5.5])
+    application.choose({0: Quote(room, 3.0 * room), 1: Quote(room, 0.5 * room)}, temperature=0.0)
+    assert application.allotted == pytest.approx([0.0, 6.0])  # one charges more than the work is worth
+    application.accept(1, Grant(3.0))
+    assert application.dispatch == pytest.approx([0.0, 2.5])
+    application.accept(1, Grant(0.4))
+    assert application.allotted == pytest.approx([0.0, 0.0])
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8))

@@ -129,6 +129,16 @@ def test_rental_and_traffic_change_from_outside_and_queues_stay():
     assert regions.state.n_vms.tolist() == [1]  # a rental outlives the episode
 
 
+def test_an_action_by_hand():
+    """Eq. 21: the first half are weights of shares, the second VMs, each from -1 to 1."""
+    region = RegionEnvironment(Scenario(max_users=4, max_vms=4), 4.0, 1, 0, bandwidth_hz=5e6, n_vms=4)
+    state = region.reset()
+    state = state._replace(tasks=state.tasks._replace(present=torch.tensor([[True, True, True, False]])))
+    allocation = faces.decode(state, torch.tensor([[1.0, 0.0, -1.0, 1.0, -1.0, -0.4, 1.0, 0.0]]))
+    torch.testing.assert_close(allocation.share, torch.tensor([[2 / 3, 1 / 3, 0.0, 0.0]]))
+    assert allocation.vm[0, :3].tolist() == [0, 1, 3]
+
+
 def test_every_action_keeps_c4_and_c5():
     region = RegionEnvironment(SMALL["scenario"], 6.0, 500, 0, bandwidth_hz=5e6, n_vms=torch.randint(1, 5, (500,)))
     generator = torch.Generator().manual_seed(0)
