@@ -27,7 +27,7 @@ from sliceoff.market.decentralised import (
     ValueNetwork,
 )
 from sliceoff.market.decentralised.masking import BITS, FRACTION_BITS, decode, encode, noise_share, total
-from sliceoff.market.decentralised.messages import Ask, Grant, Masked, Message, Price, Quote, Roll
+from sliceoff.market.decentralised.messages import Ask, Grant, Masked, Message, Price, Quote, Request, Roll, Tariff
 from sliceoff.market.decentralised.networks import Answers, fit
 from sliceoff.market.decentralised.platform import merge
 from sliceoff.market.decentralised.posted import Posted
@@ -219,6 +219,19 @@ def test_an_application_fills_the_cheapest_server_first_and_a_grant_below_its_ov
     assert application.dispatch == pytest.approx([0.0, 2.5])
     application.accept(1, Grant(0.4))
     assert application.allotted == pytest.approx([0.0, 0.0])
+
+
+def test_a_server_quotes_what_capacity_adds_to_its_tariff_beside_its_other_tenants():
+    server = EdgeServer(10.0, 0.1, 0.01, 0.0)
+    server.listen(Tariff(np.array([0.0, 4.0, 8.0]), np.array([0.0, 2.0, 8.0])))
+    server.reserve(0, Request(3.0))
+    quote = server.quote(1)
+    assert quote.extra[[0, -1]] == pytest.approx([0.0, 5.0])
+    assert np.interp([1.0, 5.0], quote.extra, quote.payment) == pytest.approx([0.5, 6.5], abs=0.05)
+    assert server.quote(0).extra[-1] == 8  # its own reservation is no other's
+    server.answer(Price(0.12))  # 1 Gcycle/s, where the marginal cost is the price
+    server.reserve(1, Request(1.0))
+    assert {tenant: grant.capacity for tenant, grant in server.grants().items()} == pytest.approx({0: 0.75, 1: 0.25})
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8))

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from sliceoff.predictor.dropout import Dropout
-from sliceoff.predictor.layers import DecoderLayer, DenseAttention, ProbSparseAttention
+from sliceoff.predictor.layers import DecoderLayer, DenseAttention, ProbSparseAttention, sinusoids
+
+
+def test_positions_are_those_of_the_transformer():
+    """Sine and cosine of `t / 10000^(2i / d)` (Vaswani et al. 2017, 3.5)."""
+    angles = torch.tensor([[t / 10_000 ** (2 * i / 6) for i in range(3)] for t in range(4)])
+    expected = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+    torch.testing.assert_close(sinusoids(4, 6, torch.device("cpu")), expected)
+    torch.testing.assert_close(sinusoids(4, 5, torch.device("cpu"))[:, 0], expected[:, 0])
 
 
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.3])
