@@ -156,6 +156,15 @@ def test_logs_what_a_researcher_watches(tmp_path):
     assert {f"val/done_priority_{priority}" for priority in (1, 2, 3)} <= names
 
 
+def test_actions_before_learning_are_uniform(tmp_path):
+    allocator = build(learning_starts=160, n_copies=16, buffer_size=256, steps_per_epoch=3)
+    fit(allocator, 1, tmp_path)
+    first = allocator._experience.buffer.state_dict()["fields"]["action"][:, :160].flatten()
+    assert first.abs().max() <= 1
+    for edge in (-0.5, 0.0, 0.5):
+        assert (first < edge).float().mean().item() == pytest.approx((edge + 1) / 2, abs=0.08)
+
+
 def test_evaluation_is_told_in_shares_of_greedys_revenue_and_of_the_bound(tmp_path):
     allocator = build(seed=3)
     metrics = fit(allocator, 1, tmp_path).callback_metrics
