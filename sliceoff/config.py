@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from yaml import YAMLError
 
 from sliceoff.errors import InputError, near_miss, one_line
@@ -25,9 +26,20 @@ def configure(*overrides: str) -> DictConfig:
     """
     check_words(overrides)
     try:
-        return _composed(overrides)
+        cfg = _composed(overrides)
     except HydraException as error:
         raise InputError(explain(error, overrides)) from error
+    with open_dict(cfg):
+        cfg.hydra = {"overrides": {"task": list(overrides)}}  # for `given`, where Hydra has it too
+    return cfg
+
+
+def given(cfg: DictConfig) -> list[str]:
+    """The overrides that a config was composed with, by `configure` or on the command line."""
+    words = OmegaConf.select(cfg, "hydra.overrides.task")
+    if words is None and HydraConfig.initialized():
+        words = HydraConfig.get().overrides.task
+    return [] if words is None else cast(list[str], OmegaConf.to_container(words))
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
