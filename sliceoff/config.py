@@ -10,7 +10,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from yaml import YAMLError
 
@@ -55,9 +55,7 @@ def given(cfg: DictConfig) -> list[str]:
     return [] if words is None else cast(list[str], OmegaConf.to_container(words))
 
 
-def _composed(
-    overrides: Sequence[str], config_dir: str | Path | None = None, config_name: str = "main"
-) -> DictConfig:
+def _composed(overrides: Sequence[str], config_dir: str | Path | None = None, config_name: str = "main") -> DictConfig:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         if config_dir is not None:  # Hydra has no other way to search it as it does after --config-dir
             searched = GlobalHydra.instance().config_loader().get_search_path()
@@ -109,6 +107,10 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"{group}={option}: no such option{hint} (there are: {', '.join(sorted(error.options))})"
     if isinstance(error, MissingConfigException) and str(error).startswith("Cannot find primary config"):
         return f"there is no config '{error.missing_cfg_file}' to start from; name another, or its directory too"
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        key, _, value = error.override.partition("=")
+        quoted = f"'{key}=\"{value}\"'"
+        return f"{error.override} cannot be read; mend key or brackets, or quote a value that is text twice: {quoted}"
     text = one_line(error)
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]

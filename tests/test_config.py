@@ -15,6 +15,7 @@ from sliceoff.run_config import deciding, in_force, repeatable
         ("windows.horizn=3", "did you mean 'windows.horizon'"),
         ("=3", "write key=value"),
         ("--config-dir", "config_dir=DIR"),
+        ("run_dir=runs/lr=0.1", "^run_dir=runs/lr=0.1 cannot be read; .*: 'run_dir=\"runs/lr=0.1\"'$"),
     ],
 )
 def test_what_the_command_line_refuses_a_notebook_is_told(word, message):
