@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import polars
 import pytest
@@ -28,6 +29,14 @@ def test_nothing_is_created_before_the_first_file(tmp_path):
 def test_an_existing_run_is_never_written_into(tmp_path):
     first, second = (RunDirectory(tmp_path / "run", config="") for _ in range(2))
     assert (first.path.name, second.path.name) == ("run", "run-2")
+
+
+def test_a_directory_that_another_process_took_at_the_same_moment_is_left_to_it(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.lockf", taken := Mock(side_effect=[BlockingIOError, None]))
+        assert RunDirectory(tmp_path / "run", config="").path.name == "run-2"
+    assert taken.call_count == 2
 
 
 def test_what_is_not_a_number_is_null_in_the_summary(tmp_path):
