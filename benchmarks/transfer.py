@@ -28,8 +28,9 @@ def transferred(predictor: str, source: str, target: str, seed: int, cache: Path
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         first, second = cache / f"pretrained_{seed}", cache / f"tuned_{seed}"
-        common = [*WINDOWS, *QUIET, f"predictor={predictor}", f"seed={seed}"]
-        pretrained = run(configure(*PRETRAIN, *TRACES[source], *common, f"run_dir={first}")).directory
+        common = [*QUIET, f"seed={seed}"]
+        pretrain = [*PRETRAIN, *WINDOWS, f"predictor={predictor}"]
+        pretrained = run(configure(*pretrain, *TRACES[source], *common, f"run_dir={first}")).directory
         tune = ["job=finetune", f"job.days={list(DAYS)}", f"init.checkpoint={pretrained}"]
         after = configure(*tune, *TRACES[target], *common, f"run_dir={second}")
         run(after).table.write_parquet(file)

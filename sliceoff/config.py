@@ -6,33 +6,63 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from hydra._internal.hydra import Hydra
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
 from yaml import YAMLError
 
-from sliceoff.errors import InputError, near_miss, one_line
+from sliceoff.errors import InputError, OptionError, near_miss, one_line
 
 # In a wheel the configs lie inside the package, in a checkout beside it.
 _PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 
-def configure(*overrides: str) -> DictConfig:
+def configure(*overrides: str, config_dir: str | Path | None = None, config_name: str = "main") -> DictConfig:
     """The config that `main.py OVERRIDES...` would run, for notebooks and tests.
 
+    Args:
+        overrides: such as `predictor=linear` or `seed=1`.
+        config_dir: a directory of your own options, or a run's, as after `--config-dir`.
+        config_name: the file to start from, as after `--config-name`: `config` repeats the run in `config_dir`.
+
     Raises:
-        InputError: an override names nothing that exists.
+        InputError: an override names nothing that exists, or there is no such directory or file.
     """
+    for word in overrides:
+        if word.startswith("--"):
+            raise InputError(f"{word} is for the command line; here, give config_dir=DIR and config_name=NAME")
     check_words(overrides)
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise OptionError("config_dir", f"={config_dir} is no directory; name one that holds options or a config")
     try:
-        return _composed(overrides)
+        cfg = _composed(overrides, config_dir, config_name)
     except HydraException as error:
         raise InputError(explain(error, overrides)) from error
+    with open_dict(cfg):
+        cfg.hydra = {"overrides": {"task": list(overrides)}}  # for `given`, where Hydra has it too
+    return cfg
 
 
-def _composed(overrides: Sequence[str]) -> DictConfig:
+def given(cfg: DictConfig) -> list[str]:
+    """The overrides that a config was composed with, by `configure` or on the command line."""
+    words = OmegaConf.select(cfg, "hydra.overrides.task")
+    if words is None and HydraConfig.initialized():
+        words = HydraConfig.get().overrides.task
+    return [] if words is None else cast(list[str], OmegaConf.to_container(words))
+
+
+def _composed(overrides: Sequence[str], config_dir: str | Path | None = None, config_name: str = "main") -> DictConfig:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return hydra.compose("main", overrides=list(overrides))
+        if config_dir is not None:  # Hydra has no other way to search it as it does after --config-dir
+            searched = GlobalHydra.instance().config_loader().get_search_path()
+            searched.prepend("command-line", f"file://{Path(config_dir).absolute()}", SearchPathQuery("schema", None))
+            GlobalHydra.instance().clear()
+            Hydra.create_main_hydra2("app", searched)
+        return hydra.compose(config_name, overrides=list(overrides))
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -75,6 +105,12 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         hint = near_miss(option, error.options)
         return f"{group}={option}: no such option{hint} (there are: {', '.join(sorted(error.options))})"
+    if isinstance(error, MissingConfigException) and str(error).startswith("Cannot find primary config"):
+        return f"there is no config '{error.missing_cfg_file}' to start from; name another, or its directory too"
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        key, _, value = error.override.partition("=")
+        quoted = f"'{key}=\"{value}\"'"
+        return f"{error.override} cannot be read; mend key or brackets, or quote a value that is text twice: {quoted}"
     text = one_line(error)
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]

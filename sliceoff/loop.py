@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -156,10 +157,11 @@ class Simulation:
             for part in ids.split(regions_per_batch or ceil(len(ids) / workers))
         ]
         self._map: Callable[..., Iterable[Any]]
-        if workers == 1:
+        self._pool = _forked(stack.allocator, workers) if workers > 1 else None
+        if self._pool is None:
             self._map, self._serve = map, partial(_serve, stack.allocator, slots_per_period)
         else:
-            self._map, self._serve = _forked(stack.allocator, workers).map, partial(_serve_adopted, slots_per_period)
+            self._map, self._serve = self._pool.map, partial(_serve_adopted, slots_per_period)
 
     @property
     def ended(self) -> bool:
@@ -168,9 +170,15 @@ class Simulation:
 
     def run(self) -> polars.DataFrame:
         """Run all long slots that are left, and return the `table`."""
-        while not self.ended:
-            self.step()
+        with closing(self):
+            while not self.ended:
+                self.step()
         return self.table()
+
+    def close(self) -> None:
+        """End the workers; no long slot can be run after that."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def step(self) -> None:
         """Run one long slot."""

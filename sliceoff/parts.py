@@ -13,13 +13,13 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import lightning.pytorch as pl
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
 from sliceoff import checkpoint
 from sliceoff.building import build, built
 from sliceoff.checks import annotated, optional, path, positive
+from sliceoff.config import given
 from sliceoff.data import Trace, TrafficDataModule
 from sliceoff.errors import InputError, worded
 from sliceoff.fitting import fit, test
@@ -76,9 +76,9 @@ class Parts:
             fitted: the predictor's arguments, as in its `spec`.
 
         Raises:
-            InputError: the command line sets a predictor or windows, which would have no effect.
+            InputError: an override sets a predictor or windows, which would have no effect.
         """
-        _refuse_beside("init.checkpoint")
+        _refuse_beside("init.checkpoint", self._cfg)
         chosen = {name: fitted.get(name) for name in FITTED_WINDOWS}
         chosen |= {name: value for name, value in options.items() if value is not None}
         return self.windows(**{name: value for name, value in chosen.items() if value is not None})
@@ -162,7 +162,7 @@ class Parts:
         data = self.datamodule.description
         if (path := self._cfg.init.predictor) is None:
             return built(self._cfg, Forecaster, "predictor", **data)
-        _refuse_beside("init.predictor")
+        _refuse_beside("init.predictor", self._cfg)
         loaded = checkpoint.load(path, expect=Forecaster)
         if (reason := unsuited(loaded.spec["arguments"], data)) is not None:
             raise InputError(
@@ -346,14 +346,14 @@ class Parts:
         return made
 
 
-def _refuse_beside(checkpoint: str) -> None:
+def _refuse_beside(checkpoint: str, cfg: DictConfig) -> None:
     """Refuse options that a checkpoint replaces, which would otherwise be ignored silently.
 
     Raises:
-        InputError: the command line sets one of them.
+        InputError: an override sets one of them.
     """
     keys = BROUGHT[checkpoint]
-    for word in HydraConfig.get().overrides.task if HydraConfig.initialized() else []:
+    for word in given(cfg):
         name = word.lstrip("+~").partition("=")[0]
         if any(name == key or name.startswith((f"{key}.", f"{key}/")) for key in keys):
             raise InputError(

@@ -26,7 +26,8 @@ def begun_in_grid(cfg: DictConfig) -> Path | None:
             if checkpoint.differing(deciding(config_of(run)), mine) is None:
                 if is_finished(run):
                     return run
-                stopped = stopped or run
+                if stopped is None and is_free(run):
+                    stopped = run
     return stopped
 
 

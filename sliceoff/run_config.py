@@ -31,7 +31,8 @@ _IDLE = (
 
 def in_force(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config without the keys that a checkpoint replaces."""
-    content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    ours = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    content = cast(dict[str, Any], OmegaConf.to_container(ours, resolve=True))
     for checkpoint, keys in BROUGHT.items():
         if OmegaConf.select(cfg, checkpoint) is not None:
             for *above, key in (key.split(".") for key in keys):

@@ -74,7 +74,6 @@ class RunDirectory:
         self._new_parents = [parent for parent in self._wanted.parents if not parent.exists()]
         try:
             path = _create_unused(self._wanted)
-            _hold(path)
         except OSError as error:
             raise InputError(f"cannot write the run to {self._wanted} ({error.strerror}); set run_dir=PATH") from error
         (path / "config.yaml").write_text(self._config)
@@ -200,12 +199,15 @@ def _release(run: Path) -> None:
 
 
 def _create_unused(path: Path) -> Path:
+    """Create `path`, or a numbered successor, and hold it."""
     for number in range(10_000):
         candidate = path if number == 0 else path.with_name(f"{path.name}-{number + 1}")
         try:
             candidate.mkdir(parents=True)
-            return candidate
         except FileExistsError:
-            if candidate.is_dir() and not any(candidate.iterdir()):
-                return candidate
+            if not candidate.is_dir() or any(candidate.iterdir()):
+                continue
+        with contextlib.suppress(InputError):  # another process, started at the same moment, holds it already
+            _hold(candidate)
+            return candidate
     raise InputError(f"{path} and its numbered successors all exist; set run_dir=PATH")

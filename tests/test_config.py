@@ -4,7 +4,7 @@ import pytest
 
 from sliceoff.config import configure
 from sliceoff.errors import InputError
-from sliceoff.run_config import in_force
+from sliceoff.run_config import deciding, in_force, repeatable
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,29 @@ from sliceoff.run_config import in_force
         ("predictor=null", "predictor=null: choose one of dlinear"),
         ("windows.horizn=3", "did you mean 'windows.horizon'"),
         ("=3", "write key=value"),
+        ("--config-dir", "config_dir=DIR"),
+        ("run_dir=runs/lr=0.1", "^run_dir=runs/lr=0.1 cannot be read; .*: 'run_dir=\"runs/lr=0.1\"'$"),
     ],
 )
 def test_what_the_command_line_refuses_a_notebook_is_told(word, message):
     with pytest.raises(InputError, match=message):
         configure(word)
+
+
+def test_own_options_and_a_saved_config_are_found(tmp_path):
+    (tmp_path / "slicer").mkdir()
+    (tmp_path / "slicer" / "mine.yaml").write_text("_target_: mine.Slicer\n")
+    cfg = configure("slicer=mine", "windows.horizon=7", config_dir=tmp_path)
+    assert cfg.slicer._target_ == "mine.Slicer"
+    (tmp_path / "config.yaml").write_text(repeatable(cfg))
+    again = configure("seed=3", config_dir=str(tmp_path), config_name="config")
+    assert deciding(in_force(again)) == deciding(in_force(cfg)) | {"seed": 3}
+
+
+@pytest.mark.parametrize(("place", "message"), [("config_dir", "no directory"), ("config_name", "no config 'absent'")])
+def test_a_directory_or_config_that_is_not_there_is_told(place, message):
+    with pytest.raises(InputError, match=message):
+        configure(**{place: "absent"})
 
 
 @pytest.mark.parametrize(

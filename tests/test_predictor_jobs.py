@@ -13,8 +13,11 @@ import torch
 from traces import trace_csv
 
 from sliceoff import checkpoint
+from sliceoff.config import configure
 from sliceoff.data import Window
+from sliceoff.errors import InputError
 from sliceoff.predictor import Forecaster
+from sliceoff.run import run
 from sliceoff.run_config import choices_of, config_of
 
 NETWORK = ("predictor.network.d_model=8", "predictor.network.d_ff=8", "predictor.network.n_heads=2")
@@ -251,9 +254,12 @@ def test_the_summary_of_a_fit_is_that_of_the_weights_it_leaves(cli, tmp_path):
 )
 def test_options_that_a_checkpoint_would_overrule_are_refused(cli, fitted, tmp_path, command, option):
     command = [word.format(run=fitted) for word in command]
-    ended = cli(*command, option, "data=wide_csv", f"data.path={trace_csv(tmp_path / 'first.csv', regions=2)}")
+    command += [option, "data=wide_csv", f"data.path={trace_csv(tmp_path / 'first.csv', regions=2)}"]
+    ended = cli(*command)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert f"{option} has no effect with init." in ended.err
+    with pytest.raises(InputError, match=f"^{option} has no effect with init."):  # in a notebook too
+        run(configure(*command))
 
 
 def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(cli, tmp_path):
@@ -267,8 +273,8 @@ def test_tuning_and_forecasting_take_the_windows_and_calendar_of_the_checkpoint(
     assert all(line.startswith("loaded") for line in lines)
     ahead = cli("job=forecast", start, *data)
     assert ahead.code == 0, ahead.err
-    for run in (tuned.run, ahead.run):  # their configs do not name a predictor and windows that they did not have
-        config, choices = config_of(run), choices_of(run)
+    for made in (tuned.run, ahead.run):  # their configs do not name a predictor and windows that they did not have
+        config, choices = config_of(made), choices_of(made)
         assert not {"predictor", "predictor/loss"} & {*config, *choices}
         assert not {"input_length", "horizon", "calendar"} & set(config["windows"])
         assert {"slicer", "slicer@rivals.paper_greedy.slicer"} <= set(choices)

@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import polars
 import pytest
 
+from sliceoff.config import configure
 from sliceoff.errors import InputError
-from sliceoff.resuming import newest_unfinished
-from sliceoff.run_config import choices_of, config_of, deciding
+from sliceoff.resuming import begun_in_grid, newest_unfinished
+from sliceoff.run_config import choices_of, config_of, deciding, repeatable
 from sliceoff.run_directory import LOCK, Results, RunDirectory
 
 IMPORT = "from sliceoff.run_directory import RunDirectory"
@@ -28,6 +30,14 @@ def test_nothing_is_created_before_the_first_file(tmp_path):
 def test_an_existing_run_is_never_written_into(tmp_path):
     first, second = (RunDirectory(tmp_path / "run", config="") for _ in range(2))
     assert (first.path.name, second.path.name) == ("run", "run-2")
+
+
+def test_a_directory_that_another_process_took_at_the_same_moment_is_left_to_it(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.lockf", taken := Mock(side_effect=[BlockingIOError, None]))
+        assert RunDirectory(tmp_path / "run", config="").path.name == "run-2"
+    assert taken.call_count == 2
 
 
 def test_what_is_not_a_number_is_null_in_the_summary(tmp_path):
@@ -108,6 +118,15 @@ def test_a_run_that_goes_on_in_another_process_is_not_resumed(tmp_path):
     assert subprocess.run(ask, capture_output=True, check=False).returncode == 1
     resumed.close()
     assert subprocess.run(ask, capture_output=True, check=False).returncode == 0
+
+
+def test_a_grid_that_goes_on_leaves_out_a_run_that_another_process_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr("sliceoff.resuming._grid_goes_on", lambda cfg: True)
+    monkeypatch.setattr("sliceoff.resuming.is_free", lambda run: run.name != "newest")
+    cfg = configure(f"run_dir={tmp_path / 'new'}")
+    for name, written in (("older", 500), ("newest", 900)):
+        os.utime(RunDirectory(tmp_path / name, config=repeatable(cfg)).path, (written, written))
+    assert begun_in_grid(cfg) == tmp_path / "older"
 
 
 def test_the_newest_run_is_the_one_written_last(tmp_path):

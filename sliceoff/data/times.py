@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 _NAMES = ("time", "timestamp", "datetime", "date", "ds")
 _YEAR_FIRST = r"^\d{4}[-/]\d{1,2}[-/]\d"
-_GERMAN = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M")
+_GERMAN = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y")
 # Up to these magnitudes an epoch number counts s, ms, us; beyond them ns. 1e11 s is the year 5138, 1e11 ms 1973.
 _EPOCH_UNITS = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (np.inf, "ns"))
 _EARLIEST, _LATEST = np.datetime64("1990-01-01", "s"), np.datetime64("2100-01-01", "s")
@@ -22,9 +22,9 @@ def parse_times(source: Source, column: polars.Series) -> np.ndarray:
     """A column of times as `datetime64[s]`; times with a zone or an offset are converted to UTC.
 
     Accepted are ISO 8601 text and its usual variants (space or T, slashes, no seconds, no time of day, Z or an offset),
-    `31.12.2024 23:00`, date and datetime columns, and epoch numbers in s, ms, us or ns, recognised by magnitude. Other
-    orders of day and month are ambiguous and refused. Numbers that start at 0 have no known origin; they are read as
-    counted from Thursday, 1970-01-01, with a warning.
+    `31.12.2024 23:00` or `31.12.2024`, date and datetime columns, and epoch numbers in s, ms, us or ns, recognised by
+    magnitude. Other orders of day and month are ambiguous and refused. Numbers that start at 0 have no known origin;
+    they are read as counted from Thursday, 1970-01-01, with a warning.
 
     Raises:
         InputError: a time is missing or cannot be read.
@@ -85,7 +85,7 @@ def _parsed(text: polars.Series) -> polars.Series:
             break
         parsed = parsed.scatter(rest, some)
         rest = rest.filter(some.is_null())
-    rest = text.str.contains(r"^\d{1,2}\.\d{1,2}\.\d{4} ").arg_true()
+    rest = text.str.contains(r"^\d{1,2}\.\d{1,2}\.\d{4}( |$)").arg_true()
     for form in _GERMAN if len(rest) else ():
         read = text.gather(rest).str.to_datetime(form, time_unit="us", strict=False)
         parsed = parsed.scatter(rest, parsed.gather(rest).fill_null(read))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class Trace:
-    """Traffic on a regular time grid, without gaps (the readers fill them).
+    """Traffic on a regular time grid, without gaps (the readers fill them); it keeps a float64 copy of `values`.
 
     Args:
         values: traffic in the trace's own unit (users, bits, calls), one column per region.
@@ -28,6 +28,16 @@ class Trace:
     coordinates: Float[np.ndarray, "regions 2"] | None = None
 
     def __post_init__(self) -> None:
+        if np.ma.is_masked(self.values):
+            raise ValueError("values have masked entries; fill them in, as values.filled(0) does")
+        plain = {
+            # torch takes no negative strides, foreign byte orders or read-only arrays.
+            "values": np.array(self.values, float, order="C"),
+            "regions": tuple(map(str, self.regions)),
+            "step_s": self.step_s.item() if isinstance(self.step_s, np.generic) else self.step_s,
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         if self.times.dtype != np.dtype("datetime64[s]"):
             raise ValueError(f"times are {self.times.dtype}, not datetime64[s]")
         if self.values.shape != (len(self.times), len(self.regions)) or self.values.size == 0:

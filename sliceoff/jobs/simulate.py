@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,17 +114,17 @@ class Simulate:
         parallel: dict[str, Any] = {"regions_per_batch": self.regions_per_batch, "workers": self.workers}
         last = time.perf_counter()
         try:
-            simulation = Simulation(stack, forecasts, scenario, **arguments, **parallel)
-            if saved:
-                simulation.load_state_dict(saved)
-                advance(saved["period"] - arguments["periods"].start)
-            while not simulation.ended:
-                simulation.step()
-                if time.perf_counter() - last > self.checkpoint_s or simulation.ended:
-                    state = simulation.state_dict() | {"modules": modules}
-                    checkpoint.AtomicCheckpointIO().save_checkpoint(state, file)
-                    last = time.perf_counter()
-                advance()
+            with closing(Simulation(stack, forecasts, scenario, **arguments, **parallel)) as simulation:
+                if saved:
+                    simulation.load_state_dict(saved)
+                    advance(saved["period"] - arguments["periods"].start)
+                while not simulation.ended:
+                    simulation.step()
+                    if time.perf_counter() - last > self.checkpoint_s or simulation.ended:
+                        state = simulation.state_dict() | {"modules": modules}
+                        checkpoint.AtomicCheckpointIO().save_checkpoint(state, file)
+                        last = time.perf_counter()
+                    advance()
         except InputError as error:
             raise InputError(f"stack {stack.name}: {error}") from error
         return simulation.table(), simulation.seconds

@@ -98,6 +98,7 @@ def test_unused_columns_may_hold_anything(wide_rows, write):
         ["2024-03-04T01:00:00+01:00", "2024-03-04T01:00:00Z"],
         ["04.03.2024 00:00:00", "04.03.2024 01:00:00"],
         ["4.3.2024 00:00", "4.3.2024 01:00"],
+        ["04.03.2024", "04.03.2024 01:00"],
         [" 2024-03-04 00:00:00", "2024-03-04 01:00:00 "],
         ["1709510400", "1709514000"],
         ["1709510400.0", "1709514000.0"],
@@ -162,6 +163,10 @@ def test_the_column_of_times_is_found(write, wide_rows, header, found):
     rows = [[*row[1 : place + 1], row[0], *row[place + 1 :]] for row in wide_rows]
     trace = read_wide_csv(write(rows, header))
     assert trace.regions == tuple(name for name in names if name != found)
+
+
+def test_a_name_that_only_looks_repeated(write, wide_rows):
+    assert read_wide_csv(write(wide_rows, header="time,x,x_duplicated_0")).regions == ("x", "x_duplicated_0")
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])

@@ -4,6 +4,7 @@ import datetime
 
 import numpy as np
 import pytest
+import torch
 
 from sliceoff.data import Trace, calendar_features
 
@@ -17,6 +18,7 @@ TIMES = np.datetime64("2024-03-04T00:00:00", "s") + np.arange(3) * np.timedelta6
         ({"values": np.zeros((3, 1))}, "values"),
         ({"values": np.full((3, 2), np.nan)}, "NaN"),
         ({"values": np.full((3, 2), np.inf)}, "infinity"),
+        ({"values": np.ma.masked_equal(np.zeros((3, 2)), 0)}, "filled"),
         ({"times": TIMES[[0, 2, 1]]}, "one every 600 s"),
         ({"times": TIMES.astype("datetime64[ns]")}, "datetime64"),
         ({"step_s": 300}, "one every 300 s"),
@@ -28,6 +30,18 @@ def test_arguments_must_fit_together(changed, words):
     Trace(**good, coordinates=np.zeros((2, 2)))
     with pytest.raises(ValueError, match=words):
         Trace(**{**good, **changed})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("as_at_run_time")  # a byte order of its own is no `Float`
+def test_arrays_as_numpy_makes_them_become_plain():
+    values = np.arange(6.0).reshape(3, 2)
+    fixed = values.copy()
+    fixed.flags.writeable = False
+    for given in (values[::-1], values[:, ::-1], values.astype(">f8"), fixed, np.ma.array(values)):
+        trace = Trace(given, TIMES, tuple(np.array(["a", "b"])), np.int64(600))
+        assert torch.from_numpy(trace.values).tolist() == given.tolist()
+        assert [type(name) for name in (*trace.regions, trace.step_s)] == [str, str, int]
 
 
 def test_times_go_on_beyond_the_end():

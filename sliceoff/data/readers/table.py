@@ -1,5 +1,6 @@
 """CSV and Parquet files as lazily read tables, which keep the line number of every row."""
 
+import csv
 import gzip
 import zlib
 from collections.abc import Sequence
@@ -104,12 +105,13 @@ def scan_csv(path: str | Path) -> Table:
         frame = polars.scan_csv(  # detects compression
             file, separator=separator, infer_schema=False, row_index_name=_LINE, row_index_offset=number + 1, glob=False
         )
-        names = [name.strip() for name in frame.collect_schema().names()]
+        frame.collect_schema()
+        # As written: polars renames repeated columns.
+        names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
     except UnicodeDecodeError:
         raise InputError(f"{file} is no UTF-8 text; save it as CSV in UTF-8, or choose another data=...") from None
-    except (polars.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
+    except (polars.exceptions.PolarsError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read: {one_line(error, 160)}; mend the file") from None
-    names = [name.partition("_duplicated_")[0] for name in names]  # polars renames repeated columns
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{file}, line {number}: two columns are called '{twice[0]}'; rename one")
     return Table(file, "line", frame.rename(str.strip), separator)
