@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class Trace:
-    """Traffic on a regular time grid, without gaps (the readers fill them); it keeps a float64 copy of `values`.
+    """Traffic on a regular time grid, without gaps (the readers fill them); it keeps `values` as float64.
 
     Args:
         values: traffic in the trace's own unit (users, bits, calls), one column per region.
@@ -32,7 +32,7 @@ class Trace:
             raise ValueError("values have masked entries; fill them in, as values.filled(0) does")
         plain = {
             # torch takes no negative strides, foreign byte orders or read-only arrays.
-            "values": np.array(self.values, float, order="C"),
+            "values": np.require(self.values, float, ["C", "W", "E"]),
             "regions": tuple(map(str, self.regions)),
             "step_s": self.step_s.item() if isinstance(self.step_s, np.generic) else self.step_s,
         }
