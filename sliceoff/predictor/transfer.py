@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import torch.nn.functional as F
 from jaxtyping import Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from sliceoff import checkpoint
 from sliceoff.errors import InputError
@@ -30,7 +30,8 @@ class Transferred(NamedTuple):
 def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, list[Transferred]]:
     """Build the forecaster of a checkpoint for other data, with its weights loaded or adapted wherever they fit.
 
-    The scaler's statistics are not transferred: they belong to a trace.
+    The scaler's statistics are not transferred: they belong to a trace. A buffer of another shape is left out, as
+    it may hold indices: the new network keeps its own. Buffers of a part that has a method `solve` are weights.
 
     Args:
         content: the checkpoint, as from `sliceoff.checkpoint.read`.
@@ -45,6 +46,7 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
     before, forecaster = _saved(content), _rebuilt(content, data)
     saved = checkpoint.weights_of(content, "network")
     own, taken, report = forecaster.network.state_dict(), dict[str, Tensor](), list[Transferred]()
+    weights = _weights(forecaster.network)
     for name in (*own, *(name for name in saved if name not in own)):
         old, new = saved.get(name), own.get(name)
         how: Literal["loaded", "adapted", "left out", "new"] = "left out"
@@ -52,7 +54,7 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
             how = "new"
         elif new is not None and old.shape == new.shape:
             how, taken[name] = "loaded", old
-        elif new is not None and (fitting := adapted(old, new.shape, before.sizes, forecaster.sizes)) is not None:
+        elif name in weights and (fitting := adapted(old, own[name].shape, before.sizes, forecaster.sizes)) is not None:
             how, taken[name] = "adapted", fitting
         report.append(
             Transferred(name, how, *(None if tensor is None else tuple(tensor.shape) for tensor in (old, new)))
@@ -65,6 +67,13 @@ def untrained(content: Mapping[str, Any], **data: Any) -> Forecaster:
     """A new forecaster with a checkpoint's options and fresh weights; arguments and errors as for `transferred`."""
     _saved(content)
     return _rebuilt(content, data)
+
+
+def _weights(network: nn.Module) -> set[str]:
+    """The names of what a network learns, by gradient or in closed form (`Forecaster`), in its `state_dict`."""
+    solved = [(place, part) for place, part in network.named_modules() if hasattr(part, "solve")]
+    found = {name for place, part in solved for name, _ in part.named_buffers(place, recurse=False)}
+    return found | {name for name, _ in network.named_parameters(remove_duplicate=False)}
 
 
 def _saved(content: Mapping[str, Any]) -> Forecaster:

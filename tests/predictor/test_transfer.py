@@ -102,6 +102,24 @@ def test_an_axis_that_is_neither_steps_nor_regions_is_left_out():
     assert {line.name: line.how for line in lines}["days.weight"] == "left out"
 
 
+class Periodic(nn.Module):
+    """The last season again, by indices that the horizon makes."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.register_buffer("step", torch.arange(sizes.horizon) % sizes.season_length)
+        self.scale = nn.Parameter(torch.ones(sizes.horizon))
+
+    def forward(self, history, history_calendar, future_calendar):
+        return (history[:, self.step - 24] * self.scale.unsqueeze(-1)).unsqueeze(-1)
+
+
+def test_a_buffer_is_no_weight_and_stays_the_new_networks():
+    forecaster, lines = transferred(content(Periodic), **{**SIZES, "horizon": 48})
+    assert {line.name: line.how for line in lines} == {"step": "left out", "scale": "adapted"}
+    assert torch.equal(forecaster.network.step, torch.arange(48) % 24)
+
+
 def test_tuning_goes_on_from_the_loaded_closed_form(tmp_path):
     data = TrafficDataModule(synthetic_trace(days=14, n_regions=2), input_length=48, horizon=12)
     saved = content(MLP)
