@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Literal, NamedTuple, cast
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sliceoff import checkpoint
+from sliceoff.data import Window
 from sliceoff.errors import InputError
 from sliceoff.predictor.forecaster import Forecaster
 from sliceoff.predictor.sizes import Sizes
@@ -44,6 +47,8 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
         InputError: the checkpoint holds no forecaster, or one without trainable weights.
     """
     before, forecaster = _saved(content), _rebuilt(content, data)
+    if any(map(is_lazy, forecaster.network.state_dict().values())):
+        forecaster.eval().forecast(_blank(forecaster))  # lazy layers take their shapes from their first input
     saved = checkpoint.weights_of(content, "network")
     own, taken, report = forecaster.network.state_dict(), dict[str, Tensor](), list[Transferred]()
     weights = _weights(forecaster.network)
@@ -67,6 +72,14 @@ def untrained(content: Mapping[str, Any], **data: Any) -> Forecaster:
     """A new forecaster with a checkpoint's options and fresh weights; arguments and errors as for `transferred`."""
     _saved(content)
     return _rebuilt(content, data)
+
+
+def _blank(forecaster: Forecaster) -> Window:
+    """A window of zeros."""
+    sizes, regions = forecaster.sizes, forecaster.n_regions
+    past, ahead = sizes.input_length, sizes.horizon
+    shapes = ((past, regions), (past, sizes.n_calendar), (ahead, regions), (ahead, sizes.n_calendar))
+    return Window(*(torch.zeros(1, *shape) for shape in shapes))
 
 
 def _weights(network: nn.Module) -> set[str]:

@@ -114,6 +114,25 @@ class Periodic(nn.Module):
         return (history[:, self.step - 24] * self.scale.unsqueeze(-1)).unsqueeze(-1)
 
 
+class Lazy(nn.Module):
+    """A layer whose width its first input tells."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.head = nn.LazyLinear(sizes.horizon)
+
+    def forward(self, history, history_calendar, future_calendar):
+        return self.head(history.transpose(1, 2)).transpose(1, 2).unsqueeze(-1)
+
+
+def test_lazy_layers_move_as_others_do():
+    saved = content(Lazy)
+    saved["state_dict"] |= {"network.head.weight": torch.ones(12, 48), "network.head.bias": torch.zeros(12)}
+    forecaster, lines = transferred(saved, **{**SIZES, "input_length": 96})
+    assert {line.name: line.how for line in lines} == {"head.weight": "adapted", "head.bias": "loaded"}
+    torch.testing.assert_close(forecaster.network.head.weight.detach(), torch.full((12, 96), 0.5))
+
+
 def test_a_buffer_is_no_weight_and_stays_the_new_networks():
     forecaster, lines = transferred(content(Periodic), **{**SIZES, "horizon": 48})
     assert {line.name: line.how for line in lines} == {"step": "left out", "scale": "adapted"}
