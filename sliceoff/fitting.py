@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -182,6 +182,11 @@ def _made(key: str, callback: Any, checkpoints: Path) -> Callback:
         raise InputError(f"{key}: {worded(error)}") from error
     if not isinstance(callback, Callback):
         raise InputError(f"{key}={callback!r} is no Lightning callback; null leaves one out")
+    if isinstance(callback, StochasticWeightAveraging):
+        raise InputError(
+            f"{key}: StochasticWeightAveraging has no effect, as it sets the mean weights after the last checkpoint is "
+            f"written; use lightning.pytorch.callbacks.EMAWeightAveraging"
+        )
     return callback
 
 
