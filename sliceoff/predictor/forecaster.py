@@ -37,8 +37,8 @@ class Forecaster(pl.LightningModule):
         n_regions, n_calendar, input_length, horizon, season_length: of the data (`TrafficDataModule` has them).
         channels: `independent`: one network is applied to every region by itself, so that a checkpoint can be used for
             any number of regions; `joint`: one network sees all regions as one vector.
-        loss: makes the loss. If it has an attribute `levels`, as `QuantileLoss` has, the network has one output per
-            level, sorted so that quantiles never cross.
+        loss: makes the loss, whose own parameters are trained with the network's. If it has an attribute `levels`, as
+            `QuantileLoss` has, the network has one output per level, sorted so that quantiles never cross.
         optimizer: called with the weights, `lr=` and `weight_decay=`, makes the optimizer.
         scheduler: called with the optimizer, makes the schedule of its learning rate, which is stepped every epoch.
             Neither is part of a checkpoint's `spec`: fine-tuning starts with the defaults.
@@ -209,11 +209,11 @@ class Forecaster(pl.LightningModule):
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         if not self.by_gradient:
             return [], []
-        return self._optimizers([weight for weight in self.network.parameters() if weight.requires_grad])
+        return self._optimizers([weight for weight in self.parameters() if weight.requires_grad])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient's norm here, as the trainer refuses to clip under manual optimisation (closed forms)."""
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec

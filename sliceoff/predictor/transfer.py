@@ -41,7 +41,7 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
         data: arguments of `Forecaster` to replace, such as `n_regions`, `input_length`, `horizon`.
 
     Returns:
-        The forecaster, and what was done with every tensor of its network.
+        The forecaster, and what was done with every tensor of its network and its loss.
 
     Raises:
         InputError: the checkpoint holds no forecaster, or one without trainable weights.
@@ -65,6 +65,9 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
             Transferred(name, how, *(None if tensor is None else tuple(tensor.shape) for tensor in (old, new)))
         )
     forecaster.network.load_state_dict({**own, **taken})
+    loss = checkpoint.weights_of(content, "loss")
+    forecaster.loss.load_state_dict(loss)  # which is made without the data's sizes
+    report += [Transferred(f"loss.{name}", "loaded", *2 * [tuple(weight.shape)]) for name, weight in loss.items()]
     return forecaster, report
 
 

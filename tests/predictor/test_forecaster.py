@@ -176,6 +176,29 @@ def test_a_loss_of_ones_own_with_levels_gets_an_output_for_each(tmp_path, window
     assert forecaster.levels == OwnPinball.levels
 
 
+class Uncertain(nn.Module):
+    """The likelihood of errors whose variance it learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.zeros(()))
+
+    def forward(self, forecast, target):
+        return (forecast - target).square().mean() * (-self.log_variance).exp() + self.log_variance
+
+
+@pytest.mark.parametrize(("clip", "learns"), [(1.0, True), (1e-9, False)])
+def test_a_loss_learns_parameters_of_its_own_within_the_clipped_gradient(tmp_path, windows, clip, learns):
+    options = {"loss": Uncertain, "optimizer": SGD, "gradient_clip": clip}
+    forecaster = Forecaster(NETWORKS["informer"], **DATA, **options)
+    engine = trainer(tmp_path, limit_train_batches=2)
+    engine.fit(forecaster, windows)
+    assert (abs(forecaster.loss.log_variance.item()) > 1e-6) == learns
+    engine.save_checkpoint(tmp_path / "best.ckpt")
+    loaded = checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster)
+    assert torch.equal(loaded.loss.log_variance, forecaster.loss.log_variance)
+
+
 @pytest.mark.parametrize(
     ("loss", "value"), [("mse", 4.0), ("mae", 2.0), ("huber", 1.5), ("quantiles", (0.1 + 0.5 + 0.9) * 2 / 3)]
 )

@@ -165,6 +165,27 @@ def test_resizing_keeps_the_ends_and_interpolates_between():
     torch.testing.assert_close(resized(weight, (3, 3))[1], torch.tensor([5.0, 6.0, 7.0]))
 
 
+class Weighted(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, forecast, target):
+        return self.weight * (forecast - target).square().mean()
+
+
+def test_what_the_loss_has_learned_moves_too():
+    saved = content(loss=Weighted)
+    saved["state_dict"]["loss.weight"] = torch.tensor(7.0)
+    forecaster, lines = transferred(saved, **{**SIZES, "n_regions": 5})
+    assert forecaster.loss.weight == 7
+    assert str(lines[-1]) == "loaded   loss.weight ()"
+    BackboneFinetuning().freeze(forecaster.backbone)
+    assert forecaster.loss.weight.requires_grad
+
+
 class Positioned(nn.Module):
     """A head, and weights of the network's own beside it."""
 
