@@ -82,12 +82,10 @@ class Forecaster(pl.LightningModule):
         arguments = {name: value for name, value in locals().items() if name not in _UNSAVED}
         self.spec = checkpoint.describe(type(self), arguments)
         one_of("channels", channels, ("independent", "joint"))
-        positive("learning_rate", learning_rate)
-        not_negative("weight_decay", weight_decay)
-        positive("gradient_clip", gradient_clip)
         self.n_regions, self.channels = n_regions, channels
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.gradient_clip = gradient_clip
+        self.learning_rate = positive("learning_rate", learning_rate)
+        self.weight_decay = not_negative("weight_decay", weight_decay)
+        self.gradient_clip = positive("gradient_clip", gradient_clip)
         self._optimizer, self._scheduler = optimizer, scheduler
         self._optimizers([nn.Parameter(torch.zeros(1))])  # so that wrong options are reported now
         self.instance_norm = flag("instance_norm", instance_norm)

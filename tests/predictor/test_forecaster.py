@@ -238,6 +238,17 @@ def test_the_schedule_is_stepped_every_epoch_and_is_no_part_of_a_checkpoint(tmp_
     assert isinstance(loaded.configure_optimizers()[1][0], ConstantLR)
 
 
+def test_options_from_numpy_leave_a_checkpoint_that_loads(tmp_path, windows):
+    rates = {"learning_rate": np.float64(1e-3), "weight_decay": np.float64(0.1), "gradient_clip": np.float64(1.0)}
+    forecaster = Forecaster(
+        partial(MLP, dropout=np.float64(0.1)), **DATA, **rates, regions=tuple(np.array(["a", "b", "c", "d"]))
+    )
+    engine = trainer(tmp_path, limit_train_batches=1)
+    engine.fit(forecaster, windows)
+    engine.save_checkpoint(tmp_path / "best.ckpt")
+    assert checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster).spec == forecaster.spec
+
+
 def test_a_trace_below_zero_wants_a_predictor_that_may_go_there(tmp_path):
     trace = synthetic_trace(days=21)
     below = Trace(trace.values - 1e6, trace.times, trace.regions, trace.step_s)
