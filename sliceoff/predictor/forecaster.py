@@ -94,10 +94,14 @@ class Forecaster(pl.LightningModule):
             self.loss = loss()
             self.levels = levels_of(self.loss)
         self.n_outputs = len(self.levels) or 1
-        try:
-            self.loss(torch.zeros(1, 1, 1, self.n_outputs), torch.zeros(1, 1, 1, 1))
-        except (RuntimeError, TypeError, ValueError) as error:  # torch's losses check their options only when called
+        shape = (2, horizon, n_regions)
+        try:  # torch's losses check their options only when called
+            value = self.loss(torch.zeros(*shape, self.n_outputs), torch.zeros(*shape, 1))
+        except (RuntimeError, TypeError, ValueError) as error:
             raise OptionError("loss", f": {error}") from error
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise OptionError("loss", f" returns {what} for a batch; it must return a tensor of one number, say a mean")
         self.sizes = Sizes(
             n_channels=n_regions if channels == "joint" else 1,
             n_calendar=n_calendar,

@@ -321,6 +321,8 @@ def test_distilling_halves(length, halved):
         ({"scheduler": partial(ExponentialLR, decay=0.5)}, "scheduler"),
         ({"loss": partial(QuantileLoss, levels=(0.1, 0.9))}, "median"),
         ({"loss": partial(QuantileLoss, levels=(0.9, 0.5, 0.1))}, "rise"),
+        ({"loss": partial(nn.MSELoss, reduction="none")}, r"loss returns .*\(2, 6, 4, 1\) for a batch; .* one number"),
+        ({"loss": type("NoTensor", (nn.Module,), {"forward": lambda *_: 0.0})}, "loss returns float .* one number"),
         ({"loss": type("Uncentred", (OwnPinball,), {"levels": torch.tensor([0.2, 0.8])})}, r"loss\.levels=.*median"),
     ],
 )
