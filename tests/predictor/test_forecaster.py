@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from quiet import trainer
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
@@ -247,6 +248,18 @@ def test_options_from_numpy_leave_a_checkpoint_that_loads(tmp_path, windows):
     engine.fit(forecaster, windows)
     engine.save_checkpoint(tmp_path / "best.ckpt")
     assert checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster).spec == forecaster.spec
+
+
+@pytest.mark.parametrize("averaging", [WeightAveraging, EMAWeightAveraging])
+def test_the_checkpoint_holds_averaged_weights(tmp_path, windows, averaging):
+    forecaster = Forecaster(NETWORKS["mlp"], **DATA)
+    saver = SaveAt(3, tmp_path / "best.ckpt")
+    trainer(tmp_path, limit_train_batches=3, callbacks=[averaging(), saver]).fit(forecaster, windows)
+    loaded = checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster)
+    last = checkpoint.read(tmp_path / "best.ckpt")["current_model_state"]
+    assert not torch.equal(loaded.network.head.weight, last["network.head.weight"])
+    assert loaded.scaler.fitted
+    torch.testing.assert_close(loaded.scaler.mean, last["scaler.mean"])
 
 
 def test_a_trace_below_zero_wants_a_predictor_that_may_go_there(tmp_path):
