@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
@@ -250,6 +251,8 @@ def _path(cls: type) -> str:
 
 
 def _plain(value: Any, name: str) -> Any:
+    if isinstance(value, np.generic):  # some are a float or a str too, but are pickled as NumPy's
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
         return value
     if isinstance(value, functools.partial):

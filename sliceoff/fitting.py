@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -146,7 +146,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
-    """Translate how a Lightning run ends: Ctrl-C into KeyboardInterrupt, Lightning's own errors into InputError."""
+    """Translate how a run ends: Ctrl-C into KeyboardInterrupt, errors of Lightning and schedulers into InputError."""
     handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
         yield
@@ -156,7 +156,10 @@ def _told(kind: str, engine: pl.Trainer) -> Iterator[None]:
         raise
     except (MisconfigurationException, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if not frame.f_globals["__name__"].startswith("lightning."):  # the module's own error: keep the traceback
+        place = frame.f_globals["__name__"]
+        if place == "torch.optim.lr_scheduler":
+            raise InputError(f"{kind}.scheduler, which steps once per epoch: {one_line(error)}") from error
+        if not place.startswith("lightning."):  # the module's own error: keep the traceback
             raise
         raise InputError(f"trainer.{kind} or callbacks.{kind}: {one_line(error)}") from error
     finally:
@@ -182,6 +185,11 @@ def _made(key: str, callback: Any, checkpoints: Path) -> Callback:
         raise InputError(f"{key}: {worded(error)}") from error
     if not isinstance(callback, Callback):
         raise InputError(f"{key}={callback!r} is no Lightning callback; null leaves one out")
+    if isinstance(callback, StochasticWeightAveraging):
+        raise InputError(
+            f"{key}: StochasticWeightAveraging has no effect, as it sets the mean weights after the last checkpoint is "
+            f"written; use lightning.pytorch.callbacks.EMAWeightAveraging"
+        )
     return callback
 
 

@@ -4,6 +4,7 @@ import pickle
 from argparse import Namespace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -126,6 +127,12 @@ def test_a_checkpoint_cannot_name_anything_but_a_torch_module(tmp_path, module):
 def test_what_cannot_be_kept_is_told_at_once():
     with pytest.raises(TypeError, match="name of type object"):
         checkpoint.describe(Whole, {"body": partial(Body, width=3), "name": object()})
+
+
+@pytest.mark.parametrize("value", [True, 3, 0.5, "a"])
+def test_a_scalar_of_numpy_is_kept_as_pythons(value):
+    kept = checkpoint.describe(Whole, {"sizes": [np.array(value)[()]]})["arguments"]["sizes"]
+    assert (kept, type(kept[0])) == ([value], type(value))
 
 
 def test_the_first_difference_between_descriptions_is_named(module):

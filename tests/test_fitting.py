@@ -8,6 +8,7 @@ import torch
 from lightning.fabric.accelerators.mps import MPSAccelerator
 
 from sliceoff.config import configure
+from sliceoff.errors import InputError
 from sliceoff.parts import Parts
 from sliceoff.run import run
 from sliceoff.run_directory import RunDirectory
@@ -49,6 +50,24 @@ def test_the_processor_stands_in_for_a_gpu_without_double_precision(monkeypatch,
     with pytest.warns(UserWarning, match="Apple's GPU has no double precision"):
         fitted = parts.fit_predictor(RunDirectory(tmp_path / "run", ""))
     assert fitted.device.type == "cpu"
+
+
+def test_a_schedule_shorter_than_the_epochs_is_told_in_one_line(tmp_path):
+    cfg = configure(
+        "job=fit_predictor",
+        *SMALL,
+        *ONE_STEP,
+        "trainer.predictor.max_epochs=2",
+        "trainer.predictor.accelerator=cpu",
+        "callbacks.predictor.progress=null",
+        "~predictor.scheduler.factor",
+        "predictor.scheduler._target_=torch.optim.lr_scheduler.OneCycleLR",
+        "+predictor.scheduler.max_lr=0.01",
+        "+predictor.scheduler.total_steps=1",
+        f"run_dir={tmp_path}/run",
+    )
+    with pytest.raises(InputError, match=r"^predictor\.scheduler, which steps once per epoch: Tried to step 2 times"):
+        run(cfg)
 
 
 def test_a_run_in_a_thread_listens_to_no_signal(tmp_path):

@@ -310,6 +310,13 @@ FIT = ("job=fit_predictor", "predictor=linear")
             (*FIT, "predictor=mlp", "debug=fast", "callbacks.predictor.checkpoint.monitor=val/los"),
             "could not find the monitored key",
         ),
+        (
+            (
+                *FIT,
+                "+callbacks.predictor.mean={_target_:lightning.pytorch.callbacks.StochasticWeightAveraging,swa_lrs:0.1}",
+            ),
+            "use lightning.pytorch.callbacks.EMAWeightAveraging",
+        ),
         ((*FIT, "callbacks.predictor.early_stopping.monitor=val/los"), "metric `val/los` which is not available"),
         (("logger=null",), "logger=null: choose one of csv, wandb"),
     ],

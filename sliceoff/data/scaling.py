@@ -9,7 +9,7 @@ class Scaler(nn.Module):
     """Standardise every region by the mean and the standard deviation of the training part.
 
     A region that hardly changes (its standard deviation is below float32's rounding) is only centred. Before `fit`,
-    both directions are the identity and `fitted` is False. Fitting again replaces the statistics.
+    both directions are the identity and `fitted` is zero. Fitting again replaces the statistics.
 
     Args:
         n_regions: R, the length of the statistics.
@@ -23,7 +23,7 @@ class Scaler(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_regions))
         self.register_buffer("std", torch.ones(n_regions))
-        self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("fitted", torch.tensor(0.0))  # no bool, so that weights can be averaged, buffers included
 
     @torch.no_grad()
     def fit(self, values: Float[Tensor, "time regions"]) -> None:
@@ -41,7 +41,7 @@ class Scaler(nn.Module):
         rounding = values.abs().amax(0) * torch.finfo(torch.float32).eps
         self.mean.copy_(values.mean(0))
         self.std.copy_(torch.where(std > rounding, std, 1.0))
-        self.fitted.fill_(True)
+        self.fitted.fill_(1.0)
 
     def transform(self, values: Float[Tensor, "*batch regions"]) -> Float[Tensor, "*batch regions"]:
         """From real units to standard deviations from the mean; regions are the last axis."""

@@ -41,7 +41,7 @@ def export(forecaster: Forecaster, path: str | Path) -> Path:
         path: ending in `.pt2` (`torch.export.load(path).module()`) or `.onnx` (needs the extra `export`).
 
     Raises:
-        InputError: another ending, or the extra is missing.
+        InputError: another ending, the extra is missing, or the network fixes the batch size.
         RuntimeError: the file gives other forecasts; it is removed.
     """
     path = Path(path)
@@ -51,7 +51,12 @@ def export(forecaster: Forecaster, path: str | Path) -> Path:
     module = Exported(forecaster.eval().requires_grad_(False))
     inputs = _example(forecaster, 3)
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(module, inputs, dynamic_shapes={name: {0: batch} for name in INPUTS})
+    try:
+        program = torch.export.export(module, inputs, dynamic_shapes={name: {0: batch} for name in INPUTS})
+    except torch._dynamo.exc.UserError as error:
+        if error.error_type is not torch._dynamo.exc.UserErrorType.CONSTRAINT_VIOLATION:
+            raise
+        raise InputError(f"{path}: the network fixes the batch size; use x.shape[0] rather than len(x)") from error
     run = writers[path.suffix](program, path)
     for size in (1, 5):
         example = _example(forecaster, size)

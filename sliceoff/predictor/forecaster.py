@@ -37,8 +37,8 @@ class Forecaster(pl.LightningModule):
         n_regions, n_calendar, input_length, horizon, season_length: of the data (`TrafficDataModule` has them).
         channels: `independent`: one network is applied to every region by itself, so that a checkpoint can be used for
             any number of regions; `joint`: one network sees all regions as one vector.
-        loss: makes the loss. If it has an attribute `levels`, as `QuantileLoss` has, the network has one output per
-            level, sorted so that quantiles never cross.
+        loss: makes the loss, whose own parameters are trained with the network's. If it has an attribute `levels`, as
+            `QuantileLoss` has, the network has one output per level, sorted so that quantiles never cross.
         optimizer: called with the weights, `lr=` and `weight_decay=`, makes the optimizer.
         scheduler: called with the optimizer, makes the schedule of its learning rate, which is stepped every epoch.
             Neither is part of a checkpoint's `spec`: fine-tuning starts with the defaults.
@@ -82,12 +82,10 @@ class Forecaster(pl.LightningModule):
         arguments = {name: value for name, value in locals().items() if name not in _UNSAVED}
         self.spec = checkpoint.describe(type(self), arguments)
         one_of("channels", channels, ("independent", "joint"))
-        positive("learning_rate", learning_rate)
-        not_negative("weight_decay", weight_decay)
-        positive("gradient_clip", gradient_clip)
         self.n_regions, self.channels = n_regions, channels
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.gradient_clip = gradient_clip
+        self.learning_rate = positive("learning_rate", learning_rate)
+        self.weight_decay = not_negative("weight_decay", weight_decay)
+        self.gradient_clip = positive("gradient_clip", gradient_clip)
         self._optimizer, self._scheduler = optimizer, scheduler
         self._optimizers([nn.Parameter(torch.zeros(1))])  # so that wrong options are reported now
         self.instance_norm = flag("instance_norm", instance_norm)
@@ -96,10 +94,14 @@ class Forecaster(pl.LightningModule):
             self.loss = loss()
             self.levels = levels_of(self.loss)
         self.n_outputs = len(self.levels) or 1
-        try:
-            self.loss(torch.zeros(1, 1, 1, self.n_outputs), torch.zeros(1, 1, 1, 1))
-        except (RuntimeError, TypeError, ValueError) as error:  # torch's losses check their options only when called
+        shape = (2, horizon, n_regions)
+        try:  # torch's losses check their options only when called
+            value = self.loss(torch.zeros(*shape, self.n_outputs), torch.zeros(*shape, 1))
+        except (RuntimeError, TypeError, ValueError) as error:
             raise OptionError("loss", f": {error}") from error
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise OptionError("loss", f" returns {what} for a batch; it must return a tensor of one number, say a mean")
         self.sizes = Sizes(
             n_channels=n_regions if channels == "joint" else 1,
             n_calendar=n_calendar,
@@ -209,11 +211,11 @@ class Forecaster(pl.LightningModule):
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         if not self.by_gradient:
             return [], []
-        return self._optimizers([weight for weight in self.network.parameters() if weight.requires_grad])
+        return self._optimizers([weight for weight in self.parameters() if weight.requires_grad])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient's norm here, as the trainer refuses to clip under manual optimisation (closed forms)."""
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Literal, NamedTuple, cast
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Shaped
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sliceoff import checkpoint
+from sliceoff.data import Window
 from sliceoff.errors import InputError
 from sliceoff.predictor.forecaster import Forecaster
 from sliceoff.predictor.sizes import Sizes
@@ -30,21 +33,25 @@ class Transferred(NamedTuple):
 def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, list[Transferred]]:
     """Build the forecaster of a checkpoint for other data, with its weights loaded or adapted wherever they fit.
 
-    The scaler's statistics are not transferred: they belong to a trace.
+    The scaler's statistics are not transferred: they belong to a trace. A buffer of another shape is left out, as
+    it may hold indices: the new network keeps its own. Buffers of a part that has a method `solve` are weights.
 
     Args:
         content: the checkpoint, as from `sliceoff.checkpoint.read`.
         data: arguments of `Forecaster` to replace, such as `n_regions`, `input_length`, `horizon`.
 
     Returns:
-        The forecaster, and what was done with every tensor of its network.
+        The forecaster, and what was done with every tensor of its network and its loss.
 
     Raises:
         InputError: the checkpoint holds no forecaster, or one without trainable weights.
     """
     before, forecaster = _saved(content), _rebuilt(content, data)
+    if any(map(is_lazy, forecaster.network.state_dict().values())):
+        forecaster.eval().forecast(_blank(forecaster))  # lazy layers take their shapes from their first input
     saved = checkpoint.weights_of(content, "network")
     own, taken, report = forecaster.network.state_dict(), dict[str, Tensor](), list[Transferred]()
+    weights = _weights(forecaster.network)
     for name in (*own, *(name for name in saved if name not in own)):
         old, new = saved.get(name), own.get(name)
         how: Literal["loaded", "adapted", "left out", "new"] = "left out"
@@ -52,12 +59,15 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
             how = "new"
         elif new is not None and old.shape == new.shape:
             how, taken[name] = "loaded", old
-        elif new is not None and (fitting := adapted(old, new.shape, before.sizes, forecaster.sizes)) is not None:
+        elif name in weights and (fitting := adapted(old, own[name].shape, before.sizes, forecaster.sizes)) is not None:
             how, taken[name] = "adapted", fitting
         report.append(
             Transferred(name, how, *(None if tensor is None else tuple(tensor.shape) for tensor in (old, new)))
         )
     forecaster.network.load_state_dict({**own, **taken})
+    loss = checkpoint.weights_of(content, "loss")
+    forecaster.loss.load_state_dict(loss)  # which is made without the data's sizes
+    report += [Transferred(f"loss.{name}", "loaded", *2 * [tuple(weight.shape)]) for name, weight in loss.items()]
     return forecaster, report
 
 
@@ -65,6 +75,21 @@ def untrained(content: Mapping[str, Any], **data: Any) -> Forecaster:
     """A new forecaster with a checkpoint's options and fresh weights; arguments and errors as for `transferred`."""
     _saved(content)
     return _rebuilt(content, data)
+
+
+def _blank(forecaster: Forecaster) -> Window:
+    """A window of zeros."""
+    sizes, regions = forecaster.sizes, forecaster.n_regions
+    past, ahead = sizes.input_length, sizes.horizon
+    shapes = ((past, regions), (past, sizes.n_calendar), (ahead, regions), (ahead, sizes.n_calendar))
+    return Window(*(torch.zeros(1, *shape) for shape in shapes))
+
+
+def _weights(network: nn.Module) -> set[str]:
+    """The names of what a network learns, by gradient or in closed form (`Forecaster`), in its `state_dict`."""
+    solved = [(place, part) for place, part in network.named_modules() if hasattr(part, "solve")]
+    found = {name for place, part in solved for name, _ in part.named_buffers(place, recurse=False)}
+    return found | {name for name, _ in network.named_parameters(remove_duplicate=False)}
 
 
 def _saved(content: Mapping[str, Any]) -> Forecaster:

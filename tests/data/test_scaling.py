@@ -61,6 +61,12 @@ def test_travels_in_the_state_dict():
     assert not any(True for _ in scaler.parameters())
 
 
+def test_statistics_saved_with_a_bool_load():
+    scaler = Scaler(2)
+    scaler.load_state_dict({"mean": torch.zeros(2), "std": torch.ones(2), "fitted": torch.tensor(True)})
+    assert scaler.fitted
+
+
 @pytest.mark.parametrize("shape", [(0, 2), (5, 3)])
 def test_wrong_shapes(shape):
     with pytest.raises(ValueError, match="cannot fit 2 regions"):

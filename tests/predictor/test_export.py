@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from sliceoff.data import Window
 from sliceoff.errors import InputError
@@ -54,6 +55,23 @@ def test_the_file_forecasts_the_same_at_any_batch_size(forecaster, suffix, loade
         history, past, future = 7 + 30 * torch.rand(size, 80, 3), torch.rand(size, 80, 4), torch.rand(size, 12, 4)
         window = Window(history, past, torch.zeros(size, 12, 3), future)
         torch.testing.assert_close(run(history, past, future), module.forecast(window), rtol=1e-4, atol=1e-3)
+
+
+class FixedBatch(nn.Module):
+    """The last value, in a shape that `len` makes a constant of."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.horizon = sizes.horizon
+
+    def forward(self, history, history_calendar, future_calendar):
+        return history[:, -1:].expand(-1, self.horizon, -1).reshape(len(history), self.horizon, -1, 1)
+
+
+def test_a_network_of_one_batch_size_is_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"batch size; use x\.shape\[0\] rather than len\(x\)$"):
+        export(Forecaster(FixedBatch, **SIZES), tmp_path / "forecaster.pt2")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_kind_is_refused(tmp_path):

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from quiet import trainer
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
@@ -176,6 +177,29 @@ def test_a_loss_of_ones_own_with_levels_gets_an_output_for_each(tmp_path, window
     assert forecaster.levels == OwnPinball.levels
 
 
+class Uncertain(nn.Module):
+    """The likelihood of errors whose variance it learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.zeros(()))
+
+    def forward(self, forecast, target):
+        return (forecast - target).square().mean() * (-self.log_variance).exp() + self.log_variance
+
+
+@pytest.mark.parametrize(("clip", "learns"), [(1.0, True), (1e-9, False)])
+def test_a_loss_learns_parameters_of_its_own_within_the_clipped_gradient(tmp_path, windows, clip, learns):
+    options = {"loss": Uncertain, "optimizer": SGD, "gradient_clip": clip}
+    forecaster = Forecaster(NETWORKS["informer"], **DATA, **options)
+    engine = trainer(tmp_path, limit_train_batches=2)
+    engine.fit(forecaster, windows)
+    assert (abs(forecaster.loss.log_variance.item()) > 1e-6) == learns
+    engine.save_checkpoint(tmp_path / "best.ckpt")
+    loaded = checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster)
+    assert torch.equal(loaded.loss.log_variance, forecaster.loss.log_variance)
+
+
 @pytest.mark.parametrize(
     ("loss", "value"), [("mse", 4.0), ("mae", 2.0), ("huber", 1.5), ("quantiles", (0.1 + 0.5 + 0.9) * 2 / 3)]
 )
@@ -213,6 +237,29 @@ def test_the_schedule_is_stepped_every_epoch_and_is_no_part_of_a_checkpoint(tmp_
     engine.save_checkpoint(tmp_path / "best.ckpt")
     loaded = checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster)
     assert isinstance(loaded.configure_optimizers()[1][0], ConstantLR)
+
+
+def test_options_from_numpy_leave_a_checkpoint_that_loads(tmp_path, windows):
+    rates = {"learning_rate": np.float64(1e-3), "weight_decay": np.float64(0.1), "gradient_clip": np.float64(1.0)}
+    forecaster = Forecaster(
+        partial(MLP, dropout=np.float64(0.1)), **DATA, **rates, regions=tuple(np.array(["a", "b", "c", "d"]))
+    )
+    engine = trainer(tmp_path, limit_train_batches=1)
+    engine.fit(forecaster, windows)
+    engine.save_checkpoint(tmp_path / "best.ckpt")
+    assert checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster).spec == forecaster.spec
+
+
+@pytest.mark.parametrize("averaging", [WeightAveraging, EMAWeightAveraging])
+def test_the_checkpoint_holds_averaged_weights(tmp_path, windows, averaging):
+    forecaster = Forecaster(NETWORKS["mlp"], **DATA)
+    saver = SaveAt(3, tmp_path / "best.ckpt")
+    trainer(tmp_path, limit_train_batches=3, callbacks=[averaging(), saver]).fit(forecaster, windows)
+    loaded = checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster)
+    last = checkpoint.read(tmp_path / "best.ckpt")["current_model_state"]
+    assert not torch.equal(loaded.network.head.weight, last["network.head.weight"])
+    assert loaded.scaler.fitted
+    torch.testing.assert_close(loaded.scaler.mean, last["scaler.mean"])
 
 
 def test_a_trace_below_zero_wants_a_predictor_that_may_go_there(tmp_path):
@@ -287,6 +334,8 @@ def test_distilling_halves(length, halved):
         ({"scheduler": partial(ExponentialLR, decay=0.5)}, "scheduler"),
         ({"loss": partial(QuantileLoss, levels=(0.1, 0.9))}, "median"),
         ({"loss": partial(QuantileLoss, levels=(0.9, 0.5, 0.1))}, "rise"),
+        ({"loss": partial(nn.MSELoss, reduction="none")}, r"loss returns .*\(2, 6, 4, 1\) for a batch; .* one number"),
+        ({"loss": type("NoTensor", (nn.Module,), {"forward": lambda *_: 0.0})}, "loss returns float .* one number"),
         ({"loss": type("Uncentred", (OwnPinball,), {"levels": torch.tensor([0.2, 0.8])})}, r"loss\.levels=.*median"),
     ],
 )

@@ -102,6 +102,43 @@ def test_an_axis_that_is_neither_steps_nor_regions_is_left_out():
     assert {line.name: line.how for line in lines}["days.weight"] == "left out"
 
 
+class Periodic(nn.Module):
+    """The last season again, by indices that the horizon makes."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.register_buffer("step", torch.arange(sizes.horizon) % sizes.season_length)
+        self.scale = nn.Parameter(torch.ones(sizes.horizon))
+
+    def forward(self, history, history_calendar, future_calendar):
+        return (history[:, self.step - 24] * self.scale.unsqueeze(-1)).unsqueeze(-1)
+
+
+class Lazy(nn.Module):
+    """A layer whose width its first input tells."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.head = nn.LazyLinear(sizes.horizon)
+
+    def forward(self, history, history_calendar, future_calendar):
+        return self.head(history.transpose(1, 2)).transpose(1, 2).unsqueeze(-1)
+
+
+def test_lazy_layers_move_as_others_do():
+    saved = content(Lazy)
+    saved["state_dict"] |= {"network.head.weight": torch.ones(12, 48), "network.head.bias": torch.zeros(12)}
+    forecaster, lines = transferred(saved, **{**SIZES, "input_length": 96})
+    assert {line.name: line.how for line in lines} == {"head.weight": "adapted", "head.bias": "loaded"}
+    torch.testing.assert_close(forecaster.network.head.weight.detach(), torch.full((12, 96), 0.5))
+
+
+def test_a_buffer_is_no_weight_and_stays_the_new_networks():
+    forecaster, lines = transferred(content(Periodic), **{**SIZES, "horizon": 48})
+    assert {line.name: line.how for line in lines} == {"step": "left out", "scale": "adapted"}
+    assert torch.equal(forecaster.network.step, torch.arange(48) % 24)
+
+
 def test_tuning_goes_on_from_the_loaded_closed_form(tmp_path):
     data = TrafficDataModule(synthetic_trace(days=14, n_regions=2), input_length=48, horizon=12)
     saved = content(MLP)
@@ -126,6 +163,27 @@ def test_resizing_keeps_the_ends_and_interpolates_between():
     weight = torch.tensor([[0.0, 2.0, 4.0], [10.0, 10.0, 10.0]])
     torch.testing.assert_close(resized(weight, (2, 5))[0], torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
     torch.testing.assert_close(resized(weight, (3, 3))[1], torch.tensor([5.0, 6.0, 7.0]))
+
+
+class Weighted(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, forecast, target):
+        return self.weight * (forecast - target).square().mean()
+
+
+def test_what_the_loss_has_learned_moves_too():
+    saved = content(loss=Weighted)
+    saved["state_dict"]["loss.weight"] = torch.tensor(7.0)
+    forecaster, lines = transferred(saved, **{**SIZES, "n_regions": 5})
+    assert forecaster.loss.weight == 7
+    assert str(lines[-1]) == "loaded   loss.weight ()"
+    BackboneFinetuning().freeze(forecaster.backbone)
+    assert forecaster.loss.weight.requires_grad
 
 
 class Positioned(nn.Module):
