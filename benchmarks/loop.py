@@ -40,10 +40,9 @@ def measured(allocator: str, given: argparse.Namespace, workers: int) -> dict[st
         seed=0,
         workers=workers,
     )
-    while not simulation.ended:
-        simulation.step()
+    table = simulation.run()
     seconds = time.perf_counter() - begun
-    users = simulation.table()["users"].to_numpy().mean()
+    users = table["users"].to_numpy().mean()
     return {"users per slot": float(users), **simulation.seconds, "in all": seconds}
 
 

@@ -121,7 +121,7 @@ def least_of(row: str, offers: Offers, asked: SlicingRequest, options: dict) -> 
 
 def plain_draws(offers: Offers, asked: SlicingRequest, random: np.random.Generator) -> tuple[float, float]:
     """One draw of (18) without repair: the share of regions short of bandwidth, and their shortfall."""
-    rent = FixedKappa(SCENARIO, KAPPA, Z).problem(offers, asked.forecast, asked)
+    rent = FixedKappa(SCENARIO, KAPPA, Z).problem(offers, asked)
     _, shares = CoverProgram(Solver("CBC", 10.0, integer=False)).solve(rent)
     assert shares is not None
     got, demand = take(rent.sizes[0], draw(shares[0], 200, random)), rent.demands[0]
@@ -133,7 +133,7 @@ def plain_draws(offers: Offers, asked: SlicingRequest, random: np.random.Generat
 def without_prices(offers: Offers, asked: SlicingRequest, options: dict, seed: int) -> tuple[float, int]:
     """The best of 64 draws with short regions rounded up to the cheapest cover: rent, and regions uncovered."""
     coverage = requirement(SCENARIO, **options)
-    rent = coverage.problem(offers, asked.forecast, asked)
+    rent = coverage.problem(offers, asked)
     problem = rent.choice_problem()
     _, shares = coverage.relaxation(Solver("CBC", 10.0, integer=False))(rent)
     assert shares is not None
@@ -286,7 +286,7 @@ def speed(seed: int) -> dict[str, float]:
                     taken["exact"].append(previous.seconds)
                     if regions <= 1000:
                         taken["lp_rounding"].append(rounding.rent(asked).seconds)
-                        rent = FixedKappa(SCENARIO, KAPPA, Z, **margin).problem(offers, asked.forecast, asked)
+                        rent = FixedKappa(SCENARIO, KAPPA, Z, **margin).problem(offers, asked)
                         start = time.perf_counter()
                         program.solve(rent)
                         taken["lp"].append(time.perf_counter() - start)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pydoc import locate
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sliceoff.checks import annotated
-from sliceoff.config import options
+from sliceoff.config import choices, options
 from sliceoff.errors import InputError, OptionError, under, worded
 
 # Packages that only an extra of SliceOff installs, and that extra.
@@ -32,8 +31,7 @@ def built(cfg: DictConfig, kind: type, key: str, **added: Any) -> Any:
     if OmegaConf.select(cfg, key) is None:
         group = key.rpartition(".")[2]
         choice = group if group == key else f"{group}@{key}"
-        chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-        choice = choice if choice in (group, *chosen) else f"+{choice}"
+        choice = choice if choice in (group, *choices()) else f"+{choice}"
         raise InputError(f"{key} has no value; choose one with {choice}={'|'.join(options(group))}")
     made = build(cfg, key, **added)
     if not isinstance(made, kind):

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from sliceoff.config import CONFIGS, check_words, explain
 from sliceoff.errors import Diverged, InputError
@@ -48,7 +49,7 @@ def main() -> None:
         if (stop := _interruption(error)) is not None:
             print(f"interrupted; {stop or 'nothing was done yet'}", file=sys.stderr)
             sys.exit(TERMINATED if signal.SIGTERM in _signals else INTERRUPTED)
-        if isinstance(error, HydraException | OmegaConfBaseException):
+        if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):
             _fail(explain(error, sys.argv[1:]))
         raise
     finally:

@@ -22,7 +22,7 @@ CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "config
 
 
 def configure(*overrides: str, config_dir: str | Path | None = None, config_name: str = "main") -> DictConfig:
-    """The config that `main.py OVERRIDES...` would run, for notebooks and tests.
+    """The config that `main.py OVERRIDES...` would run, for notebooks and tests; `hydra` in it holds the overrides.
 
     Args:
         overrides: such as `predictor=linear` or `seed=1`.
@@ -33,17 +33,17 @@ def configure(*overrides: str, config_dir: str | Path | None = None, config_name
         InputError: an override names nothing that exists, or there is no such directory or file.
     """
     for word in overrides:
-        if word.startswith("--"):
+        if word.startswith("-"):
             raise InputError(f"{word} is for the command line; here, give config_dir=DIR and config_name=NAME")
     check_words(overrides)
     if config_dir is not None and not Path(config_dir).is_dir():
         raise OptionError("config_dir", f"={config_dir} is no directory; name one that holds options or a config")
     try:
         cfg = _composed(overrides, config_dir, config_name)
-    except HydraException as error:
+    except (HydraException, YAMLError) as error:
         raise InputError(explain(error, overrides)) from error
-    with open_dict(cfg):
-        cfg.hydra = {"overrides": {"task": list(overrides)}}  # for `given`, where Hydra has it too
+    with open_dict(cfg):  # for `given`, where Hydra has it too
+        cfg.hydra = {"overrides": {"task": [word.replace("${", r"\${") for word in overrides]}}
     return cfg
 
 
@@ -53,6 +53,11 @@ def given(cfg: DictConfig) -> list[str]:
     if words is None and HydraConfig.initialized():
         words = HydraConfig.get().overrides.task
     return [] if words is None else cast(list[str], OmegaConf.to_container(words))
+
+
+def choices() -> Mapping[str, Any]:
+    """The option of every group that the command line's config was composed of; empty elsewhere."""
+    return HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
 
 
 def _composed(overrides: Sequence[str], config_dir: str | Path | None = None, config_name: str = "main") -> DictConfig:
@@ -109,8 +114,9 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"there is no config '{error.missing_cfg_file}' to start from; name another, or its directory too"
     if isinstance(error, OverrideParseException) and "=" in error.override:
         key, _, value = error.override.partition("=")
-        quoted = f"'{key}=\"{value}\"'"
-        return f"{error.override} cannot be read; mend key or brackets, or quote a value that is text twice: {quoted}"
+        if " " in key or value.startswith(("[", "{")):
+            return f"{error.override} cannot be read; mend its key or brackets"
+        return f"{error.override} cannot be read; quote the value twice: '{key}=\"{value}\"'"
     text = one_line(error)
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]

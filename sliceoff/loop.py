@@ -114,6 +114,7 @@ class Simulation:
     """Algorithm 1, one long slot at a time; `state_dict` holds all that is needed to resume it.
 
     Two stacks simulated with the same `seed` get the same users and tasks, independent of what they rent and allocate.
+    `run` runs it to its end; who calls `step` calls `close` after the last one.
 
     Args:
         forecasts: for the trace that brings the users; several stacks may share it.

@@ -17,18 +17,20 @@ from sliceoff.run_directory import RunDirectory, is_finished, is_free, runs_unde
 
 
 def begun_in_grid(cfg: DictConfig) -> Path | None:
-    """In a resumed grid, this job's earlier run, found by its config: a finished one, else the newest stopped one."""
+    """In a resumed grid, this job's earlier run, found by its config.
+
+    A finished one, else the newest that was stopped, else one that another process writes.
+    """
     if not _grid_goes_on(cfg):
         return None
-    mine, stopped = deciding(saved(cfg)), None
+    mine, begun = deciding(saved(cfg)), list[Path]()
     for run in runs_under(path("run_dir", cfg.run_dir).parent):
         with suppress(InputError):  # its config cannot be read
             if checkpoint.differing(deciding(config_of(run)), mine) is None:
                 if is_finished(run):
                     return run
-                if stopped is None and is_free(run):
-                    stopped = run
-    return stopped
+                begun.append(run)
+    return next(filter(is_free, begun), begun[0] if begun else None)
 
 
 def directory_for(cfg: DictConfig, begun: Path | None) -> RunDirectory:

@@ -7,10 +7,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from sliceoff.config import read_config
+from sliceoff.config import choices, read_config
 
 FITTED_WINDOWS = ("input_length", "horizon", "calendar")
 """Options of `windows` that a fitted predictor's checkpoint holds."""
@@ -31,8 +30,8 @@ _IDLE = (
 
 def in_force(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config without the keys that a checkpoint replaces."""
-    ours = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    content = cast(dict[str, Any], OmegaConf.to_container(ours, resolve=True))
+    content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    content.pop("hydra", None)  # of `configure`
     for checkpoint, keys in BROUGHT.items():
         if OmegaConf.select(cfg, checkpoint) is not None:
             for *above, key in (key.split(".") for key in keys):
@@ -53,11 +52,12 @@ def saved(cfg: DictConfig) -> dict[str, Any]:
 def repeatable(cfg: DictConfig) -> str:
     """The text of `config.yaml`: `--config-dir RUN --config-name config` repeats the run in a new directory."""
     content = saved(cfg)
-    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     defaults = {"defaults": [{"init": "scratch"}, {"hydra": "default"}, "_self_"]}
     left_out = {"hydra", "init"} | cfg.keys() - content.keys()
     header = "".join(
-        f"# {group}={choice}\n" for group, choice in sorted(choices.items()) if group.partition("/")[0] not in left_out
+        f"# {group}={choice}\n"
+        for group, choice in sorted(choices().items())
+        if group.partition("/")[0] not in left_out
     )
     return header + OmegaConf.to_yaml(OmegaConf.create({**defaults, **content}))
 

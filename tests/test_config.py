@@ -15,6 +15,8 @@ from sliceoff.run_config import deciding, in_force, repeatable
         ("windows.horizn=3", "did you mean 'windows.horizon'"),
         ("=3", "write key=value"),
         ("--config-dir", "config_dir=DIR"),
+        ("-m", "is for the command line"),
+        ("job.days=[1,2", r"^job.days=\[1,2 cannot be read; mend its key or brackets$"),
         ("run_dir=runs/lr=0.1", "^run_dir=runs/lr=0.1 cannot be read; .*: 'run_dir=\"runs/lr=0.1\"'$"),
     ],
 )
@@ -31,6 +33,19 @@ def test_own_options_and_a_saved_config_are_found(tmp_path):
     (tmp_path / "config.yaml").write_text(repeatable(cfg))
     again = configure("seed=3", config_dir=str(tmp_path), config_name="config")
     assert deciding(in_force(again)) == deciding(in_force(cfg)) | {"seed": 3}
+
+
+def test_what_is_in_force_is_what_the_run_sees():
+    cfg = configure("run_dir='runs/${now:%f}'", "mean_users='${.seed}'")  # microseconds: read once
+    content = in_force(cfg)
+    assert (content["run_dir"], content["mean_users"]) == (cfg.run_dir, cfg.seed)
+    assert "hydra" not in content
+
+
+def test_a_file_that_is_no_yaml_is_told_in_one_line(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: [1\nb: 2\n")
+    with pytest.raises(InputError, match="while parsing .*config.yaml"):
+        configure(config_dir=tmp_path, config_name="config")
 
 
 @pytest.mark.parametrize(("place", "message"), [("config_dir", "no directory"), ("config_name", "no config 'absent'")])

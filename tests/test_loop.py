@@ -189,6 +189,17 @@ def test_workers_end_with_a_parent_that_is_killed(windows):
     assert not any(map(alive, workers))
 
 
+def test_workers_end_with_a_simulation_that_fails(windows):
+    class Failing(Cheapest):
+        def rent(self, request):
+            raise RuntimeError("no slice")
+
+    with pytest.raises(RuntimeError, match="no slice") as held:  # and with it the simulation
+        run(windows, Failing(**RULE), Greedy(), workers=2)
+    assert held.tb.tb_next is not None
+    assert not multiprocessing.active_children()
+
+
 def alive(pid):
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()

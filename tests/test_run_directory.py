@@ -127,6 +127,8 @@ def test_a_grid_that_goes_on_leaves_out_a_run_that_another_process_writes(tmp_pa
     for name, written in (("older", 500), ("newest", 900)):
         os.utime(RunDirectory(tmp_path / name, config=repeatable(cfg)).path, (written, written))
     assert begun_in_grid(cfg) == tmp_path / "older"
+    monkeypatch.setattr("sliceoff.resuming.is_free", lambda run: False)
+    assert begun_in_grid(cfg) == tmp_path / "newest"  # which is then refused, rather than run twice
 
 
 def test_the_newest_run_is_the_one_written_last(tmp_path):

@@ -27,8 +27,8 @@ which are the probabilities with which offers are drawn; None if there are none.
 class Requirement(Protocol):
     """Turns predicted users into a renting problem."""
 
-    def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> Problem:
-        """The problem of renting for `users` per region and short slot."""
+    def problem(self, offers: Offers, request: SlicingRequest) -> Problem:
+        """The problem of renting for the users that are forecast."""
         ...
 
     def relaxation(self, solver: Solver) -> Relaxation:
@@ -99,14 +99,14 @@ class FixedKappa:
             vm_demand(users, statistics.vm_mean, statistics.vm_std, statistics.vm_max, **constants),
         )
 
-    def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> RentProblem:
-        bandwidth, vms = self.demand(users, request.statistics)
+    def problem(self, offers: Offers, request: SlicingRequest) -> RentProblem:
+        bandwidth, vms = self.demand(request.forecast, request.statistics)
         bandwidth_price, vm_price = offer_costs(offers, request.previous)
         return RentProblem(
             offers=offers,
             prices=(bandwidth_price.numpy(), vm_price.numpy()),
             asked=(bandwidth.numpy() / MHZ, vms.numpy()),
-            users=users.double().clamp_min(0).numpy(),
+            users=request.forecast.double().clamp_min(0).numpy(),
             aggregate_margin=self.aggregate_margin,
         )
 
@@ -132,7 +132,7 @@ class JointKappa:
     def __post_init__(self) -> None:
         not_negative("z", self.z)
 
-    def problem(self, offers: Offers, users: Float[Tensor, " regions"], request: SlicingRequest) -> PairProblem:
+    def problem(self, offers: Offers, request: SlicingRequest) -> PairProblem:
         capacity = pair_capacity(
             offers.bandwidth_hz,
             offers.n_vms,
@@ -142,7 +142,7 @@ class JointKappa:
             short_slot_s=self.scenario.short_slot_s,
         ).numpy()
         bandwidth, vms = (price.numpy() for price in offer_costs(offers, request.previous))
-        wanted = users.double().clamp_min(0).numpy()
+        wanted = request.forecast.double().clamp_min(0).numpy()
         missing = np.maximum(np.minimum(wanted, capacity.max((1, 2)))[:, None, None] - capacity, 0)
         price = bandwidth[:, :, None] + vms[:, None, :]
         penalty = dearest((bandwidth, vms)) * (missing + (missing > 1e-9 * wanted[:, None, None]))

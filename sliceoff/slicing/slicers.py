@@ -47,7 +47,7 @@ class Cheapest:
 
     def rent(self, request: SlicingRequest) -> Rental:
         start = time.perf_counter()
-        rent = self._requirement.problem(self._offers, request.forecast, request)
+        rent = self._requirement.problem(self._offers, request)
         choice, fallback = kept(rent.choice_problem())
         return _rental(self._offers, rent, choice, request, start, status=BY_RULE, fallback=fallback)
 
@@ -101,7 +101,7 @@ class Exact:
 
     def rent(self, request: SlicingRequest) -> Rental:
         start = time.perf_counter()
-        rent = self._requirement.problem(self._offers, request.forecast, request)
+        rent = self._requirement.problem(self._offers, request)
         problem, fallback = rent.choice_problem(), ""
         status, choice = self._program.solve(problem)
         if choice is None and (looser := rent.without_aggregate()) is not None:
@@ -151,7 +151,7 @@ class LpRounding:
 
     def rent(self, request: SlicingRequest) -> Rental:
         start = time.perf_counter()
-        rent = self._requirement.problem(self._offers, request.forecast, request)
+        rent = self._requirement.problem(self._offers, request)
         fallback = ""
         solution, shares = self._relaxation(rent)
         if solution.status is Status.INFEASIBLE and (looser := rent.without_aggregate()) is not None:
@@ -166,8 +166,8 @@ class LpRounding:
             fallback = fallback or (SCALED_BACK if scaled else "")
         if choice is None:
             choice, fallback = _last_resort(problem, solution.status)
-        found = {"status": solution.status, "fallback": fallback, "lp_value": solution.objective}
-        return _rental(self._offers, rent, choice, request, start, **found)
+        value, status = solution.objective, solution.status
+        return _rental(self._offers, rent, choice, request, start, status=status, fallback=fallback, lp_value=value)
 
     def _round(
         self, rent: Problem, problem: ChoiceProblem, shares: list[Float[np.ndarray, "regions options"]], period: int

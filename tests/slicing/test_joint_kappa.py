@@ -79,7 +79,7 @@ def test_the_joint_optimum_is_that_of_the_best_kappa_of_every_region(offers, sce
 def test_pairs_are_the_printed_program_with_forbidden_pairs(offers, scenario, ask, solver, row):
     """`alpha_i^k + beta_i^m <= 1` for every pair that cannot meet the deadline together, solved as printed."""
     request = ask(USERS)
-    capacity = JointKappa(scenario, 2.0).problem(offers(4), request.forecast, request).capacity
+    capacity = JointKappa(scenario, 2.0).problem(offers(4), request).capacity
     free = Exact(offers(4), scenario, kappa="joint", z=2.0, solver=solver).rent(request)
     market, binds = offers(4), False
     if row is not None:  # half way between what the free optimum takes and the least that covers

@@ -45,7 +45,7 @@ def relaxed(offers, scenario, ask, solver):
     """The program (18) solved for 40 random regions: its value, and per block the shares, sizes, prices and demand."""
     users = np.random.default_rng(4).uniform(5, 45, 40)
     request = ask(users)
-    rent = FixedKappa(scenario, 0.5, 2.0).problem(offers(40), request.forecast, request)
+    rent = FixedKappa(scenario, 0.5, 2.0).problem(offers(40), request)
     program = CoverProgram(Solver(solver, 10.0, integer=False))
     solution, shares = program.solve(rent)
     return solution.objective, list(zip(shares, rent.sizes, rent.prices, rent.demands, strict=True))
@@ -88,7 +88,7 @@ def test_theorem_2_inflated_demand_gives_a_chosen_failure_probability(offers, sc
     """Asking for D' with D' - D = sqrt(ln(1 / p) sum Delta_i^2 / 2) leaves the total short of D with P <= p."""
     users = np.random.default_rng(5).uniform(10, 35, 60)
     request, wanted = ask(users), 0.05
-    rent = FixedKappa(scenario, 0.5, 2.0).problem(offers(60), request.forecast, request)
+    rent = FixedKappa(scenario, 0.5, 2.0).problem(offers(60), request)
     program = CoverProgram(Solver(solver, 10.0, integer=False))
     demand = rent.demands[0]
     # Delta_i is at most the whole range of sizes, whatever the inflated program mixes.

@@ -98,7 +98,7 @@ def test_lp_is_below_exact_is_below_rounded(offers, scenario, ask, solver, limit
         pytest.skip("the relaxation can meet an aggregate demand that binaries cannot")
     assert consistent(market, rounded)
     assert consistent(market, exact)
-    rent = FixedKappa(scenario, **PLAN).problem(market, request.forecast, request).choice_problem()
+    rent = FixedKappa(scenario, **PLAN).problem(market, request).choice_problem()
     cost = [rent.cost((rental.bandwidth_index.numpy(), rental.vm_index.numpy())).sum() for rental in (exact, rounded)]
     assert rounded.lp_value <= cost[0] * (1 + 1e-6)
     assert cost[0] <= cost[1] * (1 + 1e-6)

@@ -142,7 +142,7 @@ def test_a_kept_cover_program_solves_as_a_new_one(solver, offers, scenario, ask)
     kept, market = CoverProgram(Solver(solver, 10.0, integer=False)), offers(5, bandwidth_inventory_mhz_per_region=12)
     for _ in range(6):
         request = ask(random.uniform(0, 60, 5))
-        rent = FixedKappa(scenario, 0.5, 2.0).problem(market, request.forecast, request)
+        rent = FixedKappa(scenario, 0.5, 2.0).problem(market, request)
         fresh = CoverProgram(Solver(solver, 10.0, integer=False))
         (again, shares), (new, _) = kept.solve(rent), fresh.solve(rent)
         assert again.status == new.status == Status.OPTIMAL
