@@ -44,7 +44,7 @@ def test_what_is_in_force_is_what_the_run_sees():
 
 def test_a_file_that_is_no_yaml_is_told_in_one_line(tmp_path):
     (tmp_path / "config.yaml").write_text("a: [1\nb: 2\n")
-    with pytest.raises(InputError, match="while parsing .*config.yaml"):
+    with pytest.raises(InputError, match=r"while parsing .*config\.yaml"):
         configure(config_dir=tmp_path, config_name="config")
 
 
