@@ -164,7 +164,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["init.mode=foo"], "not one of scratch, resume"),
         (["trainer=5"], "trainer=5: choose one of default"),
         (["=3"], "write key=value"),
-        (["run_dir=runs/lr=0.1"], "text twice: 'run_dir=\"runs/lr=0.1\"'"),
+        (["run_dir=runs/lr=0.1"], "value twice: 'run_dir=\"runs/lr=0.1\"'"),
         (["threads=true"], "threads=True"),
         (["mean_users=true"], "mean_users=True"),
         (["job=fit_predictor", "mean_users=-1"], "mean_users=-1 must be above zero"),
