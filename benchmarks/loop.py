@@ -9,6 +9,7 @@ several.
 import argparse
 import math
 import time
+from contextlib import closing
 
 import torch
 from harness import finish, options, table
@@ -40,9 +41,11 @@ def measured(allocator: str, given: argparse.Namespace, workers: int) -> dict[st
         seed=0,
         workers=workers,
     )
-    table = simulation.run()
-    seconds = time.perf_counter() - begun
-    users = table["users"].to_numpy().mean()
+    with closing(simulation):
+        while not simulation.ended:
+            simulation.step()
+        seconds = time.perf_counter() - begun
+    users = simulation.table()["users"].to_numpy().mean()
     return {"users per slot": float(users), **simulation.seconds, "in all": seconds}
 
 

@@ -49,7 +49,7 @@ def export(forecaster: Forecaster, path: str | Path) -> Path:
     if path.suffix not in writers:
         raise InputError(f"{path}: unknown kind of export{near_miss(path.suffix, writers)}; end it in .pt2 or .onnx")
     module = Exported(forecaster.eval().requires_grad_(False))
-    inputs = _example(forecaster, 3)
+    inputs = example(forecaster, 3)
     batch = torch.export.Dim("batch", min=1)
     try:
         program = torch.export.export(module, inputs, dynamic_shapes={name: {0: batch} for name in INPUTS})
@@ -59,15 +59,16 @@ def export(forecaster: Forecaster, path: str | Path) -> Path:
         raise InputError(f"{path}: the network fixes the batch size; use x.shape[0] rather than len(x)") from error
     run = writers[path.suffix](program, path)
     for size in (1, 5):
-        example = _example(forecaster, size)
-        difference = ((run(*example) - module(*example)) / forecaster.scaler.std.unsqueeze(-1)).abs().max()
+        inputs = example(forecaster, size)
+        difference = ((run(*inputs) - module(*inputs)) / forecaster.scaler.std.unsqueeze(-1)).abs().max()
         if not difference <= _TOLERANCE:
             path.unlink()
             raise RuntimeError(f"{path.name} forecasts up to {difference:.2g} standard deviations off at batch {size}")
     return path
 
 
-def _example(forecaster: Forecaster, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+def example(forecaster: Forecaster, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Random inputs of `Exported`, the same ones for every batch size at every call."""
     sizes = forecaster.spec["arguments"]
     generator = torch.Generator().manual_seed(batch)
     noise = torch.randn(batch, sizes["input_length"], sizes["n_regions"], generator=generator)

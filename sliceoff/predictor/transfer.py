@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Literal, NamedTuple, cast
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sliceoff import checkpoint
-from sliceoff.data import Window
 from sliceoff.errors import InputError
+from sliceoff.predictor.export import Exported, example
 from sliceoff.predictor.forecaster import Forecaster
 from sliceoff.predictor.sizes import Sizes
 
@@ -48,7 +47,7 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
     """
     before, forecaster = _saved(content), _rebuilt(content, data)
     if any(map(is_lazy, forecaster.network.state_dict().values())):
-        forecaster.eval().forecast(_blank(forecaster))  # lazy layers take their shapes from their first input
+        Exported(forecaster.eval())(*example(forecaster, 1))  # lazy layers take their shapes from their first input
     saved = checkpoint.weights_of(content, "network")
     own, taken, report = forecaster.network.state_dict(), dict[str, Tensor](), list[Transferred]()
     weights = _weights(forecaster.network)
@@ -67,7 +66,9 @@ def transferred(content: Mapping[str, Any], **data: Any) -> tuple[Forecaster, li
     forecaster.network.load_state_dict({**own, **taken})
     loss = checkpoint.weights_of(content, "loss")
     forecaster.loss.load_state_dict(loss)  # which is made without the data's sizes
-    report += [Transferred(f"loss.{name}", "loaded", *2 * [tuple(weight.shape)]) for name, weight in loss.items()]
+    for name, weight in loss.items():
+        shape = tuple(weight.shape)
+        report.append(Transferred(f"loss.{name}", "loaded", shape, shape))
     return forecaster, report
 
 
@@ -75,14 +76,6 @@ def untrained(content: Mapping[str, Any], **data: Any) -> Forecaster:
     """A new forecaster with a checkpoint's options and fresh weights; arguments and errors as for `transferred`."""
     _saved(content)
     return _rebuilt(content, data)
-
-
-def _blank(forecaster: Forecaster) -> Window:
-    """A window of zeros."""
-    sizes, regions = forecaster.sizes, forecaster.n_regions
-    past, ahead = sizes.input_length, sizes.horizon
-    shapes = ((past, regions), (past, sizes.n_calendar), (ahead, regions), (ahead, sizes.n_calendar))
-    return Window(*(torch.zeros(1, *shape) for shape in shapes))
 
 
 def _weights(network: nn.Module) -> set[str]:
