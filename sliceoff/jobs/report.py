@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars
 
-from sliceoff import checkpoint, checks
+from sliceoff import checkpoint
 from sliceoff.errors import InputError, one_line
+from sliceoff.jobs.finished import check_names, counted, finished_runs, left_out
 from sliceoff.parts import Parts
 from sliceoff.report import differences, figures_of, simulation_figures, simulation_page, summarise
 from sliceoff.report.stacks import by_stack, of_main
@@ -25,24 +26,24 @@ class Report:
     """Compare the main stacks of several runs, and the first run's other stacks, over the long slots they share.
 
     Args:
-        runs: run directories of `job=simulate`; the others are compared with the first.
+        runs: run directories of `job=simulate`, or glob patterns, of whose matches only finished runs are used; the
+            others are compared with the first.
     """
 
     name: str
     runs: Sequence[str]
 
     def __post_init__(self) -> None:
-        for run in checks.listed("runs", self.runs, "[runs/simulate/A,runs/simulate/B]"):
-            checks.path("runs", run)
+        check_names(self.runs)
 
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns a summary of every stack and the joined table."""
         parts.init_serves()
-        paths = [checks.path("runs", run) for run in self.runs]
+        paths, unfinished = finished_runs(self.runs)
         tables = [results(path) for path in paths]
         _, *others = by_stack(tables[0])
         labels = _labels(paths, {*others, "bound"})  # the bound's name in a summary
-        configs = {label: _config(path) for label, path in zip(labels, paths, strict=True)}
+        configs = {label: config_of(path) for label, path in zip(labels, paths, strict=True)}
         for place in range(1, len(paths)):
             if (what := _apart(tables[0], configs[labels[0]], tables[place], configs[labels[place]])) is not None:
                 raise InputError(
@@ -60,8 +61,9 @@ class Report:
             seconds |= {f"{label}: {part}": value for part, value in timings.items()}
             logs |= {f"{label}: {module}": log for module, log in logs_of(path).items()}
         about = (
-            f"{len(paths)} runs, compared over the {table['period'].n_unique()} long slots and "
+            f"{counted(len(paths), 'run')}, compared over the {table['period'].n_unique()} long slots and "
             f"{table['region'].n_unique()} regions that they share, {table['time'].min()!s} to {table['time'].max()!s}."
+            + left_out(unfinished)
         )
         sections = simulation_figures(table, bound, logs, seconds)
         page = simulation_page("SliceOff: runs compared", about, table, bound, sections, differences(configs))
@@ -72,14 +74,12 @@ def results(path: Path) -> polars.DataFrame:
     """A run's table. Where an older version wrote no column `foresight`, it is true for stacks named `oracle...`.
 
     Raises:
-        InputError: it is not the directory of a finished simulation, or its table is broken.
+        InputError: its table is broken, or that of another job.
     """
     file = path / "results.parquet"
-    if not file.is_file():
-        raise InputError(f"job.runs: {path} has no results.parquet; name the run directory of a finished job=simulate")
     try:
         table = polars.read_parquet(file)
-    except polars.exceptions.PolarsError as error:
+    except (OSError, polars.exceptions.PolarsError) as error:
         raise InputError(f"job.runs: {file} cannot be read ({one_line(error, 160)}); run it again") from error
     if not {"stack", "profit", *_KEYS} <= set(table.columns):
         raise InputError(f"job.runs: {file} is no simulation's table; name run directories of job=simulate")
@@ -133,7 +133,3 @@ def _labels(paths: Sequence[Path], taken: Set[str]) -> list[str]:
     numbered = [f"{number}: {name}" for number, name in enumerate(with_parents, 1)]
     candidates = ([path.name for path in paths], with_parents, numbered)
     return next(names for names in candidates if len({*names, *taken}) == len(names) + len(taken))
-
-
-def _config(path: Path) -> Mapping[str, Any]:
-    return config_of(path) if (path / "config.yaml").is_file() else {}

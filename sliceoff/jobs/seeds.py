@@ -1,10 +1,8 @@
 """`job=seeds`: means over seeds, with intervals, of runs that differ only in their seed."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from glob import glob, has_magic
 from math import isfinite
 from pathlib import Path
 
@@ -15,11 +13,12 @@ from rich.text import Text
 
 from sliceoff import checks
 from sliceoff.errors import InputError, OptionError, near_miss, one_line
+from sliceoff.jobs.finished import check_names, counted, finished_runs, left_out
 from sliceoff.parts import Parts
 from sliceoff.report.groups import Run, grouped, labels, text
 from sliceoff.report.seeds import Numbers, flat, means_over_seeds, seeds_figure, seeds_page, shown, telling
 from sliceoff.run_config import choices_of, config_of, deciding
-from sliceoff.run_directory import Results, RunDirectory, is_finished
+from sliceoff.run_directory import Results, RunDirectory
 
 _NO_RESULTS = ("seed", "wall_seconds")  # numbers that every summary has
 
@@ -38,8 +37,7 @@ class Seeds:
     metric: str | None = None
 
     def __post_init__(self) -> None:
-        for run in checks.listed("runs", self.runs, "[runs/simulate/*]"):
-            checks.path("runs", run)
+        check_names(self.runs)
 
     def __call__(self, parts: Parts, directory: RunDirectory) -> Results:
         """Run; returns every group's statistics, and the table of them.
@@ -48,7 +46,7 @@ class Seeds:
             InputError: a run is missing, unfinished, broken or of another job, or two runs of a group have one seed.
         """
         parts.init_serves()
-        paths, unfinished = found([str(checks.path("runs", run)) for run in self.runs])
+        paths, unfinished = finished_runs(self.runs)
         every = [read(path) for path in paths]
         job = _job_of(every)
         equals = grouped(every)
@@ -59,9 +57,7 @@ class Seeds:
             raise InputError(f"job.runs: the summaries of these runs of job={job} have no numbers; name runs that do")
         metric = self._metric(table)
         figure = seeds_figure(table, metric, groups)
-        about = (
-            f"{_counted(len(paths), 'run')} of job={job} in {_counted(len(groups), 'group')}, equal but for the seed."
-        )
+        about = f"{counted(len(paths), 'run')} of job={job} in {counted(len(groups), 'group')}, equal but for the seed."
         page = seeds_page(table, metric, figure, about + _notes(groups, metric, unfinished))
         _show(table, metric)
         return Results(flat(table), table, page, {metric: figure})
@@ -73,38 +69,6 @@ class Seeds:
             hint = near_miss(str(self.metric), metrics) or "; their summary.json has the names"
             raise OptionError("job.metric", f"={self.metric!r} is no number of these runs{hint}")
         return self.metric
-
-
-def found(names: Sequence[str]) -> tuple[list[Path], int]:
-    """The finished runs that the names and patterns match, each once, and the number of unfinished ones.
-
-    Raises:
-        InputError: a name is not that of a finished run, or a pattern matches none.
-    """
-    runs, unfinished = dict[Path, Path](), set[Path]()
-    for name in names:
-        if has_magic(name) and not Path(name).exists():
-            matches = [path for path in map(Path, glob(name, recursive=True)) if (path / "config.yaml").is_file()]
-            finished = sorted(filter(is_finished, matches), key=_in_order)
-            if not finished:
-                others = f" ({_counted(len(matches), 'unfinished run')})" if matches else ""
-                raise InputError(f"job.runs: {name} finds no finished run{others}; mend the pattern")
-            unfinished |= {path.resolve() for path in matches if path not in finished}
-        else:
-            finished = [Path(name)]
-            if not (finished[0] / "config.yaml").is_file():
-                raise InputError(f"job.runs: {name} is no run directory; name one, or a pattern: [runs/simulate/*]")
-            if not is_finished(finished[0]):
-                raise InputError(
-                    f"job.runs: {name} is not finished (no summary.json); leave it out, or finish it (init=resume)"
-                )
-        runs |= {path.resolve(): path for path in finished if path.resolve() not in runs}
-    return list(runs.values()), len(unfinished)
-
-
-def _in_order(path: Path) -> list[str | int]:
-    """A sort key that puts `grid-10` after `grid-2`."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
 
 
 def _job_of(runs: Sequence[Run]) -> str:
@@ -157,7 +121,7 @@ def _by_seed(group: Sequence[Run]) -> dict[int, Numbers]:
 
 
 def _notes(groups: Mapping[str, Mapping[int, Numbers]], metric: str, unfinished: int) -> str:
-    text = f" {_counted(unfinished, 'unfinished run')} left out." if unfinished else ""
+    text = left_out(unfinished)
     if single := [label for label, runs in groups.items() if len(runs) == 1]:
         text += f" One seed, so no interval: {', '.join(single)}."
     for label, runs in groups.items():
@@ -165,10 +129,6 @@ def _notes(groups: Mapping[str, Mapping[int, Numbers]], metric: str, unfinished:
             seeds = ", ".join(str(seed) for seed in missing)
             text += f" {metric} of {label} is no number with seed {seeds}; its mean is over the others."
     return text
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _show(table: polars.DataFrame, metric: str) -> None:

@@ -42,6 +42,7 @@ def a_run(
     polars.DataFrame(rows).write_parquet(path / "results.parquet")
     bound = {"period": list(periods), "time": [datetime(2024, 1, 1) + timedelta(hours=p) for p in periods]}
     polars.DataFrame(bound | {"bound": [8.0] * len(periods)}).write_parquet(path / "bound.parquet")
+    (path / "summary.json").write_text("{}")
     (path / "timings.json").write_text('{"main: serve": 2.5}')
     (path / "config.yaml").write_text(
         f"predictor:\n  learning_rate: {learning_rate}\nseed: {seed}\nrivals: {{{path.name}: {{slicer: reactive}}}}\n"
@@ -106,10 +107,18 @@ def test_a_run_may_have_any_name(tmp_path, name, hours):
     assert "75.0 % (75.0 to 75.0)" in page  # of the bound, which the first reaches
 
 
-def test_a_run_twice_is_told_apart_by_numbers(tmp_path):
-    run = a_run(tmp_path / "runs" / "first", 4.0)
-    summary, _, _ = compared(tmp_path, run, run)
+def test_runs_whose_parents_have_one_name_too_are_told_apart_by_numbers(tmp_path):
+    summary, _, _ = compared(tmp_path, *(a_run(tmp_path / place / "runs" / "first", 4.0) for place in "ab"))
     assert {"1: runs/first/profit_money", "2: runs/first/profit_money"} <= set(summary)
+
+
+def test_a_pattern_stands_for_its_finished_runs_each_once_in_the_order_of_a_grid(tmp_path):
+    first, *_ = (a_run(tmp_path / "runs" / f"grid-{number}", 4.0) for number in (10, 2, 3))
+    (tmp_path / "runs" / "grid-3" / "summary.json").unlink()
+    _, table, page = compared(tmp_path, first, str(tmp_path / "runs" / "*"))
+    assert table["stack"].unique(maintain_order=True).to_list() == ["grid-10", "grid-2", "reactive_greedy"]
+    assert "2 runs, compared over" in page
+    assert "1 unfinished run left out." in page
 
 
 def test_a_run_that_is_told_the_future_is_no_alternative_whatever_its_directory(tmp_path):
@@ -137,7 +146,7 @@ def test_runs_of_other_tasks_or_traffic_share_no_bound_and_are_refused(tmp_path,
 def test_wrong_runs_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"runs=\[\] is not a list"):
         Report("report", [])
-    with pytest.raises(InputError, match=r"no results\.parquet"):
+    with pytest.raises(InputError, match="nowhere is no run directory"):
         compared(tmp_path, str(tmp_path / "nowhere"))
     far = a_run(tmp_path / "far", 1.0, periods=range(50, 55))
     with pytest.raises(InputError, match="in common"):
