@@ -14,8 +14,9 @@ from sliceoff.errors import InputError, one_line
 from sliceoff.jobs.finished import check_names, counted, finished_runs, left_out
 from sliceoff.parts import Parts
 from sliceoff.report import differences, figures_of, simulation_figures, simulation_page, summarise
+from sliceoff.report.groups import settings_of
 from sliceoff.report.stacks import by_stack, of_main
-from sliceoff.run_config import config_of
+from sliceoff.run_config import config_of, deciding
 from sliceoff.run_directory import Results, RunDirectory, logs_of
 
 _KEYS = ("period", "time", "region")
@@ -43,7 +44,7 @@ class Report:
         tables = [results(path) for path in paths]
         _, *others = by_stack(tables[0])
         labels = _labels(paths, {*others, "bound"})  # the bound's name in a summary
-        configs = {label: config_of(path) for label, path in zip(labels, paths, strict=True)}
+        configs = {label: deciding(config_of(path)) for label, path in zip(labels, paths, strict=True)}
         for place in range(1, len(paths)):
             if (what := _apart(tables[0], configs[labels[0]], tables[place], configs[labels[place]])) is not None:
                 raise InputError(
@@ -66,7 +67,8 @@ class Report:
             + left_out(unfinished)
         )
         sections = simulation_figures(table, bound, logs, seconds)
-        page = simulation_page("SliceOff: runs compared", about, table, bound, sections, differences(configs))
+        settings = {label: settings_of(config) for label, config in configs.items()}
+        page = simulation_page("SliceOff: runs compared", about, table, bound, sections, differences(settings))
         return Results(summarise(table, bound), table, page, figures_of(sections))
 
 
@@ -91,9 +93,8 @@ def results(path: Path) -> polars.DataFrame:
 def _apart(table: polars.DataFrame, config: Mapping[str, Any], other: polars.DataFrame, its: Mapping) -> str | None:
     """What differs in two runs' users, tasks or prices, so that no bound holds for both; None if nothing does."""
     first, second = (
-        {key: content.get(key) for key in ("seed", "region", "offers")}
-        | {"job.slots_per_period": (content.get("job") or {}).get("slots_per_period")}
-        for content in (config, its)
+        {key: value for key, value in each.items() if key.startswith(("seed", "region.", "offers.", "job.slots_per"))}
+        for each in (config, its)
     )
     if (place := checkpoint.differing(first, second)) is not None:
         return place

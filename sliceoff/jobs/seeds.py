@@ -15,7 +15,7 @@ from sliceoff import checks
 from sliceoff.errors import InputError, OptionError, near_miss, one_line
 from sliceoff.jobs.finished import check_names, counted, finished_runs, left_out
 from sliceoff.parts import Parts
-from sliceoff.report.groups import Run, grouped, labels, text
+from sliceoff.report.groups import Run, grouped, labels, settings_of
 from sliceoff.report.seeds import Numbers, flat, means_over_seeds, seeds_figure, seeds_page, shown, telling
 from sliceoff.run_config import choices_of, config_of, deciding
 from sliceoff.run_directory import Results, RunDirectory
@@ -105,8 +105,7 @@ def read(path: Path) -> Run:
         for name, value in summary.items()
         if name not in _NO_RESULTS and not isinstance(value, bool) and isinstance(value, int | float | None)
     }
-    settings = {key: text(value) for key, value in deciding(config).items()}
-    return Run(path, seed, settings, choices_of(path), numbers)
+    return Run(path, seed, settings_of(deciding(config)), choices_of(path), numbers)
 
 
 def _by_seed(group: Sequence[Run]) -> dict[int, Numbers]:

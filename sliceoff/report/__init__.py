@@ -1,7 +1,6 @@
 """Reports of runs: figures, and one self-contained HTML page."""
 
 from sliceoff.report.comparison import comparison as comparison
-from sliceoff.report.comparison import differences as differences
 from sliceoff.report.comparison import gain as gain
 from sliceoff.report.comparison import headline as headline
 from sliceoff.report.comparison import profit_blocks as profit_blocks
@@ -16,6 +15,7 @@ from sliceoff.report.figures import profit_by_stack as profit_by_stack
 from sliceoff.report.figures import profit_over_time as profit_over_time
 from sliceoff.report.figures import tasks_done as tasks_done
 from sliceoff.report.figures import wall_time as wall_time
+from sliceoff.report.groups import differences as differences
 from sliceoff.report.page import figures_of as figures_of
 from sliceoff.report.page import page as page
 from sliceoff.report.simulation import simulation_figures as simulation_figures

@@ -1,6 +1,6 @@
 """Comparison of stacks: money with its uncertainty, and the share of tasks done in time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,17 +84,6 @@ def best_alternative(table: polars.DataFrame) -> str | None:
     return max(earned.iter_rows(), key=lambda row: row[1], default=(None,))[0]
 
 
-def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The keys in which runs' configs differ, one row per key, one column per run.
-
-    Where runs use different classes, only the class is listed, not its arguments. `run_dir`, `init` and the rivals are
-    left out: only the first run's rivals are shown.
-    """
-    left_out = ("run_dir", "init", "rivals")
-    kept = [{key: value for key, value in config.items() if key not in left_out} for config in configs.values()]
-    return [{"config key": key} | dict(zip(configs, texts, strict=True)) for key, texts in _differing("", kept)]
-
-
 def profit_blocks(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Blocks:
     """Profit per block of time: a day, or a long slot where there are fewer than four days.
 
@@ -132,12 +121,3 @@ def gain(main: Float[np.ndarray, " blocks"], other: Float[np.ndarray, " blocks"]
         return f"{main.sum() - other.sum():+,.0f} money"
     low, high = np.quantile(100 * (sums[:, 0] / sums[:, 1] - 1), (0.025, 0.975))
     return f"{100 * (main.sum() / other.sum() - 1):+.1f} % ({low:+.1f} to {high:+.1f})"
-
-
-def _differing(key: str, nodes: Sequence[Any]) -> Iterator[tuple[str, list[str]]]:
-    """The dotted keys below `key` in which nodes differ, and a text per node; "" if a node has no such key."""
-    if all(isinstance(node, Mapping) and node.get("_target_") == nodes[0].get("_target_") for node in nodes):
-        for name in dict.fromkeys(name for node in nodes for name in node):
-            yield from _differing(f"{key}.{name}".lstrip("."), [node.get(name, "") for node in nodes])
-    elif any(node != nodes[0] for node in nodes):
-        yield key, [str(node.get("_target_", dict(node)) if isinstance(node, Mapping) else node) for node in nodes]

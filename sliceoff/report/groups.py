@@ -1,4 +1,4 @@
-"""Group runs that differ only in their seed, and label the groups by what distinguishes them."""
+"""What distinguishes runs' configs; groups of runs that differ only in their seed, labelled by it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +28,9 @@ class Run:
     numbers: Mapping[str, float | None]
 
 
-def text(value: Any) -> str:
-    """A config value as it is written on the command line."""
-    if isinstance(value, list):
-        return f"[{', '.join(text(item) for item in value)}]"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """A flat config's values as they are written on the command line."""
+    return {key: _text(value) for key, value in config.items()}
 
 
 def grouped(runs: Sequence[Run]) -> list[list[Run]]:
@@ -68,6 +66,27 @@ def labels(groups: Sequence[Sequence[Run]], single: str) -> list[str]:
     return names
 
 
+def differences(settings: Mapping[str, Mapping[str, str]]) -> list[dict[str, str]]:
+    """The classes and keys in which runs' settings differ, one row each, one column per run; "" where one has no such.
+
+    A class stands for its arguments. Rivals are left out: of several runs, only the first's are shown.
+
+    Args:
+        settings: label -> settings, as in `Run`.
+    """
+    kept = [{key: value for key, value in each.items() if not _within("rivals", key)} for each in settings.values()]
+    return [
+        {"config key": name} | {label: value or "" for label, value in zip(settings, values, strict=True)}
+        for name, values in _distinctions(kept, [{}])
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_text(item) for item in value)}]"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def _repeats(run: Run, other: Run) -> bool:
     if run.settings.keys() != other.settings.keys():
         return False
@@ -98,14 +117,11 @@ def _settings(group: Sequence[Run]) -> dict[str, str]:
 def _names(settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
     """The parts of every group's name: what distinguishes it from all others, then from those with the same parts."""
     names: list[tuple[str, ...]] = [() for _ in settings]
-    said: list[str] = []
-    for place, name, values in _differing(settings, choices):
-        if not any(_within(other, place) for other in said):
-            said.append(place)
-            names = [
-                (*before, f"no {name}" if value is None else f"{name}={value}")
-                for before, value in zip(names, values, strict=True)
-            ]
+    for name, values in _distinctions(settings, choices):
+        names = [
+            (*before, f"no {name}" if value is None else f"{name}={value}")
+            for before, value in zip(names, values, strict=True)
+        ]
     for parts in set(names):
         alike = [index for index, other in enumerate(names) if other == parts]
         if 1 < len(alike) < len(names):
@@ -113,6 +129,17 @@ def _names(settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str,
             for index, more in zip(alike, further, strict=True):
                 names[index] += more
     return names
+
+
+def _distinctions(
+    settings: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]
+) -> Iterator[tuple[str, list[str | None]]]:
+    """Names and values of what differs, without what is within a difference named before."""
+    said: list[str] = []
+    for place, name, values in _differing(settings, choices):
+        if not any(_within(other, place) for other in said):
+            said.append(place)
+            yield name, values
 
 
 def _differing(

@@ -213,26 +213,3 @@ def test_the_whole_page_of_a_simulation(table):
     assert [heading for heading, _, figure in sections if figure is None] == ["On the map"]
     assert text.count("<svg") == len(sections) - 1
     assert text.index("<h2>Learning") < text.index("<h2>What was slow")
-
-
-def test_differing_configs_are_told_key_by_key_and_another_class_in_one_line():
-    greedy = {"_target_": "mine.Greedy"}
-    learning = {"_target_": "mine.Learning", "network": {"width": 64}, "gamma": 0.99}
-    first = {"seed": 0, "run_dir": "runs/a", "allocator": learning, "slicer": {"_target_": "mine.Profit", "z": 2.0}}
-    second = {
-        "seed": 1,
-        "run_dir": "runs/b",
-        "allocator": greedy,
-        "slicer": {"_target_": "mine.Profit"},
-        "schedule": None,
-    }
-    assert report.differences({"a": first, "b": second}) == [
-        {"config key": "seed", "a": "0", "b": "1"},
-        {"config key": "allocator", "a": "mine.Learning", "b": "mine.Greedy"},
-        {"config key": "slicer.z", "a": "2.0", "b": ""},
-        {"config key": "schedule", "a": "", "b": "None"},
-    ]
-    wider = {**learning, "network": {"width": 128}}
-    assert report.differences({"a": first, "b": {**first, "allocator": wider}}) == [
-        {"config key": "allocator.network.width", "a": "64", "b": "128"}
-    ]

@@ -8,7 +8,7 @@ import pytest
 
 from sliceoff.errors import InputError
 from sliceoff.jobs import Seeds
-from sliceoff.report.groups import Run, grouped, labels
+from sliceoff.report.groups import Run, differences, grouped, labels
 from sliceoff.report.seeds import means_over_seeds, plus_minus
 from sliceoff.run import Parts, configure
 from sliceoff.run_directory import RunDirectory
@@ -236,6 +236,21 @@ def test_without_options_classes_and_keys_are_named():
     assert named({"data.path": "/a/x.csv"}, {"data.path": "/b/x.csv"}) == ["data.path=/a/x.csv", "data.path=/b/x.csv"]
     assert named(own) == ["simulate"]
     assert labels([runs_of({"seed": "0"})] * 2, single="simulate") == ["1: simulate", "2: simulate"]
+
+
+def test_differing_settings_are_told_key_by_key_and_another_class_in_one_line():
+    learning = {"allocator._target_": "mine.Learning", "allocator.network.width": "64"}
+    first = {"seed": "0", "slicer.z": "2.0", "rivals.a.kappa": "0.5"} | learning
+    second = {"seed": "1", "schedule": "null", "rivals.a.kappa": "0.4", "allocator._target_": "mine.Greedy"}
+    assert differences({"a": first, "b": second}) == [
+        {"config key": "allocator", "a": "Learning", "b": "Greedy"},
+        {"config key": "seed", "a": "0", "b": "1"},
+        {"config key": "slicer.z", "a": "2.0", "b": ""},
+        {"config key": "schedule", "a": "", "b": "null"},
+    ]
+    assert differences({"a": first, "b": first | {"allocator.network.width": "128"}}) == [
+        {"config key": "allocator.network.width", "a": "64", "b": "128"}
+    ]
 
 
 @pytest.mark.parametrize(
