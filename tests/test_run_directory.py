@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -129,6 +130,21 @@ def test_a_grid_that_goes_on_leaves_out_a_run_that_another_process_writes(tmp_pa
     assert begun_in_grid(cfg) == tmp_path / "older"
     monkeypatch.setattr("sliceoff.resuming.is_free", lambda run: False)
     assert begun_in_grid(cfg) == tmp_path / "newest"  # which is then refused, rather than run twice
+
+
+def test_a_grid_that_goes_on_reads_a_config_once_unless_it_is_written_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("sliceoff.resuming._grid_goes_on", lambda cfg: True)
+    read = []
+    monkeypatch.setattr("sliceoff.resuming.config_of", lambda run: read.append(run.name) or config_of(run))
+    cfg, other = (configure(f"run_dir={tmp_path / 'new'}", f"seed={seed}") for seed in (0, 1))
+    for name, each in (("zero", cfg), ("one", other)):
+        with closing(RunDirectory(tmp_path / name, config=repeatable(each))) as run:
+            assert run.path.is_dir()
+    assert (begun_in_grid(cfg), begun_in_grid(other)) == (tmp_path / "zero", tmp_path / "one")
+    assert sorted(read) == ["one", "zero"]
+    (tmp_path / "one" / "config.yaml").write_text(repeatable(configure("seed=2")))
+    assert begun_in_grid(other) is None
+    assert sorted(read) == ["one", "one", "zero"]
 
 
 def test_the_newest_run_is_the_one_written_last(tmp_path):
