@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import nn
 
@@ -29,13 +30,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning writes to the system's temporary directory and moves the file from there; to another file system, that is
     a copy, which can be interrupted.
+
+    NumPy's numbers, of a learning rate's schedule for example, are written as Python's: `weights_only` loads no others.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write to a temporary file beside `path`, then rename it."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, functools.partial(torch.save, checkpoint))
+        plain = apply_to_collection(checkpoint, np.generic, np.generic.item)
+        write_whole(path, functools.partial(torch.save, plain))
 
 
 def describe(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from quiet import trainer
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
-from torch.optim.lr_scheduler import ConstantLR, ExponentialLR
+from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LambdaLR
 
 from callbacks import DivergenceGuard, RandomState
 from sliceoff import checkpoint
@@ -248,6 +248,17 @@ def test_options_from_numpy_leave_a_checkpoint_that_loads(tmp_path, windows):
     engine.fit(forecaster, windows)
     engine.save_checkpoint(tmp_path / "best.ckpt")
     assert checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster).spec == forecaster.spec
+
+
+def test_an_optimizer_and_a_schedule_in_numpys_numbers_leave_a_checkpoint_that_loads(tmp_path, windows):
+    adam = partial(AdamW, betas=tuple(np.array([0.9, 0.99])), fused=np.True_)
+    forecaster = Forecaster(MLP, **DATA, optimizer=adam, scheduler=partial(LambdaLR, lr_lambda=np.cos))
+    engine = trainer(tmp_path, limit_train_batches=1, plugins=[checkpoint.AtomicCheckpointIO()])
+    engine.fit(forecaster, windows)
+    engine.save_checkpoint(tmp_path / "last.ckpt")
+    (group,) = checkpoint.read(tmp_path / "last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert group["lr"] == forecaster.learning_rate * np.cos(1)
+    assert [type(group[name]) for name in ("lr", "fused")] == [float, bool]
 
 
 @pytest.mark.parametrize("averaging", [WeightAveraging, EMAWeightAveraging])
