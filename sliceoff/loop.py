@@ -40,7 +40,7 @@ from sliceoff.slicing import (
 )
 
 _BAND = torch.tensor((0.1, 0.9), dtype=torch.float64)
-STATE_LAYOUT = 3  # of a simulation's `state_dict`; counts its changes
+STATE_LAYOUT = 4  # of a simulation's `state_dict`; counts its changes
 NO_FORECAST = "no number forecast for some region: its last users"
 
 

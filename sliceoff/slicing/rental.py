@@ -28,7 +28,6 @@ class Rental:
         uncovered: (regions,), whether the slice is below what the region needs, by the slicer's own criterion.
         status: how it was found: `BY_RULE`, or the solver's `Status`; after any but `OPTIMAL`, a fallback was used.
         fallback: what was done instead, if the status or the coupling rows required it; else empty.
-        seconds: wall time.
         lp_value: optimum of the relaxation [money per long slot], a lower bound on rent plus penalised shortfall.
         period: long slots rented before this one.
         memory: tensors that the slicer keeps for the next long slot, where they are in `request.previous.memory`.
@@ -42,7 +41,6 @@ class Rental:
     uncovered: Bool[Tensor, " regions"]
     status: str
     fallback: str = ""
-    seconds: float = 0.0
     lp_value: float | None = None
     period: int = 0
     memory: Mapping[str, Tensor] = field(default_factory=dict)
@@ -129,7 +127,6 @@ def rental(
     uncovered: Bool[Tensor, " regions"],
     status: str,
     fallback: str = "",
-    seconds: float = 0.0,
     lp_value: float | None = None,
 ) -> Rental:
     """The `Rental` of the given offers: their sizes, Eqs. 8 and 9, and their cost, Eq. 10."""
@@ -143,7 +140,6 @@ def rental(
         uncovered=uncovered,
         status=str(status),
         fallback=fallback,
-        seconds=seconds,
         lp_value=lp_value,
         period=0 if previous is None else previous.period + 1,
     )

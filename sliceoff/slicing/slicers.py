@@ -5,7 +5,6 @@ All keep C1-C3 and the coupling rows. If the rows do not allow what is needed, a
 """
 
 import logging
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -46,10 +45,9 @@ class Cheapest:
         self._offers, self._requirement = offers, requirement(scenario, kappa, z)
 
     def rent(self, request: SlicingRequest) -> Rental:
-        start = time.perf_counter()
         rent = self._requirement.problem(self._offers, request)
         choice, fallback = kept(rent.choice_problem())
-        return _rental(self._offers, rent, choice, request, start, status=BY_RULE, fallback=fallback)
+        return _rental(self._offers, rent, choice, request, status=BY_RULE, fallback=fallback)
 
 
 class Reactive(Cheapest):
@@ -100,7 +98,6 @@ class Exact:
         self._program = ExactProgram(Solver(solver, time_limit_s, integer=True, gap=gap))
 
     def rent(self, request: SlicingRequest) -> Rental:
-        start = time.perf_counter()
         rent = self._requirement.problem(self._offers, request)
         problem, fallback = rent.choice_problem(), ""
         status, choice = self._program.solve(problem)
@@ -112,7 +109,7 @@ class Exact:
         elif status is not Status.OPTIMAL:
             log.warning("slicing: %s; renting the best choice known", status)
             fallback = fallback or INCUMBENT
-        return _rental(self._offers, rent, choice, request, start, status=status, fallback=fallback)
+        return _rental(self._offers, rent, choice, request, status=status, fallback=fallback)
 
 
 class LpRounding:
@@ -150,7 +147,6 @@ class LpRounding:
         self._relaxation = self._requirement.relaxation(Solver(solver, time_limit_s, integer=False))
 
     def rent(self, request: SlicingRequest) -> Rental:
-        start = time.perf_counter()
         rent = self._requirement.problem(self._offers, request)
         fallback = ""
         solution, shares = self._relaxation(rent)
@@ -167,7 +163,7 @@ class LpRounding:
         if choice is None:
             choice, fallback = _last_resort(problem, solution.status)
         value, status = solution.objective, solution.status
-        return _rental(self._offers, rent, choice, request, start, status=status, fallback=fallback, lp_value=value)
+        return _rental(self._offers, rent, choice, request, status=status, fallback=fallback, lp_value=value)
 
     def _round(
         self, rent: Problem, problem: ChoiceProblem, shares: list[Float[np.ndarray, "regions options"]], period: int
@@ -192,16 +188,13 @@ def kept(problem: ChoiceProblem) -> tuple[Choice, str]:
     return (smallest(problem), SMALLEST) if scaled is None else (scaled, SCALED_BACK)
 
 
-def _rental(
-    offers: Offers, rent: Problem, choice: Choice, request: SlicingRequest, start: float, **found: Any
-) -> Rental:
-    """The `Rental` that a choice means, looked for since `start`; `found` as for `rental`."""
+def _rental(offers: Offers, rent: Problem, choice: Choice, request: SlicingRequest, **found: Any) -> Rental:
+    """The `Rental` that a choice means; `found` as for `rental`."""
     return rental(
         offers,
         *rent.offers_of(choice),
         previous=request.previous,
         uncovered=rent.uncovered(choice),
-        seconds=time.perf_counter() - start,
         **found,
     )
 
