@@ -32,7 +32,9 @@ class Interruption(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Stop if a signal has come, unless a validation is due now: then after the next step or the epoch."""
-        if not trainer.is_last_batch and (batch_idx + 1) % (trainer.val_check_batch or math.inf):
+        in_all = trainer.check_val_every_n_epoch is None  # validations then count steps over all epochs
+        step = trainer.fit_loop.total_batch_idx if in_all else batch_idx
+        if not trainer.is_last_batch and (step + 1) % (trainer.val_check_batch or math.inf):
             self._stop_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

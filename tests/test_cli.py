@@ -286,6 +286,19 @@ def test_a_fit_stopped_after_any_step_ends_as_one_that_was_not(cli, tmp_path, mo
             assert_close(one[key], other[key], rtol=0, atol=0)
 
 
+def test_a_fit_that_validates_between_epochs_does_not_stop_before_a_validation(cli, monkeypatch):
+    command = ("job=fit_predictor", *FITS["fit_predictor"][1], "trainer.predictor.max_epochs=2", "run_dir=mine")
+    command += ("trainer.predictor.limit_train_batches=4", "+trainer.predictor.val_check_interval=3")
+    command += ("+trainer.predictor.check_val_every_n_epoch=null", "+trainer.predictor.limit_val_batches=1")
+    learn, taken, validated = Forecaster.training_step, iter(range(1, 99)), []
+    monkeypatch.setattr(Forecaster, "on_validation_start", lambda self: validated.append(self.global_step))
+    with monkeypatch.context() as patch:
+        patch.setattr(Forecaster, "training_step", lambda *given: (next(taken) == 6 and press(), learn(*given))[1])
+        assert cli(*command).code == 130
+    assert cli(*command, "init=resume").code == 0
+    assert validated == [3, 6]
+
+
 def test_a_simulation_ends_at_sigterm_and_resumes(cli, tmp_path, monkeypatch):
     command = ("data.days=21", "predictor=last_value", "allocator=greedy", "rivals=none", "job.bound=false")
     command += ("job.periods=3", "job.slots_per_period=2", "job.checkpoint_s=0", "run_dir=mine")
