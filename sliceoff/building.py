@@ -50,7 +50,7 @@ def build(cfg: DictConfig, key: str, *, partial: bool = False, **added: Any) -> 
     """
     node = OmegaConf.select(cfg, key, throw_on_missing=True)
     try:
-        _check_lightning(key, OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
+        _check_types(key, OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
         made = instantiate(node, _convert_="all", _partial_=partial or bool(added))
     except InstantiationException as error:
         cause, key = error.__cause__, _full_key(error) or key
@@ -79,18 +79,18 @@ def missing_extra(error: str) -> str | None:
     return f"needs {found[1]}, which comes with an extra: pip install -e '.[{extra}]'"
 
 
-def _check_lightning(key: str, node: Any) -> None:
-    """Check the arguments of Lightning's own classes in a part of the config: they would fail only during a fit.
+def _check_types(key: str, node: Any) -> None:
+    """Check the arguments of Lightning's and torch's own classes in a part of the config: they are not checked there.
 
     Raises:
-        InputError: an argument does not have the type that Lightning annotates.
+        InputError: an argument does not have the type that its annotation says.
     """
     if isinstance(node, Mapping):
         target = str(node.get("_target_"))
-        if target.startswith("lightning.") and callable(cls := locate(target)):
+        if target.startswith(("lightning.", "torch.optim.")) and callable(cls := locate(target)):
             annotated(key, cls, {name: value for name, value in node.items() if not isinstance(value, Mapping | list)})
         for name, value in node.items():
-            _check_lightning(f"{key}.{name}", value)
+            _check_types(f"{key}.{name}", value)
 
 
 def _full_key(error: InstantiationException) -> str | None:

@@ -127,7 +127,7 @@ def listed(key: str, value: Any, example: str, what: str = "list") -> Sequence[A
 
 def one_of(key: str, value: Any, options: Collection[str]) -> Any:
     """`value`, if it is one of `options`."""
-    if value not in options:
+    if value not in [*options]:  # a list: a set or dict would raise for a list or dict as the value
         raise OptionError(key, f"={value!r} is not one of {', '.join(options)}{near_miss(str(value), options)}")
     return value
 

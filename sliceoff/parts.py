@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from pydoc import locate
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger, Logger
@@ -28,10 +28,19 @@ from sliceoff.loop import Stack, users_per_unit
 from sliceoff.predictor import Forecaster, unsuited
 from sliceoff.region import Allocator, Scenario
 from sliceoff.run_config import BROUGHT, FITTED_WINDOWS, in_force
-from sliceoff.run_directory import RunDirectory
+from sliceoff.run_directory import Results, RunDirectory
 from sliceoff.slicing import Offers, Slicer
 
 Module = TypeVar("Module", bound=pl.LightningModule)
+
+
+@runtime_checkable
+class Job(Protocol):
+    """The interface of jobs: called with a run's parts and its directory, they return what is written there."""
+
+    name: str
+
+    def __call__(self, parts: "Parts", directory: RunDirectory) -> Results: ...
 
 
 class Parts:
@@ -51,9 +60,9 @@ class Parts:
         return self._cfg.seed
 
     @cached_property
-    def job(self) -> Callable[..., Any]:
+    def job(self) -> "Job":
         """The job, called with these parts and a run directory."""
-        return build(self._cfg, "job")
+        return built(self._cfg, Job, "job")
 
     @cached_property
     def trace(self) -> Trace:

@@ -21,7 +21,7 @@ from sliceoff.errors import Diverged, InputError
 from sliceoff.loggers import SUMMARY, ended_if_failed, log_results
 from sliceoff.parts import Parts as Parts
 from sliceoff.resuming import begun_in_grid, directory_for
-from sliceoff.run_directory import DIVERGED, Results, RunDirectory, is_finished
+from sliceoff.run_directory import DIVERGED, RunDirectory, is_finished
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
     parts = Parts(cfg)
     try:
         parts.check_loggers()
-        results: Results = parts.job(parts, directory)
+        results = parts.job(parts, directory)
         about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
         results = results._replace(summary={**results.summary, **about})
         directory.write(results)

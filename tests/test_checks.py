@@ -2,7 +2,7 @@
 
 import pytest
 
-from sliceoff.checks import annotated
+from sliceoff.checks import annotated, one_of
 from sliceoff.errors import InputError
 
 
@@ -23,3 +23,8 @@ def test_what_an_annotation_does_not_allow_is_told_with_its_key():
 
 def test_annotations_that_only_a_type_checker_can_resolve_check_nothing():
     annotated("logger", unknown, {"name": 3})
+
+
+def test_a_list_is_none_of_the_options():
+    with pytest.raises(InputError, match=r"^cell=\[0\] is not one of gru, lstm$"):
+        one_of("cell", [0], {"gru": 1, "lstm": 2})

@@ -111,6 +111,8 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["region._target_=collections.Counter"], "makes a Counter, which is no Scenario"),
         (["offers._target_=collections.Counter"], "makes a Counter, which is no Offers"),
         (["windows._target_=collections.Counter"], "makes a Counter, which is no TrafficDataModule"),
+        (["job._target_=builtins.dict"], "job: builtins.dict makes a dict, which is no Job"),
+        (["job=fit_predictor", "predictor.optimizer.fused=x"], "predictor.optimizer.fused='x' is no bool"),
         (["+slicer._args_=3"], "slicer: Unsupported _args_ type: 'int'"),
         (["+predictor.network._args_=3"], "predictor.network: Unsupported _args_ type: 'int'"),
         (["+slicer._recursive_=3"], "slicer: Instantiation: _recursive_ flag must be a bool"),
