@@ -43,6 +43,8 @@ def run(cfg: DictConfig) -> RunResult:
         Diverged: training diverged; `diverged.txt` in the run directory says why.
         KeyboardInterrupt: interrupted; the message says how to go on. Trained modules have their `last.ckpt`.
     """
+    if "defaults" in cfg:
+        raise InputError('a config file is to be composed first: run(configure(config_dir=RUN, config_name="config"))')
     random_seed("seed", cfg.seed)
     whole("threads", cfg.threads, 1, 1024)
     one_of("matmul_precision", cfg.matmul_precision, ("highest", "high", "medium"))

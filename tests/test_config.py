@@ -1,9 +1,11 @@
 """A config in a notebook: refused as on the command line, and without what a checkpoint brings."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from sliceoff.config import configure
 from sliceoff.errors import InputError
+from sliceoff.run import run
 from sliceoff.run_config import deciding, in_force, repeatable
 
 
@@ -33,6 +35,12 @@ def test_own_options_and_a_saved_config_are_found(tmp_path):
     (tmp_path / "config.yaml").write_text(repeatable(cfg))
     again = configure("seed=3", config_dir=str(tmp_path), config_name="config")
     assert deciding(in_force(again)) == deciding(in_force(cfg)) | {"seed": 3}
+
+
+def test_a_saved_config_that_is_not_composed_is_refused_with_the_way_to_run_it(tmp_path):
+    (tmp_path / "config.yaml").write_text(repeatable(configure()))
+    with pytest.raises(InputError, match=r'run\(configure\(config_dir=RUN, config_name="config"\)\)'):
+        run(OmegaConf.load(tmp_path / "config.yaml"))
 
 
 def test_what_is_in_force_is_what_the_run_sees():
