@@ -49,9 +49,13 @@ def check_cells(
 ) -> Float[np.ndarray, "rows columns"]:
     """Apply the policy to a file's cells, while their line numbers are known.
 
+    Args:
+        values: NaN or masked where empty; what is returned is not masked.
+
     Raises:
         InputError: a cell is negative or empty and its policy is `error`.
     """
+    values = np.ma.filled(values, np.nan)
     if policy.gaps == "error":
         check_filled(source, values, names)
     return check_signs(source, values, names, policy.negative)
@@ -69,7 +73,7 @@ def to_trace(
 
     Args:
         times: rising, `datetime64[s]`, (rows,).
-        values: NaN where missing.
+        values: NaN or masked where missing.
 
     Raises:
         InputError: the times are not on a regular grid, or the policy refuses a gap.
@@ -94,7 +98,7 @@ def _filled(
     place = (times - times[0]).astype(np.int64) // step
     _check_length(source, times, np.diff(place), policy.gaps)
     full = np.full((int(place[-1]) + 1, values.shape[1]), np.nan)
-    full[place] = values
+    full[place] = np.ma.filled(values, np.nan)
     grid = np.arange(len(full))
     whens = times[0] + grid * np.timedelta64(step, "s")
     missing = np.isnan(full)

@@ -6,7 +6,18 @@ import numpy as np
 import polars
 import pytest
 
-from sliceoff.data import read_long_csv, read_long_parquet, read_npz, read_wide_csv, read_wide_parquet
+from sliceoff.data import (
+    Policy,
+    Source,
+    check_cells,
+    read_long_csv,
+    read_long_parquet,
+    read_npz,
+    read_wide_csv,
+    read_wide_parquet,
+    to_trace,
+)
+from sliceoff.errors import InputError
 
 HOUR = np.timedelta64(3600, "s")
 
@@ -210,6 +221,21 @@ def test_a_line_that_a_long_file_lacks_is_a_gap(wide_rows, write):
     del rows[7]  # south at 03:00
     trace = read_long_csv(write(rows, header="time,region,value"))
     assert trace.values[3].tolist() == [13.0, 26.0]
+
+
+@pytest.mark.parametrize("check", [check_cells, lambda _, values, *__: values])
+def test_what_a_reader_of_ones_own_masks_is_a_gap_whatever_lies_under_the_mask(tmp_path, check):
+    source = Source(tmp_path / "mine.txt", np.arange(1, 4), "row")
+    times = np.datetime64("2024-01-01T00:00:00", "s") + np.arange(3) * np.timedelta64(3600, "s")
+    values = np.ma.masked_less(np.array([[1.0], [-99.0], [3.0]]), 0)
+
+    def read(policy):
+        return to_trace(source, times, check(source, values, ["a"], policy), ["a"], policy)
+
+    for negative in ("error", "zero"):
+        assert read(Policy(negative=negative)).values.tolist() == [[1.0], [2.0], [3.0]]
+    with pytest.raises(InputError, match=r"mine\.txt.*(is empty|no value)"):
+        read(Policy(gaps="error"))
 
 
 def test_gaps_at_the_ends_take_the_nearest_value(wide_rows, write):
