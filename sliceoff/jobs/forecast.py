@@ -11,7 +11,7 @@ from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.parts import Parts
 from sliceoff.predictor import Forecaster, error_quantiles, unsuited
-from sliceoff.report import forecast_fan, page
+from sliceoff.report import forecast_fan, page, svg
 from sliceoff.run_directory import Results, RunDirectory
 
 
@@ -64,7 +64,7 @@ class Forecast:
         table = _table(forecaster, data, self.levels)
         point = "q0.5" if forecaster.levels else "mean"
         figure = forecast_fan(data.trace, table, point)
-        figure.savefig(directory.path / "forecast.png", dpi=150, metadata={"Software": None})
+        directory.write_text("forecast.svg", svg(figure))
         first, step_s = data.trace.times_at(len(data.trace.times), 1)[0], data.trace.step_s
         report = page(
             title="SliceOff: forecast",

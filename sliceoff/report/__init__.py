@@ -18,6 +18,7 @@ from sliceoff.report.figures import wall_time as wall_time
 from sliceoff.report.groups import differences as differences
 from sliceoff.report.page import figures_of as figures_of
 from sliceoff.report.page import page as page
+from sliceoff.report.page import svg as svg
 from sliceoff.report.simulation import simulation_figures as simulation_figures
 from sliceoff.report.simulation import simulation_page as simulation_page
 from sliceoff.report.summary import forecast_errors as forecast_errors

@@ -52,12 +52,23 @@ def page(
     ]
     for heading, text, figure in sections:
         if figure is not None:
-            body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>{_svg(figure)}")
+            body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>{svg(figure)}")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body>{''.join(body)}</body></html>\n"
     )
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG, whose text stays text: in the reader's fonts, which have more characters than matplotlib's."""
+    file = io.StringIO()
+    # A fixed salt and no metadata: the same results give the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sliceoff"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = file.getvalue()
+    return text[text.index("<svg") :]
 
 
 def _table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -75,13 +86,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.1f}"
     return html.escape(str(value))
-
-
-def _svg(figure: Figure) -> str:
-    file = io.StringIO()
-    # A fixed salt and no metadata: the same results give the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sliceoff"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # text stays text, in the browser's fonts
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    text = file.getvalue()
-    return text[text.index("<svg") :]

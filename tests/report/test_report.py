@@ -200,6 +200,10 @@ def test_errors_are_lines_over_training_windows_and_bars_where_there_is_one_numb
     assert colours == [to_rgba(line.get_color()) for line in several.axes[0].lines]
 
 
+def test_a_name_that_matplotlibs_fonts_lack_is_kept_as_text_without_a_warning():
+    assert ">長浜町</text>" in report.svg(report.wall_time({"長浜町": 2.0}))
+
+
 def test_what_was_slow_comes_first():
     bars = report.wall_time({"fit predictor": 2.0, "main: slice": 0.0, "main: serve": 9.0}).axes[0].containers[0]
     assert [bar.get_width() for bar in bars] == [9, 2]
