@@ -90,7 +90,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["data=wide_csv", "data.path={text}"], "line 12"),
         (["data=wide_csv", "data.path={gap}", "data.gaps=error"], "line 12"),
         (["data=wide_csv", "data.path={empty}"], "empty"),
-        (["windows.horizon=100000"], "windows.horizon"),
+        (["windows.horizon=100000"], "or horizon=100000"),
         (["offers.bandwidth_price_per_mhz=-1"], "bandwidth_price_per_mhz"),
         (["offers.bandwidth_options_mhz=[]"], "bandwidth_options_mhz"),
         (["init.predictor={other}"], "not a Forecaster"),

@@ -68,21 +68,22 @@ class TrafficDataModule(pl.LightningDataModule):
         length = len(trace.times)
         train, validation, heldout = split_lengths(split, length)
         for part, steps, needed, rule in (
-            ("training", train, input_length + horizon, "windows.input_length + windows.horizon"),
-            ("validation", validation, horizon, "windows.horizon"),
-            ("held-out", heldout, horizon, "windows.horizon"),
+            ("training", train, input_length + horizon, "input_length + horizon"),
+            ("validation", validation, horizon, "horizon"),
+            ("held-out", heldout, horizon, "horizon"),
         ):
             if steps < needed:
                 least = input_length + 3 * horizon
                 cure = (
-                    f"set windows.split=[{length - 2 * horizon},{horizon},{horizon}]"
+                    f"set it to [{length - 2 * horizon},{horizon},{horizon}]"
                     if length >= least
-                    else f"that takes a trace of {least}: give a longer one, or lower windows.input_length="
-                    f"{input_length} or windows.horizon={horizon} (tuning a checkpoint: job.input_length, job.horizon)"
+                    else f"that takes a trace of {least}: give a longer one, or lower input_length={input_length} or "
+                    f"horizon={horizon}"
                 )
-                raise InputError(
-                    f"the {part} part has {steps} of the trace's {length} steps, but a window needs {needed} of it "
-                    f"({rule}); {cure}"
+                raise OptionError(
+                    "split",
+                    f"={list(split)}: the {part} part has {steps} of the trace's {length} steps, but a window needs "
+                    f"{needed} of it ({rule}); {cure}",
                 )
         self.trace, self.input_length, self.horizon, self.batch_size = trace, input_length, horizon, batch_size
         self.n_regions, self.n_calendar = len(trace.regions), 2 * len(calendar)
@@ -167,8 +168,8 @@ class TrafficDataModule(pl.LightningDataModule):
         start, length = index - self.input_length, len(self._values)
         if start < 0 or index > length:
             raise InputError(
-                f"a forecast from step {index} needs windows.input_length={self.input_length} steps before it within "
-                f"the trace's {length}; forecast from {self.input_length} to {length}, or lower windows.input_length"
+                f"a forecast from step {index} needs input_length={self.input_length} steps before it within the "
+                f"trace's {length}; forecast from {self.input_length} to {length}, or lower input_length"
             )
         past, future = slice(start, index), slice(index, index + self.horizon)
         return Window(

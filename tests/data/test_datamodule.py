@@ -109,7 +109,7 @@ def test_the_loop_never_sees_the_future(arguments, data):
 def test_a_forecast_needs_its_history_and_starts_at_the_end_at_the_latest():
     datamodule = TrafficDataModule(counting_trace(100), 24, 6)
     for index in (23, 101):
-        with pytest.raises(InputError, match=f"from step {index} needs windows.input_length=24"):
+        with pytest.raises(InputError, match=f"from step {index} needs input_length=24"):
             datamodule.history_until(index)
 
 
@@ -170,8 +170,8 @@ def test_impossible_splits(split, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"input_length": 10_000}, ["training part has 70", "trace's 100 steps", "windows.input_length=10000"]),
-        ({"horizon": 11}, ["validation part has 10", "windows.split=[78,11,11]"]),
+        ({"input_length": 10_000}, ["training part has 70", "trace's 100 steps", "lower input_length=10000"]),
+        ({"horizon": 11}, ["validation part has 10", "set it to [78,11,11]"]),
         ({"split": [80, 11, 5]}, ["held-out part has 5"]),
         ({"horizon": 0}, ["horizon=0", "above zero"]),
         ({"batch_size": -1}, ["batch_size=-1"]),
