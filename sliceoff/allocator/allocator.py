@@ -72,7 +72,8 @@ class LearningAllocator(pl.LightningModule):
 
     Args:
         scenario: the regions' constants, or a mapping of them.
-        mean_users: (periods, regions) users per short slot in the training part of the trace.
+        mean_users: (periods, regions) users per short slot in the training part of the trace; of more than 4096
+            numbers, so many evenly spaced ones of the sorted are kept, here and in checkpoints (`traffic_levels`).
         bandwidth_options_hz, vm_options: sizes that may be rented; a run passes those of its first region.
         network, decoder: make them; see `sliceoff.allocator.networks` and `.decoder`.
         observation: `full`, or `paper`, which leaves out expected users, backlogs and channels.
