@@ -7,18 +7,17 @@ import pytest
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
-from sliceoff.config import CONFIGS
+from sliceoff.config import CONFIGS, configure, options
 from sliceoff.data import Trace, TrafficDataModule, synthetic_trace
 
-DATA = sorted((CONFIGS / "data").glob("*.yaml"))
 WINDOWS = sorted((CONFIGS / "windows").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", DATA, ids=lambda path: path.stem)
-def test_data_options_are_the_arguments_with_their_defaults(path):
-    node = OmegaConf.load(path)
-    parameters = inspect.signature(get_method(node.pop("_target_"))).parameters
-    assert set(node) == set(parameters)
+@pytest.mark.parametrize("option", options("data"))
+def test_data_options_are_the_arguments_with_their_defaults(option):
+    node = configure(f"data={option}").data
+    parameters = inspect.signature(get_method(node._target_)).parameters
+    assert set(node) == {"_target_", *parameters}
     for name, parameter in parameters.items():
         if name == "path":
             assert OmegaConf.is_missing(node, name)
