@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ def begun_in_grid(cfg: DictConfig) -> Path | None:
         return None
     mine, begun = deciding(saved(cfg)), list[Path]()
     for run in runs_under(path("run_dir", cfg.run_dir).parent):
-        with suppress(InputError):  # its config cannot be read
-            if checkpoint.differing(deciding(config_of(run)), mine) is None:
+        with suppress(InputError, FileNotFoundError):  # its config cannot be read, or it was discarded just now
+            if checkpoint.differing(_deciding(run, (run / "config.yaml").stat().st_mtime_ns), mine) is None:
                 if is_finished(run):
                     return run
                 begun.append(run)
@@ -69,6 +70,16 @@ def _grid_goes_on(cfg: DictConfig) -> bool:
     """Whether this is a job of a grid that is being resumed: `main.py -m ... init=resume`."""
     of_grid = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
     return of_grid and cfg.init.mode == "resume" and cfg.init.run is None
+
+
+@cache
+def _deciding(run: Path, written: int) -> dict[str, Any]:
+    """`deciding` of a run whose config was `written` then: every job of a grid meets all jobs' runs, and YAML is slow.
+
+    Raises:
+        InputError: its config cannot be read.
+    """
+    return deciding(config_of(run))
 
 
 def _stopped(cfg: DictConfig) -> Path:

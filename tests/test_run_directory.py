@@ -131,6 +131,19 @@ def test_a_grid_that_goes_on_leaves_out_a_run_that_another_process_writes(tmp_pa
     assert begun_in_grid(cfg) == tmp_path / "newest"  # which is then refused, rather than run twice
 
 
+def test_a_grid_that_goes_on_reads_every_config_once_and_again_when_it_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr("sliceoff.resuming._grid_goes_on", lambda cfg: True)
+    read = []
+    monkeypatch.setattr("sliceoff.resuming.config_of", lambda run: read.append(run.name) or config_of(run))
+    cfg, other = (configure(f"run_dir={tmp_path / 'new'}", f"seed={seed}") for seed in (0, 1))
+    for name in ("a", "b"):
+        assert RunDirectory(tmp_path / name, config=repeatable(other)).path.is_dir()
+    assert [begun_in_grid(cfg) for _ in range(3)] == [None] * 3
+    assert sorted(read) == ["a", "b"]
+    (tmp_path / "a" / "config.yaml").write_text(repeatable(cfg))
+    assert begun_in_grid(cfg) == tmp_path / "a"
+
+
 def test_the_newest_run_is_the_one_written_last(tmp_path):
     for name, written in (("a", 500), ("b", 9000), ("c", 700)):
         run = RunDirectory(tmp_path / name, config="job: {name: simulate}")
