@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sliceoff.errors import InputError
+from sliceoff.checks import memory
 from sliceoff.region import Observation
 
 
@@ -107,16 +107,12 @@ class ReplayBuffer:
             stored[:, : self.size] = old
 
     def _allocated(self, rows: Transition) -> Transition:
-        """Storage for `buffer_size` such rows; zeroed, so that memory is short now and not when the buffer fills.
+        """Storage for `buffer_size` such rows.
 
         Raises:
             InputError: there is too little memory.
         """
-        try:
-            return Transition(*(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in rows))
-        except RuntimeError as error:  # torch has no other for the CPU
-            size = self.buffer_size * sum(field[:, 0].numel() * field.element_size() for field in rows)
-            raise InputError(
-                f"allocator.buffer_size={self.buffer_size} takes {size / 1e9:.1f} GB, which cannot be had; lower it or "
-                "region.max_users"
-            ) from error
+        # A checkpoint copies it.
+        size = 2 * self.buffer_size * sum(field[:, 0].numel() * field.element_size() for field in rows)
+        memory(f"allocator.buffer_size={self.buffer_size}", size, "lower it or region.max_users")
+        return Transition(*(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in rows))
