@@ -23,6 +23,7 @@ from sliceoff.report.stacks import by_stack, main_stack, of_main
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 PALE = "#9db8c9"
 _NAMED = 25  # largest number of regions with names on the map
+_LINES = 12  # largest number of stacks' lines in one panel
 _ROOM = 400  # largest number of circles of full size on it; more are smaller, and one picture instead of a shape each
 
 
@@ -243,10 +244,19 @@ def _per_slot(rows: polars.DataFrame) -> polars.DataFrame:
 
 
 def _stack_lines(axis: Axes, table: polars.DataFrame, value: Callable[[polars.DataFrame], Any]) -> None:
-    """Draw one line per stack over time, the main one's thicker: `value` of the stack's sums per long slot."""
-    for colour, (stack, rows) in zip(cycle(COLOURS), by_stack(table).items(), strict=False):
-        sums = _per_slot(rows)
-        axis.plot(sums["time"], value(sums), color=colour, label=stack, lw=2.2 if stack == main_stack(table) else 1.2)
+    """Draw one line per stack over time, the main one's thicker: `value` of the stack's sums per long slot.
+
+    Of many stacks, the main one and those that earn most.
+    """
+    stacks, main = by_stack(table), main_stack(table)
+    ranked = sorted(stacks, key=lambda stack: (stack != main, -stacks[stack]["profit"].sum()))
+    shown = [stack for stack in stacks if stack in ranked[:_LINES]]
+    for colour, stack in zip(cycle(COLOURS), shown, strict=False):
+        sums = _per_slot(stacks[stack])
+        axis.plot(sums["time"], value(sums), color=colour, label=stack, lw=2.2 if stack == main else 1.2)
+    if len(shown) < len(stacks):
+        text = f"{main} and the {len(shown) - 1} of {len(stacks) - 1} others that earn most"
+        axis.set_title(text, loc="right", fontsize=8)
 
 
 def busiest(rows: polars.DataFrame, column: str) -> list[str]:

@@ -163,6 +163,15 @@ def test_the_map_needs_coordinates(table):
     assert points.get_array().tolist() == [12, 12]
 
 
+def test_of_many_stacks_the_main_one_and_those_that_earn_most_have_a_line(table):
+    one = table.filter(polars.col("stack") == table["stack"][0])
+    many = [one.with_columns(stack=polars.lit(f"s{place}"), profit=float(place)) for place in range(50)]
+    for figure in (report.profit_over_time(polars.concat(many)), report.tasks_done(polars.concat(many))):
+        names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        assert names == ["s0", *(f"s{place}" for place in range(39, 50))]
+        assert figure.axes[0].get_title("right") == "s0 and the 11 of 49 others that earn most"
+
+
 def test_a_map_of_thousands_of_regions_is_one_picture_of_small_circles(table):
     def circles(n_regions):
         rows = table.filter(polars.col("stack") == table["stack"][0]).head(1)
