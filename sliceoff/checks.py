@@ -1,5 +1,6 @@
 """Checks of what a user can configure; each failure is an `OptionError` that names the option."""
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import formatannotation
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import Any, get_type_hints
 from beartype import BeartypeConf
 from beartype.door import is_bearable
 
-from sliceoff.errors import OptionError, near_miss
+from sliceoff.errors import InputError, OptionError, near_miss
 
 Number = int | float
 """A number in a config file: 5 means 5.0."""
@@ -165,3 +166,19 @@ def finite(key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise OptionError(key, f"={value!r} is not a finite number")
     return float(value)
+
+
+def memory(what: str, size: int, cure: str) -> None:
+    """Refuse what takes more memory than the machine has, for which the system would kill the run without a word.
+
+    Args:
+        what: words for it.
+        size: what it takes [bytes].
+        cure: what to do instead.
+
+    Raises:
+        InputError: it takes more.
+    """
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > there:
+        raise InputError(f"{what} takes {size / 1e9:.0f} GB of memory, and the machine has {there / 1e9:.0f}; {cure}")

@@ -5,7 +5,7 @@ is relaxed (`sliceoff.region.slice_bounds`). The offers are chosen by a Lagrangi
 is exact where no row binds; the prices of changing a slice are left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import polars
 import torch
@@ -27,9 +27,14 @@ def clairvoyant(
     periods: range,
     slots_per_period: int,
     seed: int,
-    on_period: Callable[[], None] = lambda: None,
+    known: Sequence[float] = (),
+    on_batch: Callable[[list[float]], None] = lambda bounds: None,
 ) -> polars.DataFrame:
     """An upper bound on the profit of a `Simulation` with the same arguments, for every long slot.
+
+    Args:
+        known: to resume: the bounds that `on_batch` was last called with.
+        on_batch: called after every few long slots with the bounds of all so far.
 
     Returns:
         One row per long slot: `period, time, bound` [money per long slot, all regions together].
@@ -41,9 +46,9 @@ def clairvoyant(
     environment = RegionEnvironment(
         scenario, 0.0, len(trace.regions), seed, bandwidth_hz=offers.bandwidth_hz[:, -1], n_vms=1
     )
-    bounds: list[float] = []
-    together = max(1, _ROWS // len(trace.regions))
-    for start in range(0, len(periods), together):
+    bounds, together = list(known), max(1, _ROWS // len(trace.regions))
+    environment.load_state_dict(environment.state_dict() | {"step": len(bounds) * slots_per_period})
+    for start in range(len(bounds), len(periods), together):
         batch = periods[start : start + together]
         drawn = []
         for period in batch:
@@ -58,7 +63,7 @@ def clairvoyant(
         )
         for earned in revenue.double().unflatten(0, (len(batch), -1)):
             bounds.append(most_profit(offers, earned * scale - rent))
-            on_period()
+        on_batch(bounds)
     times = trace.times[periods.start : periods.stop].astype("datetime64[us]")
     return polars.DataFrame({"period": list(periods), "time": times, "bound": bounds})
 

@@ -26,7 +26,7 @@ def begun_in_grid(cfg: DictConfig) -> Path | None:
         return None
     mine, begun = deciding(saved(cfg)), list[Path]()
     for run in runs_under(path("run_dir", cfg.run_dir).parent):
-        with suppress(InputError):  # its config cannot be read
+        with suppress(InputError, FileNotFoundError):  # its config cannot be read, or it was discarded just now
             if checkpoint.differing(_deciding_of(run, (run / "config.yaml").stat().st_mtime_ns), mine) is None:
                 if is_finished(run):
                     return run
@@ -68,7 +68,11 @@ def newest_unfinished(runs: Path, job: str) -> Path:
 
 @cache
 def _deciding_of(run: Path, written_ns: int) -> dict[str, Any]:
-    """What decides a run's results: read once for all jobs of a grid (20 ms a run), and when it is written again."""
+    """What decides a run's results: read once for all jobs of a grid (60 ms a run), and when it is written again.
+
+    Raises:
+        InputError: its config cannot be read.
+    """
     return deciding(config_of(run))
 
 

@@ -18,7 +18,7 @@ def windows():
     return windows_of(synthetic_trace(days=21))
 
 
-def bound(windows, offers=OFFERS, slots=10):
+def bound(windows, offers=OFFERS, slots=10, **resuming):
     start = windows.heldout_start
     unit = users_per_unit(windows.train_values, 20)
     return clairvoyant(
@@ -29,6 +29,7 @@ def bound(windows, offers=OFFERS, slots=10):
         periods=range(start, start + 6),
         slots_per_period=slots,
         seed=0,
+        **resuming,
     )
 
 
@@ -44,3 +45,13 @@ def test_no_stack_earns_more_and_a_good_one_nearly_as_much(windows):
 def test_a_budget_lowers_the_bound(windows):
     free, tied = (bound(windows, offers, slots=4)["bound"] for offers in (OFFERS, replace(OFFERS, budget=60.0)))
     assert (tied < free).all()
+
+
+def test_a_bound_that_was_stopped_goes_on_bit_for_bit(windows, monkeypatch):
+    monkeypatch.setattr("sliceoff.clairvoyant._ROWS", 2 * len(windows.trace.regions))
+    told, resumed = [], []
+    whole = bound(windows, slots=4, on_batch=lambda bounds: told.append(list(bounds)))
+    assert [len(bounds) for bounds in told] == [2, 4, 6]
+    assert bound(windows, slots=4, known=told[0], on_batch=lambda bounds: resumed.append(list(bounds))).equals(whole)
+    assert resumed == told[1:]
+    assert bound(windows, slots=4, known=told[-1]).equals(whole)

@@ -310,7 +310,7 @@ def test_a_simulation_ends_at_sigterm_and_resumes(cli, tmp_path, monkeypatch):
         ended = cli(*command)
     assert (ended.code, ended.err.strip().splitlines()[-1]) == (143, "interrupted; go on with init=resume")
     saved = torch.load(tmp_path / "mine" / "checkpoints" / "simulation" / "main.ckpt", weights_only=True)
-    assert len(saved["rows"]) == 1
+    assert len(saved["rows"]["users"]) == 1
     assert cli(*command, "init=resume").code == 0
 
 

@@ -424,9 +424,13 @@ class LearningAllocator(pl.LightningModule):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the spec, which rebuilds the module, and the state of the replay loop, to resume it."""
+        """Add the spec, which rebuilds the module, and the state of the replay loop, to resume it.
+
+        A file of the weights only (`save_weights_only` of Lightning's `ModelCheckpoint`) gets the spec only: the replay
+        buffer is nearly all of a file.
+        """
         checkpoint["spec"] = self.spec
-        if self._experience is not None:
+        if self._experience is not None and "optimizer_states" in checkpoint:
             checkpoint["experience"] = self._experience.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

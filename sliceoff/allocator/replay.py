@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sliceoff.checks import memory
 from sliceoff.region import Observation
 
 
@@ -60,12 +61,14 @@ class ReplayBuffer:
         self._storage: Transition | None = None
 
     def add(self, rows: Transition) -> None:
-        """Append rows, which overwrite the oldest once the buffer is full. At most `buffer_size` rows at a time."""
+        """Append rows, which overwrite the oldest once the buffer is full. At most `buffer_size` rows at a time.
+
+        Raises:
+            InputError: there is too little memory for the buffer.
+        """
         count = rows.reward.shape[1]
         if self._storage is None:
-            self._storage = Transition(
-                *(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in rows)
-            )
+            self._storage = self._allocated(rows)
         place = (torch.arange(count, device=rows.reward.device) + self._next) % self.buffer_size
         for stored, new in zip(self._storage, rows, strict=True):
             stored[:, place] = new
@@ -93,14 +96,23 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
-        """Restore the `state_dict` of a buffer with the same `buffer_size`."""
+        """Restore the `state_dict` of a buffer with the same `buffer_size`; raises as `add`."""
         self.size, self._next = state["size"], state["next"]
         if not state["fields"]:
             self._storage = None
             return
         filled = Transition(**{name: field.to(device) for name, field in state["fields"].items()})
-        self._storage = Transition(
-            *(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in filled)
-        )
+        self._storage = self._allocated(filled)
         for stored, old in zip(self._storage, filled, strict=True):
             stored[:, : self.size] = old
+
+    def _allocated(self, rows: Transition) -> Transition:
+        """Storage for `buffer_size` such rows.
+
+        Raises:
+            InputError: there is too little memory.
+        """
+        # A checkpoint copies it.
+        size = 2 * self.buffer_size * sum(field[:, 0].numel() * field.element_size() for field in rows)
+        memory(f"allocator.buffer_size={self.buffer_size}", size, "lower it or region.max_users")
+        return Transition(*(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in rows))

@@ -43,8 +43,9 @@ class Source:
 
 def check_columns(path: Path, present: Sequence[str], wanted: Iterable[str], key: str) -> None:
     """Refuse a file that lacks a wanted column, array or region; `key` is the config key that named it."""
+    known = set(present)
     for name in map(str, wanted):
-        if name not in present:
+        if name not in known:
             shown = ", ".join(present[:12]) + (", ..." if len(present) > 12 else "")
             raise InputError(f"{path} has no '{name}'{near_miss(name, present)} (it has {shown}); set {key}")
 

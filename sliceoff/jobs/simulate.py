@@ -88,7 +88,7 @@ class Simulate:
             if self.bound:
                 advance = shown("clairvoyant bound")
                 begun = time.perf_counter()
-                bound = clairvoyant(windows, parts.scenario, parts.offers, **arguments, on_period=advance)
+                bound = self._bound(parts, arguments, directory, advance)
                 seconds["clairvoyant bound"] = time.perf_counter() - begun
         table = _with_coordinates(polars.concat(tables), parts.trace)
         turned_away = {"users_turned_away_share": _turned_away(table, parts.scenario)}
@@ -128,6 +128,24 @@ class Simulate:
         except InputError as error:
             raise InputError(f"stack {stack.name}: {error}") from error
         return simulation.table(), simulation.seconds
+
+    def _bound(
+        self, parts: Parts, arguments: dict[str, Any], directory: RunDirectory, advance: Callable
+    ) -> polars.DataFrame:
+        """Compute the clairvoyant bound, from its checkpoint if the run is resumed: it can take longer than a stack."""
+        file = directory.checkpoints("simulation") / "bound.ckpt"  # no stack has this name
+        saved = torch.load(file, weights_only=True) if directory.resume and file.is_file() else {}
+        bounds: list[float] = saved["bounds"] if saved.get("layout") == STATE_LAYOUT else []
+        advance(shown := len(bounds))
+
+        def keep(bounds: list[float]) -> None:
+            nonlocal shown
+            checkpoint.AtomicCheckpointIO().save_checkpoint({"layout": STATE_LAYOUT, "bounds": bounds}, file)
+            advance(len(bounds) - shown)
+            shown = len(bounds)
+
+        windows, scenario, offers = parts.datamodule, parts.scenario, parts.offers
+        return clairvoyant(windows, scenario, offers, **arguments, known=bounds, on_batch=keep)
 
     def _results(
         self,

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sliceoff.checks import numbers, positive
+from sliceoff.checks import memory, numbers, positive
 from sliceoff.predictor.sizes import Sizes
+
+_MATRICES = 5  # of all pairs of inputs, that `solve` holds at once: moments of both parts, the system and its factors
 
 
 class Linear(nn.Module):
@@ -52,14 +54,22 @@ class Linear(nn.Module):
         """Fit on batches: history (batch, input_length, channels), future (batch, horizon, channels), weight (batch,).
 
         The weight is that of an example's squared error. Only moments are kept, so memory does not grow with the number
-        of windows.
+        of windows, but with the square of `input_length * channels`.
+
+        Raises:
+            InputError: the machine has too little memory.
         """
+        n_inputs = self.weight.shape[1]
+        memory(
+            f"a ridge regression on {n_inputs} inputs (windows.input_length times channels)",
+            _MATRICES * 8 * n_inputs**2,
+            "lower windows.input_length, or set predictor.channels=independent",
+        )
         seen, unseen = _moments(train), _moments(validation)
         centred = seen.xx - torch.outer(seen.x, seen.x)
         target = seen.xy - torch.outer(seen.x, seen.y)
         scale = centred.diagonal().mean().clamp_min(1e-12)
-        eye = torch.eye(len(centred), dtype=centred.dtype, device=centred.device)
-        fits = [torch.linalg.solve(centred + penalty * scale * eye, target) for penalty in self.penalties]
+        fits = [_solved(centred, penalty * scale, target) for penalty in self.penalties]
         weight = min(fits, key=lambda fit: float(_error(unseen, fit, seen.y - seen.x @ fit)))
         self.weight.copy_(weight.T)
         self.bias.copy_(seen.y - seen.x @ weight)
@@ -85,6 +95,12 @@ def _moments(batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> _Moments:
         total += float(w.sum())
     assert sums is not None, "no windows"
     return _Moments(*(term / total for term in sums))
+
+
+def _solved(centred: Tensor, penalty: Tensor, target: Tensor) -> Tensor:
+    system = centred.clone()
+    system.diagonal().add_(penalty)
+    return torch.linalg.solve(system, target)
 
 
 def _error(data: _Moments, weight: Tensor, bias: Tensor) -> Tensor:

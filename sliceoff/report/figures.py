@@ -23,6 +23,8 @@ from sliceoff.report.stacks import by_stack, main_stack, of_main
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 PALE = "#9db8c9"
 _NAMED = 25  # largest number of regions with names on the map
+_LINES = 12  # largest number of stacks' lines in one panel
+_ROOM = 400  # largest number of circles of full size on it; more are smaller, and one picture instead of a shape each
 
 
 def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
@@ -94,9 +96,10 @@ def money_map(table: polars.DataFrame) -> Figure | None:
     sums = rows.agg(polars.col("profit").mean(), polars.col("users").mean(), polars.col("x", "y").first())
     figure, (axis,) = stacked(1, height=4.6)
     most = float(np.abs(sums["profit"].to_numpy()).max()) or 1.0
-    size = 30 + 270 * (sums["users"] / (sums["users"].max() or 1)).to_numpy()
+    shrink = min(1.0, _ROOM / len(sums))
+    size = shrink * (30 + 270 * (sums["users"] / (sums["users"].max() or 1)).to_numpy())
     points = axis.scatter(sums["x"], sums["y"], s=size, c=sums["profit"], cmap="RdBu", vmin=-most, vmax=most)
-    points.set_edgecolor("#555555")
+    points.set(edgecolor="#555555", linewidth=1.5 * shrink, rasterized=shrink < 1)
     figure.colorbar(points, ax=axis, fraction=0.04, pad=0.02)
     if len(sums) <= _NAMED:
         for name, x, y in sums.select("region", "x", "y").iter_rows():
@@ -227,10 +230,10 @@ def _curves(log: polars.DataFrame) -> list[str]:
 
 def _by_hour(table: polars.DataFrame, stack: str, regions: Sequence[str]) -> np.ndarray:
     """Mean profit by region and hour, (regions, 24); NaN for hours without rows."""
-    values = np.full((len(regions), 24), np.nan)
+    values, place = np.full((len(regions), 24), np.nan), {region: row for row, region in enumerate(regions)}
     rows = table.filter(polars.col("stack") == stack).group_by("region", polars.col("time").dt.hour().alias("hour"))
     for region, hour, profit in rows.agg(polars.col("profit").mean()).iter_rows():
-        values[regions.index(region), hour] = profit
+        values[place[region], hour] = profit
     return values
 
 
@@ -241,10 +244,19 @@ def _per_slot(rows: polars.DataFrame) -> polars.DataFrame:
 
 
 def _stack_lines(axis: Axes, table: polars.DataFrame, value: Callable[[polars.DataFrame], Any]) -> None:
-    """Draw one line per stack over time, the main one's thicker: `value` of the stack's sums per long slot."""
-    for colour, (stack, rows) in zip(cycle(COLOURS), by_stack(table).items(), strict=False):
-        sums = _per_slot(rows)
-        axis.plot(sums["time"], value(sums), color=colour, label=stack, lw=2.2 if stack == main_stack(table) else 1.2)
+    """Draw one line per stack over time, the main one's thicker: `value` of the stack's sums per long slot.
+
+    Of many stacks, the main one and those that earn most.
+    """
+    stacks, main = by_stack(table), main_stack(table)
+    ranked = sorted(stacks, key=lambda stack: (stack != main, -stacks[stack]["profit"].sum()))
+    shown = [stack for stack in stacks if stack in ranked[:_LINES]]
+    for colour, stack in zip(cycle(COLOURS), shown, strict=False):
+        sums = _per_slot(stacks[stack])
+        axis.plot(sums["time"], value(sums), color=colour, label=stack, lw=2.2 if stack == main else 1.2)
+    if len(shown) < len(stacks):
+        text = f"{main} and the {len(shown) - 1} of {len(stacks) - 1} others that earn most"
+        axis.set_title(text, loc="right", fontsize=8)
 
 
 def busiest(rows: polars.DataFrame, column: str) -> list[str]:

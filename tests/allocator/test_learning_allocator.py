@@ -81,6 +81,17 @@ def test_resumed_run_goes_on_bit_for_bit(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_checkpoint_of_the_weights_only_has_no_replay_buffer(tmp_path):
+    engine = fit(build(), 1, tmp_path)
+    engine.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
+    saved = torch.load(tmp_path / "weights.ckpt", weights_only=True)
+    assert "experience" not in saved
+    loaded = checkpoint.load(tmp_path / "weights.ckpt", LearningAllocator)
+    assert_close(dict(loaded.state_dict()), dict(saved["state_dict"]))
+    assert "experience" in torch.load(tmp_path / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_resume_on_another_kind_of_device_is_refused(tmp_path):
     fit(build(), 1, tmp_path)
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)

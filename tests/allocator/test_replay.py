@@ -1,10 +1,12 @@
 """The buffer against a plain list."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sliceoff.allocator import ReplayBuffer, Transition
+from sliceoff.errors import InputError
 from sliceoff.region import Observation
 
 
@@ -59,3 +61,8 @@ def test_empty_ring_restores_empty():
     buffer = ReplayBuffer(5)
     buffer.load_state_dict(ReplayBuffer(5).state_dict())
     assert buffer.size == 0
+
+
+def test_a_buffer_that_no_memory_holds_is_refused_in_one_line():
+    with pytest.raises(InputError, match=r"allocator.buffer_size=1000000000000 takes \d+ GB"):
+        ReplayBuffer(10**12).add(rows([0]))

@@ -269,6 +269,7 @@ TIMES = np.datetime64("2024-03-04T00:00:00", "s") + np.arange(4) * np.timedelta6
         ({"values": np.ones(4), "times": TIMES}, "must be (time, regions)"),
         ({"values": np.ones((3, 2)), "times": TIMES}, "must be (time, regions)"),
         ({"values": np.ones((4, 2)), "times": TIMES, "regions": np.array(["a"])}, "one row per column"),
+        ({"values": np.ones((4, 2)), "times": TIMES, "regions": np.array(["a", "a"])}, "two regions are called 'a'"),
         ({"values": np.ones((4, 2)), "times": TIMES, "coordinates": np.ones((1, 2))}, "one row per column"),
         ({"values": np.array([[1, 2], [3, -4], [5, 6], [7, 8]]), "times": TIMES}, "column '1', row 2: -4 is negative"),
         ({"values": np.array([["a"]] * 4), "times": TIMES}, "'a' is no number"),

@@ -20,6 +20,7 @@ from sliceoff.data import Trace, TrafficDataModule, Window, synthetic_trace
 from sliceoff.errors import InputError
 from sliceoff.predictor import MLP, Forecaster, Informer, LastValue, Linear, QuantileLoss, SeasonalNaive
 from sliceoff.predictor.layers import Distil, Heads, ProbSparseAttention
+from sliceoff.predictor.sizes import Sizes
 from sliceoff.run import Parts, configure
 
 NETWORKS = {
@@ -305,6 +306,16 @@ def test_the_trainer_predicts_in_the_units_of_the_trace(tmp_path, windows):
     engine.fit(forecaster, windows)
     (predicted,) = engine.predict(forecaster, windows)
     torch.testing.assert_close(predicted, forecaster.forecast(windows.history_until(len(windows.trace.times))))
+
+
+def test_a_ridge_regression_that_no_memory_holds_is_refused_in_one_line(monkeypatch):
+    sizes = Sizes(n_channels=3, n_calendar=0, input_length=4, horizon=1, n_outputs=1, season_length=4)
+    monkeypatch.setattr("sliceoff.checks.os.sysconf", {"SC_PAGE_SIZE": 5 * 8, "SC_PHYS_PAGES": 12**2}.__getitem__)
+    history, future = torch.rand(20, 4, 3), torch.rand(20, 1, 3)
+    batches = [(history, future, torch.ones(20))]
+    Linear(sizes).solve(batches, batches)
+    with pytest.raises(InputError, match=r"on 15 inputs .* takes .* GB of memory, .*channels=independent"):
+        Linear(sizes._replace(input_length=5)).solve(batches, batches)
 
 
 def test_a_closed_form_cannot_learn_quantiles():

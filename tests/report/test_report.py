@@ -163,6 +163,27 @@ def test_the_map_needs_coordinates(table):
     assert points.get_array().tolist() == [12, 12]
 
 
+def test_of_many_stacks_the_main_one_and_those_that_earn_most_have_a_line(table):
+    one = table.filter(polars.col("stack") == table["stack"][0])
+    many = [one.with_columns(stack=polars.lit(f"s{place}"), profit=float(place)) for place in range(50)]
+    for figure in (report.profit_over_time(polars.concat(many)), report.tasks_done(polars.concat(many))):
+        names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        assert names == ["s0", *(f"s{place}" for place in range(39, 50))]
+        assert figure.axes[0].get_title("right") == "s0 and the 11 of 49 others that earn most"
+
+
+def test_a_map_of_thousands_of_regions_is_one_picture_of_small_circles(table):
+    def circles(n_regions):
+        rows = table.filter(polars.col("stack") == table["stack"][0]).head(1)
+        placed = polars.concat([rows.with_columns(region=polars.lit(str(x)), x=x, y=0.0) for x in range(n_regions)])
+        (points,) = report.money_map(placed).axes[0].collections
+        return points
+
+    few, many = circles(2), circles(2000)
+    assert (few.get_rasterized(), many.get_rasterized()) == (False, True)
+    assert max(many.get_sizes()) < max(few.get_sizes()) / 2
+
+
 def test_the_forecast_fan_spans_the_outer_quantiles(table):
     axis = report.forecast(table).axes[0]
     assert "10 % to 90 % of forecast" in [text.get_text() for text in axis.get_legend().get_texts()]

@@ -51,9 +51,13 @@ def read_npz(
     coordinates = arrays.get("coordinates")
     if len(known) != values.shape[1] or (coordinates is not None and coordinates.shape != (len(known), 2)):
         raise InputError(f"{file}: regions and coordinates must have one row per column of values {values.shape}")
+    place = {name: column for column, name in enumerate(known)}
+    if len(place) < len(known):
+        twice = next(name for column, name in enumerate(known) if place[name] != column)
+        raise InputError(f"{file}: two regions are called '{twice}'; rename one")
     regions = known if columns is None else check_regions(columns)
     check_columns(file, known, regions, "data.columns")
-    index = [known.index(name) for name in regions]
+    index = [place[name] for name in regions]
     source = Source(file, np.arange(1, len(values) + 1), "row")
     times = _times(source, stamps)
     picked = np.stack(

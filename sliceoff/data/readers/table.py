@@ -3,6 +3,7 @@
 import csv
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,7 @@ def scan_csv(path: str | Path) -> Table:
         raise InputError(f"{file} is no UTF-8 text; save it as CSV in UTF-8, or choose another data=...") from None
     except (polars.exceptions.PolarsError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read: {one_line(error, 160)}; mend the file") from None
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise InputError(f"{file}, line {number}: two columns are called '{twice[0]}'; rename one")
     return Table(file, "line", frame.rename(str.strip), separator)
 

@@ -1,0 +1,1 @@
+/tmp/scale/m2/
