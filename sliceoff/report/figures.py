@@ -23,8 +23,8 @@ from sliceoff.report.stacks import by_stack, main_stack, of_main
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 PALE = "#9db8c9"
 _NAMED = 25  # largest number of regions with names on the map
-_LINES = 12  # largest number of stacks' lines in one panel
 _ROOM = 400  # largest number of circles of full size on it; more are smaller, and one picture instead of a shape each
+_LINES = 12  # largest number of stacks' lines in one panel
 
 
 def profit_by_stack(table: polars.DataFrame, bound: polars.DataFrame | None = None) -> Figure:
