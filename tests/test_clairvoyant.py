@@ -44,3 +44,14 @@ def test_no_stack_earns_more_and_a_good_one_nearly_as_much(windows):
 def test_a_budget_lowers_the_bound(windows):
     free, tied = (bound(windows, offers, slots=4)["bound"] for offers in (OFFERS, replace(OFFERS, budget=60.0)))
     assert (tied < free).all()
+
+
+def test_the_bound_is_the_same_in_another_unit_of_money_and_falls_with_dearer_offers(windows, monkeypatch):
+    here = bound(windows, slots=4)["bound"].to_numpy()
+
+    def dearer(factor):
+        return replace(OFFERS, bandwidth_price=factor * OFFERS.bandwidth_price, vm_price=factor * OFFERS.vm_price)
+
+    assert (bound(windows, dearer(1.2), slots=4)["bound"].to_numpy() < here).all()
+    monkeypatch.setitem(bound.__globals__, "SCENARIO", replace(SCENARIO, price=1e-6 * SCENARIO.price))
+    assert bound(windows, dearer(1e-6), slots=4)["bound"].to_numpy() == pytest.approx(1e-6 * here, rel=1e-3)
