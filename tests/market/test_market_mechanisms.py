@@ -500,7 +500,7 @@ def picked(scenario, applications, servers):
     return dataclasses.replace(scenario, **facts, delay_s=scenario.delay_s[np.ix_(applications, servers)])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     "mechanism", [Greedy(), KnownSupply(), Optimum()], ids=lambda mechanism: type(mechanism).__name__
 )
@@ -516,7 +516,7 @@ def test_order_and_those_who_have_nothing_to_trade_do_not_matter(mechanism, seed
     assert mechanism.clear(more).revenue == pytest.approx(here.revenue, rel=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_optimum_never_falls_with_what_helps(seed):
     scenario = Family(n_applications=4).draw(seed)
     least = Optimum().clear(scenario).revenue

@@ -327,7 +327,7 @@ def test_optimum_and_bound_are_the_same_in_other_units(seed, units):
     assert upper_bound(*there).item() == pytest.approx(money * upper_bound(scenario, states).item(), rel=1e-3)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_more_of_anything_never_earns_less(seed):
     scenario, _, states = instance(users=5, vms=2, slots=2, seed=seed, bandwidth_hz=1.5e6)
 

@@ -150,7 +150,7 @@ UNITS = [{"bits": 4.0**-8}, {"bits": 4.0**6}, {"seconds": 4.0**5}, {"seconds": 4
 
 @pytest.mark.parametrize("units", UNITS, ids=str)
 @pytest.mark.parametrize("queue", ["lindley", "paper"])
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(state=states())
 def test_a_rule_allocates_alike_in_other_units(units, queue, state):
     scenario, state = Scenario(queue=queue), map_state(lambda x: x.double() if x.is_floating_point() else x, state)
