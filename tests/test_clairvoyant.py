@@ -18,12 +18,12 @@ def windows():
     return windows_of(synthetic_trace(days=21))
 
 
-def bound(windows, offers=OFFERS, slots=10, **resuming):
+def bound(windows, offers=OFFERS, slots=10, scenario=SCENARIO, **resuming):
     start = windows.heldout_start
     unit = users_per_unit(windows.train_values, 20)
     return clairvoyant(
         windows,
-        SCENARIO,
+        scenario,
         offers,
         unit_users=unit,
         periods=range(start, start + 6),
@@ -55,3 +55,14 @@ def test_a_bound_that_was_stopped_goes_on_bit_for_bit(windows, monkeypatch):
     assert bound(windows, slots=4, known=told[0], on_batch=lambda bounds: resumed.append(list(bounds))).equals(whole)
     assert resumed == told[1:]
     assert bound(windows, slots=4, known=told[-1]).equals(whole)
+
+
+def test_the_bound_is_the_same_in_another_unit_of_money_and_falls_with_dearer_offers(windows):
+    here = bound(windows, slots=4)["bound"].to_numpy()
+
+    def dearer(factor):
+        return replace(OFFERS, bandwidth_price=factor * OFFERS.bandwidth_price, vm_price=factor * OFFERS.vm_price)
+
+    assert (bound(windows, dearer(1.2), slots=4)["bound"].to_numpy() < here).all()
+    cheap = replace(SCENARIO, price=1e-6 * SCENARIO.price)
+    assert bound(windows, dearer(1e-6), slots=4, scenario=cheap)["bound"].to_numpy() == pytest.approx(1e-6 * here, rel=1e-3)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -332,3 +333,45 @@ def test_a_solver_that_crashes_does_not_stop_the_loop(windows, monkeypatch):
     assert table["status"].unique().to_list() == ["solver error"]
     assert table["fallback"].unique().to_list() == ["cheapest offers that cover"]
     assert table["profit"].equals(rule["profit"])
+
+
+def test_a_trace_in_another_unit_in_other_weeks_or_with_another_end_is_the_same_simulation(windows):
+    trace, seen = windows.trace, windows.heldout_start + 4
+    cut = trace.values.copy()
+    cut[seen:] = 7.0
+    others = (
+        replace(trace, values=trace.values * 1e6),
+        replace(trace, times=trace.times + np.timedelta64(35, "D")),
+        replace(trace, values=cut),
+    )
+    for slicer in (Profit(OFFERS, SCENARIO, copies=1, slots=4, users_step=16), LpRounding(**RULE), ORACLE):
+        here = run(windows, slicer, Greedy())
+        for other in others:
+            there = run(windows_of(other), slicer, Greedy())
+            for column in ("bandwidth_hz", "n_vms", "tasks", "done"):
+                assert here[column].equals(there[column])
+            assert there["profit"].to_numpy() == pytest.approx(here["profit"].to_numpy(), rel=1e-5)
+
+
+def test_regions_without_common_limits_do_not_touch_each_other(windows):
+    trace, unit = windows.trace, users_per_unit(windows.train_values, 20)
+    together = run(windows, Cheapest(**RULE), Greedy())
+    first = Trace(trace.values[:, :2], trace.times, trace.regions[:2], trace.step_s)
+    offers = replace(
+        OFFERS, **{name: value[:2] for name, value in vars(OFFERS).items() if isinstance(value, torch.Tensor)}
+    )
+    data = windows_of(first)
+    forecaster = Forecaster(SeasonalNaive, 2, 4, data.input_length, data.horizon, 24).eval()
+    forecaster.scaler.fit(data.train_values)
+    apart = Simulation(
+        Stack("main", Cheapest(**RULE | {"offers": offers}), Greedy()),
+        Forecasts(forecaster, data),
+        SCENARIO,
+        unit_users=unit,
+        periods=range(data.heldout_start, data.heldout_start + 4),
+        slots_per_period=6,
+        seed=0,
+    ).run()
+    kept = together.filter(together["region"].is_in(list(first.regions)))
+    for column in ("users_forecast", "bandwidth_hz", "n_vms", "revenue", "profit", "backlog_s"):
+        assert apart[column].equals(kept[column])

@@ -198,7 +198,8 @@ def _surplus(
         start = _best_start(horizon, price, rates, paid)
     upload = price.unsqueeze(-1) * horizon.work / start
     cost = upload + _integral(paid, rates, start + horizon.execution) - _integral(paid, rates, start)
-    possible = horizon.work + horizon.execution <= horizon.deadline
+    # Absent users earn nothing; at a cost of zero, their gradient would still steer the descent.
+    possible = (horizon.revenue > 0) & (horizon.work + horizon.execution <= horizon.deadline)
     return torch.where(possible, (horizon.revenue - cost).clamp_min(0), 0).sum((-2, -1))
 
 

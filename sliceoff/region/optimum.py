@@ -40,7 +40,7 @@ class Optimum(NamedTuple):
 
 class _Task(NamedTuple):
     user: int
-    revenue: float
+    priority: float  # not its revenue: solvers' gaps are absolute, and any price may be small
     work: float  # seconds of the whole bandwidth
     execution_s: float
 
@@ -49,7 +49,7 @@ class _Pattern(NamedTuple):
     """Tasks in the order in which one VM runs them; the end of the last one is a variable."""
 
     users: tuple[int, ...]  # places in the slot's list of tasks
-    revenue: float
+    priority: float  # of all together
     works: Float[np.ndarray, " users"]
     tails_s: Float[np.ndarray, " users"]  # own work and that of all after it; descending
 
@@ -98,7 +98,7 @@ def _tasks(scenario: Scenario, state: RegionState) -> list[_Task]:
     bandwidth = float(state.bandwidth_hz)
     works, executions = bandwidth_work(scenario, tasks).tolist(), execution_work(scenario, tasks).tolist()
     return [
-        _Task(user, scenario.price * float(tasks.priority[user]), works[user] / bandwidth, executions[user])
+        _Task(user, float(tasks.priority[user]), works[user] / bandwidth, executions[user])
         for user in tasks.present.nonzero().flatten().tolist()
         if bandwidth > 0
     ]
@@ -133,7 +133,7 @@ def _in_front(place: int, task: _Task, rest: _Pattern) -> _Pattern:
     tail = task.execution_s + (rest.tails_s[0] if len(rest.tails_s) else 0.0)
     return _Pattern(
         (place, *rest.users),
-        task.revenue + rest.revenue,
+        task.priority + rest.priority,
         np.concatenate(([task.work], rest.works)),
         np.concatenate(([tail], rest.tails_s)),
     )
@@ -153,7 +153,8 @@ class _Program:
 
     def __init__(self, scenario: Scenario, states: Sequence[RegionState], solver: Solver):
         self._deadline = scenario.deadline_s * (1 - _MARGIN)
-        self._solver, self._model = solver, solver.open()
+        self._latest = max(self._deadline, float(states[0].backlog_s.max()))  # that a VM is free: late tasks may `run`
+        self._price, self._solver, self._model = scenario.price, solver, solver.open()
         self._tasks = [_tasks(scenario, state) for state in states]
         self._patterns: list[list[_Pattern]] = []
         self._choices: list[list[_Choice]] = []
@@ -170,7 +171,7 @@ class _Program:
             busy = [(end, age + scenario.short_slot_s) for end, age in now]
         self._model.objective = mip.maximize(
             mip.xsum(
-                pattern.revenue * on
+                pattern.priority * on
                 for patterns, choices in zip(self._patterns, self._choices, strict=True)
                 for choice in choices
                 for pattern, on in zip(patterns, choice.on, strict=True)
@@ -180,8 +181,8 @@ class _Program:
     @property
     def revenue(self) -> float:
         """Revenue of the plan found."""
-        return fsum(
-            pattern.revenue for slot in range(len(self._choices)) for _, pattern, _ in self._chosen_patterns(slot)
+        return self._price * fsum(
+            pattern.priority for slot in range(len(self._choices)) for _, pattern, _ in self._chosen_patterns(slot)
         )
 
     def solve(self) -> bool:
@@ -235,7 +236,7 @@ class _Program:
             start = mip.xsum(
                 end - pattern.execution_s * on for pattern, on, end in zip(patterns, choice.on, choice.end, strict=True)
             )
-            model += start + deadline * (1 - mip.xsum(choice.on)) >= backlog
+            model += start + self._latest * (1 - mip.xsum(choice.on)) >= backlog
         lowest = [max(earliest, pattern.execution_s) for pattern in patterns]
         for part in np.linspace(1.0, 0.0, 1 if earliest == deadline else _TANGENTS, endpoint=False):
             self._add_tangents(slot, choice, [low + part * (deadline - low) for low in lowest])

@@ -6,6 +6,7 @@ an extra column, because python-mip's HiGHS binding scans the whole matrix for e
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import mip
 import numpy as np
@@ -109,19 +110,33 @@ class CoverProgram:
         core.update(problem.linear_problem())
         for block in zip(self._needs, self._shorts, problem.demands, problem.penalties, strict=True):
             for need, short, demand, penalty in zip(*block, strict=True):
-                need.lb, short.obj = float(demand), float(penalty)
+                need.lb, short.obj = float(demand), float(penalty) / core.unit
 
 
 class _Core:
-    """A model with the columns and rows that all programs share, and a copy of the numbers that it holds."""
+    """A model with the columns and rows that all programs share, and a copy of the numbers that it holds.
+
+    Solvers' tolerances are absolute. So costs are in units of what a region's cheapest options cost at first, and each
+    row in units of its largest use: results do not depend on the unit of money.
+
+    Attributes:
+        unit: money per unit of the objective.
+    """
 
     def __init__(self, model: mip.Model, problem: ChoiceProblem, kind: str):
         self.model = model
+        self.unit = max(_largest(block.cost.min(-1)) for block in problem.blocks) or 1.0
+        self._scale = [
+            max(_largest(block.use[number]) for block in problem.blocks) or 1.0 for number in range(len(problem.limits))
+        ]
         self._costs = [block.cost.copy() for block in problem.blocks]
         self._open = [np.ones(block.cost.shape, dtype=bool) for block in problem.blocks]
         self._limits = problem.limits.copy()
         self.columns = [
-            [[model.add_var(lb=0.0, ub=1.0, obj=cost, var_type=kind) for cost in row] for row in block.cost.tolist()]
+            [
+                [model.add_var(lb=0.0, ub=1.0, obj=cost, var_type=kind) for cost in row]
+                for row in (block.cost / self.unit).tolist()
+            ]
             for block in problem.blocks
         ]
         self.flat = [column for columns in self.columns for row in columns for column in row]
@@ -133,13 +148,13 @@ class _Core:
                 mip.xsum(
                     weight * column
                     for columns, block in zip(self.columns, problem.blocks, strict=True)
-                    for row, weights in zip(columns, block.use[number].tolist(), strict=True)
+                    for row, weights in zip(columns, (block.use[number] / scale).tolist(), strict=True)
                     for column, weight in zip(row, weights, strict=True)
                     if weight
                 )
-                <= float(limit)
+                <= float(limit) / scale
             )
-            for number, limit in enumerate(problem.limits)
+            for number, (limit, scale) in enumerate(zip(problem.limits, self._scale, strict=True))
         ]
 
     def update(self, problem: ChoiceProblem, left: Sequence[Bool[np.ndarray, "regions options"]] | None = None) -> None:
@@ -153,10 +168,11 @@ class _Core:
             for region, option in _places(opened != now):
                 columns[region][option].ub = float(now[region, option])
             for region, option in _places((costs != block.cost) & now):
-                columns[region][option].obj = costs[region, option] = float(block.cost[region, option])
+                costs[region, option] = block.cost[region, option]
+                columns[region][option].obj = float(costs[region, option]) / self.unit
             opened[:] = now
         for number in np.flatnonzero(self._limits != problem.limits).tolist():
-            self._rows[number].rhs = float(problem.limits[number])
+            self._rows[number].rhs = float(problem.limits[number]) / self._scale[number]
         self._limits[:] = problem.limits
 
     def read(self, values: Float[np.ndarray, " columns"]) -> list[np.ndarray]:
@@ -194,11 +210,17 @@ class _Kept:
             solution = self._solver.solve(core.model, core.flat)
         if solution.status is Status.SOLVER_ERROR:
             self._core = None
-        return solution, None if solution.values is None else core.read(solution.values)
+        if solution.values is None or solution.objective is None:
+            return solution, None
+        return replace(solution, objective=solution.objective * core.unit), core.read(solution.values)
 
 
 def _weighted(weights: Sequence[float], columns: Sequence[mip.Var]) -> mip.LinExpr:
     return mip.xsum(weight * column for weight, column in zip(weights, columns, strict=True))
+
+
+def _largest(values: Float[np.ndarray, "..."]) -> float:
+    return float(np.abs(values).max(initial=0.0))
 
 
 def _places(where: Bool[np.ndarray, "regions options"]) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from torch import full_like
 
 from sliceoff.checks import Number, count, not_negative, whole
@@ -166,7 +165,7 @@ class LpRounding:
         return _rental(self._offers, rent, choice, request, status=status, fallback=fallback, lp_value=value)
 
     def _round(
-        self, rent: Problem, problem: ChoiceProblem, shares: list[Float[np.ndarray, "regions options"]], period: int
+        self, rent: Problem, problem: ChoiceProblem, shares: list[np.ndarray], period: int
     ) -> tuple[Choice | None, bool]:
         generator = np.random.default_rng((self._seed, period))
         draws: Choice = tuple(draw(share, self._n_draws, generator) for share in shares)

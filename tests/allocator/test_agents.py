@@ -122,3 +122,26 @@ def test_hybrid_acts_per_state_as_whoever_is_worth_more():
 def test_wrong_options_are_named(wrong):
     with pytest.raises(InputError, match=f"^{next(iter(wrong))}"):
         Agents(NETWORK, **wrong)
+
+
+def test_agents_that_trade_places_learn_the_same():
+    torch.manual_seed(0)
+    agents, generator = Agents(NETWORK), torch.Generator().manual_seed(1)
+    swapped = Agents(NETWORK)
+    for part in ("actor", "critic"):  # members are (critic, agent), the agent fastest
+        theirs = getattr(agents.network, part).parameters()
+        for own, weight in zip(getattr(swapped.network, part).parameters(), theirs, strict=True):
+            own.data.copy_(weight.data.unflatten(0, (-1, 2)).flip(1).flatten(0, 1))
+    swapped.target.load_state_dict(swapped.network.state_dict())
+    seen, following = contexts(2, 32, generator), contexts(2, 32, generator)
+    action = torch.rand(2, 32, 1, 1, generator=generator) * 2 - 1
+    reward = torch.rand(2, 32, generator=generator)
+    batch = Transition.of(seen, action, reward, torch.zeros(2, 32, dtype=torch.bool), following)
+    noise = torch.randn(action.shape, generator=generator)
+    mirrored = Transition(*(x.flip(0) for x in batch))
+    for here, there in (
+        (agents.critic_gradients(batch, noise), swapped.critic_gradients(mirrored, noise.flip(0))),
+        (agents.actor_gradients(batch), swapped.actor_gradients(mirrored)),
+    ):
+        for own, other in zip(here[0], there[0], strict=True):
+            torch.testing.assert_close(other.unflatten(0, (-1, 2)).flip(1).flatten(0, 1), own)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from units import scenario_in, state_in
 
 from sliceoff.allocator import Packing, Paper, Prices
 from sliceoff.allocator.bid_price import bid_prices
@@ -222,3 +223,32 @@ def test_wrong_options_are_named(wrong):
 def test_wrong_prices_are_named(wrong):
     with pytest.raises(InputError, match=f"^{next(iter(wrong))}"):
         Prices(**wrong)
+
+
+@pytest.mark.parametrize("units", [{"bits": 4.0**6}, {"seconds": 4.0**-5}, {"money": 4.0**7}], ids=str)
+@pytest.mark.parametrize("decoder", [Paper(), Packing(), Prices()], ids=lambda decoder: type(decoder).__name__)
+def test_an_action_means_the_same_in_other_units(decoder, units):
+    scenario = Scenario()
+    region = RegionEnvironment(scenario, 15.0, 12, 0, bandwidth_hz=8e6, n_vms=5, dtype=torch.float64)
+    for _ in range(3):
+        region.step(Greedy().allocate(scenario, region.state))
+    generator = torch.Generator().manual_seed(0)
+    action = torch.rand(12, *decoder.action_shape(50), generator=generator, dtype=torch.float64) * 2 - 1
+    here = decoder(scenario, region.state, action)
+    there = decoder(scenario_in(scenario, **units), state_in(region.state, **units), action)
+    assert torch.equal(here.vm, there.vm)
+    torch.testing.assert_close(here.share, there.share, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("decoder", [Paper(), Packing()], ids=lambda decoder: type(decoder).__name__)
+def test_users_in_another_order_with_their_actions_get_the_same(decoder):
+    scenario = Scenario()
+    region = RegionEnvironment(scenario, 15.0, 12, 0, bandwidth_hz=8e6, n_vms=5, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    action = torch.rand(12, *decoder.action_shape(50), generator=generator, dtype=torch.float64) * 2 - 1
+    order = torch.randperm(50, generator=generator)
+    tasks = Tasks(*(x[:, order] for x in region.state.tasks))
+    here = decoder(scenario, region.state, action)
+    there = decoder(scenario, region.state._replace(tasks=tasks), action[:, order])
+    torch.testing.assert_close(here.share[:, order], there.share, rtol=1e-6, atol=1e-9)
+    assert torch.equal((here.vm * region.state.tasks.present)[:, order], there.vm * tasks.present)

@@ -490,3 +490,44 @@ def test_scenarios_are_repeatable_and_round_trip_through_a_file(tmp_path):
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
     with pytest.raises(InputError, match=r"wrong.json: .*work\[0\]"):
         MarketScenario.load_from(tmp_path / "wrong.json")
+
+
+def picked(scenario, applications, servers):
+    """The market of these applications and servers, in this order."""
+    names = {"arrivals": applications, "work": applications, "deadline_s": applications, "value": applications}
+    names |= {"capacity": servers, "linear_cost": servers, "quadratic_cost": servers}
+    facts = {name: getattr(scenario, name)[order] for name, order in names.items()}
+    return dataclasses.replace(scenario, **facts, delay_s=scenario.delay_s[np.ix_(applications, servers)])
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    "mechanism", [Greedy(), KnownSupply(), Optimum()], ids=lambda mechanism: type(mechanism).__name__
+)
+def test_order_and_those_who_have_nothing_to_trade_do_not_matter(mechanism, seed):
+    scenario = Family(n_applications=5).draw(seed)
+    here = mechanism.clear(scenario)
+    order = np.array([2, 0, 1])
+    shuffled = mechanism.clear(picked(scenario, [3, 1, 4, 0, 2], order))
+    assert shuffled.revenue == pytest.approx(here.revenue, rel=1e-6)
+    np.testing.assert_allclose(shuffled.profits, here.profits[order], rtol=1e-3, atol=1e-3)
+    more = picked(scenario, [0, 1, 2, 3, 4, 0], [0, 1, 2, 0, 1])  # an idle application, and two servers of no use
+    more.arrivals[-1], more.capacity[3], more.delay_s[:, 4] = 0.0, 0.0, 99.0
+    assert mechanism.clear(more).revenue == pytest.approx(here.revenue, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_optimum_never_falls_with_what_helps(seed):
+    scenario = Family(n_applications=4).draw(seed)
+    least = Optimum().clear(scenario).revenue
+    for name, factor in (
+        ("value", 1.1),
+        ("linear_cost", 0.9),
+        ("capacity", 1.2),
+        ("deadline_s", 1.2),
+        ("delay_s", 0.5),
+    ):
+        better = dataclasses.replace(scenario, **{name: factor * getattr(scenario, name)})
+        assert Optimum().clear(better).revenue >= least * (1 - 1e-6)
+    assert Optimum().clear(picked(scenario, [0, 1, 2], [0, 1, 2])).revenue <= least * (1 + 1e-6)
+    assert Optimum().clear(picked(scenario, [0, 1, 2, 3], [0, 1])).revenue <= least * (1 + 1e-6)

@@ -425,3 +425,34 @@ class SaveAt(pl.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
         if trainer.global_step == self.step:
             trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("instance_norm", [False, True])
+@pytest.mark.parametrize("name", ["informer", "linear"])
+def test_a_forecaster_fitted_in_another_unit_forecasts_the_same_in_that_unit(tmp_path, windows, name, instance_norm):
+    def fitted(data):
+        torch.manual_seed(0)
+        forecaster = Forecaster(NETWORKS[name], **DATA, instance_norm=instance_norm)
+        trainer(tmp_path).fit(forecaster, data)
+        errors = trainer(tmp_path).test(forecaster, data, verbose=False)[0]
+        return forecaster.eval().forecast(data.history_until(data.heldout_start)), errors
+
+    forecast, errors = fitted(windows)
+    for unit in (1e-6, 3e4):
+        trace = replace(windows.trace, values=windows.trace.values * unit)
+        moved, theirs = fitted(TrafficDataModule(trace, input_length=30, horizon=6, batch_size=16))
+        torch.testing.assert_close(moved / unit, forecast, rtol=1e-3, atol=1e-2)
+        for metric in ("test/scaled_mse", "test/scaled_mae", "test/real_wape"):
+            assert theirs[metric] == pytest.approx(errors[metric], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_independent_channels_forecast_a_region_alike_whatever_its_column(windows, name):
+    torch.manual_seed(0)
+    forecaster = Forecaster(NETWORKS[name], **DATA).eval()
+    forecaster.scaler.fit(windows.train_values)
+    window, order = windows.heldout_windows[5], [2, 0, 3, 1]
+    forecast = forecaster.forecast(window)
+    forecaster.scaler.fit(windows.train_values[:, order])
+    moved = forecaster.forecast(window._replace(history=window.history[..., order]))
+    torch.testing.assert_close(moved, forecast[:, :, order])

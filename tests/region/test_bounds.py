@@ -1,5 +1,6 @@
 """The exact optimum against brute force written differently, and the bound against the optimum."""
 
+from dataclasses import replace
 from functools import partial
 from itertools import count, permutations
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import mip
 import pytest
 import torch
+from units import scenario_in, state_in
 
 from sliceoff.errors import InputError
 from sliceoff.region import (
@@ -19,6 +21,7 @@ from sliceoff.region import (
     bandwidth_work,
     bounds,
     execution_work,
+    map_state,
     no_allocation,
     optimum,
     slice_bounds,
@@ -304,3 +307,52 @@ def test_one_descent_bounds_every_slice():
         assert bounds.flatten()[pair] >= earned * (1 - 1e-6)
         if pair == best:  # the one that was aimed at
             assert bounds.flatten()[pair] == pytest.approx(float(alone), rel=0.01)
+
+
+def test_a_vm_that_late_tasks_keep_busy_for_long_is_no_use_and_no_harm():
+    scenario, _, states = instance(users=4, vms=3, slots=2, seed=3, bandwidth_hz=2e6, late_tasks="run")
+    for state in states:
+        state.backlog_s[:, 2] = 5 * scenario.deadline_s
+    without = [state._replace(n_vms=state.n_vms - 1) for state in states]
+    assert optimum(scenario, states).revenue == pytest.approx(optimum(scenario, without).revenue)
+
+
+@pytest.mark.parametrize("units", [{"money": 1e-9}, {"money": 1e9}, {"seconds": 1e3}, {"bits": 1e-6}], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_optimum_and_bound_are_the_same_in_other_units(seed, units):
+    scenario, _, states = instance(users=5, vms=2, slots=2, seed=seed, bandwidth_hz=2e6)
+    there = scenario_in(scenario, **units), [state_in(state, **units) for state in states]
+    money = units.get("money", 1)
+    assert optimum(*there).revenue == pytest.approx(money * optimum(scenario, states).revenue, rel=1e-9)
+    assert upper_bound(*there).item() == pytest.approx(money * upper_bound(scenario, states).item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_more_of_anything_never_earns_less(seed):
+    scenario, _, states = instance(users=5, vms=2, slots=2, seed=seed, bandwidth_hz=1.5e6)
+
+    def every(**fields):
+        return [
+            state._replace(**{name: change(getattr(state, name)) for name, change in fields.items()})
+            for state in states
+        ]
+
+    best, most = optimum(scenario, states).revenue, upper_bound(scenario, states).item()
+    for more in (
+        (scenario, every(bandwidth_hz=lambda hz: 1.3 * hz)),
+        (scenario, every(backlog_s=lambda s: s / 2)),
+        (replace(scenario, deadline_s=1.2 * scenario.deadline_s), states),
+    ):
+        assert optimum(*more).revenue >= best * (1 - 1e-9)
+        assert upper_bound(*more).item() >= most * (1 - 1e-3)  # the descent ends near its least value
+
+
+def test_a_regions_bound_does_not_depend_on_the_others():
+    scenario = Scenario()
+    region = RegionEnvironment(scenario, 15.0, 24, 0, bandwidth_hz=8e6, n_vms=5, dtype=torch.float64)
+    states = [region.step(Greedy().allocate(scenario, region.state))[0] for _ in range(6)]
+    together = upper_bound(scenario, states)
+    alone = [
+        upper_bound(scenario, [map_state(lambda x, i=i: x[i : i + 1], state) for state in states]) for i in range(6)
+    ]
+    torch.testing.assert_close(torch.cat(alone), together[:6], rtol=2e-5, atol=0)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from units import scenario_in, state_in
 
 from sliceoff.region import (
     Equal,
@@ -141,3 +142,37 @@ def test_single_precision_plans_the_look_ahead_as_double_does_but_for_near_ties(
     shares = [LookaheadGreedy().allocate(region.scenario, state).share for state in (region.state, double)]
     other = (shares[0] - shares[1]).abs().amax(-1) > 1e-4
     assert other.float().mean() < 0.2
+
+
+# Powers of four: their products and roots do not round, so that ties remain ties.
+UNITS = [{"bits": 4.0**-8}, {"bits": 4.0**6}, {"seconds": 4.0**5}, {"seconds": 4.0**-5}, {"money": 4.0**7}]
+
+
+@pytest.mark.parametrize("units", UNITS, ids=str)
+@pytest.mark.parametrize("queue", ["lindley", "paper"])
+@settings(deadline=None, max_examples=10)
+@given(state=states())
+def test_a_rule_allocates_alike_in_other_units(units, queue, state):
+    scenario, state = Scenario(queue=queue), map_state(lambda x: x.double() if x.is_floating_point() else x, state)
+    there = state_in(state, **units)
+    for rule in (Equal(), Proportional(), Greedy(), LookaheadGreedy()):
+        here, moved = rule.allocate(scenario, state), rule.allocate(scenario_in(scenario, **units), there)
+        assert torch.equal(here.vm, moved.vm)
+        torch.testing.assert_close(here.share, moved.share, rtol=1e-9, atol=1e-12)
+        served = serve(scenario, state, here), serve(scenario_in(scenario, **units), there, moved)
+        assert torch.equal(served[0].on_time, served[1].on_time)
+        assert torch.equal(served[0].backlog_s * units.get("seconds", 1), served[1].backlog_s)
+
+
+def test_a_user_gets_the_same_whatever_its_place():
+    scenario = Scenario()
+    region = RegionEnvironment(scenario, 15.0, 24, 0, bandwidth_hz=8e6, n_vms=5, dtype=torch.float64)
+    for _ in range(3):
+        region.step(Greedy().allocate(scenario, region.state))
+    order = torch.randperm(scenario.max_users, generator=torch.Generator().manual_seed(0))
+    tasks = region.state.tasks
+    shuffled = region.state._replace(tasks=Tasks(*(x[:, order] for x in tasks)))
+    for rule in (Proportional(), Greedy()):
+        here, there = rule.allocate(scenario, region.state), rule.allocate(scenario, shuffled)
+        torch.testing.assert_close(here.share[:, order], there.share, rtol=1e-9, atol=1e-12)
+        assert torch.equal((here.vm * tasks.present)[:, order], there.vm * shuffled.tasks.present)

@@ -1,5 +1,6 @@
 import gc
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import mip
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from units import scenario_in
 
 from sliceoff.config import CONFIGS, configure
 from sliceoff.errors import InputError
@@ -23,6 +25,7 @@ from sliceoff.slicing import (
     FixedKappa,
     Foresight,
     LpRounding,
+    Newsvendor,
     Profit,
     Reactive,
     SlicingRequest,
@@ -379,3 +382,59 @@ def test_the_loop_can_call_it_as_it_does(offers, solver):
     second = slicer.rent(SlicingRequest(users, users, users, statistics, first))
     assert (first.period, second.period) == (0, 1)
     assert statistics.capacity_users(second.bandwidth_hz, second.n_vms, scenario.short_slot_s).shape == (3,)
+
+
+SLICERS = {
+    "cheapest": partial(Cheapest, **PLAN),
+    "exact": partial(Exact, **PLAN),
+    "exact, CBC": partial(Exact, **PLAN, solver="CBC"),
+    "lp_rounding": partial(LpRounding, **PLAN),
+    "newsvendor": partial(Newsvendor, slicer=partial(Cheapest, **PLAN)),
+    "profit": partial(Profit, copies=1, slots=4, users_step=16, n_scenarios=4),
+}
+USERS = [4.0, 9.0, 15.0, 22.0, 31.0]
+
+
+def offers_in(offers, bits=1.0, money=1.0):
+    return replace(
+        offers,
+        bandwidth_hz=offers.bandwidth_hz * bits,
+        bandwidth_price=offers.bandwidth_price * money,
+        vm_price=offers.vm_price * money,
+        budget=offers.budget and offers.budget * money,
+        bandwidth_inventory_hz=offers.bandwidth_inventory_hz and offers.bandwidth_inventory_hz * bits,
+    )
+
+
+@pytest.mark.parametrize("units", [{"money": 1e-7}, {"money": 1e5}, {"bits": 1e-3}], ids=str)
+@pytest.mark.parametrize("name", SLICERS)
+def test_every_slicer_rents_the_same_in_other_units(offers, scenario, ask, name, units):
+    there, money = scenario_in(scenario, **units), units.get("money", 1)
+    for limits in ({"budget_per_region": 60}, {"bandwidth_inventory_mhz_per_region": 20, "vm_inventory_per_region": 9}):
+        sold, request = offers(len(USERS), **limits), ask(USERS)
+        here = SLICERS[name](offers=sold, scenario=scenario).rent(request)
+        moved = SLICERS[name](offers=offers_in(sold, **units), scenario=there).rent(
+            replace(request, statistics=TaskStatistics.prior(there, len(USERS)))
+        )
+        assert torch.equal(here.bandwidth_index, moved.bandwidth_index)
+        assert torch.equal(here.vm_index, moved.vm_index)
+        torch.testing.assert_close(moved.rent, here.rent * money)
+        if here.lp_value is not None:
+            assert moved.lp_value == pytest.approx(here.lp_value * money, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SLICERS)
+def test_a_dearer_offer_of_less_and_an_idle_region_change_nothing(offers, scenario, ask, name):
+    sold = offers(len(USERS))
+    here = SLICERS[name](offers=sold, scenario=scenario).rent(ask(USERS))
+    hertz, price = sold.bandwidth_hz, sold.bandwidth_price
+    dominated = replace(  # 14 MHz, which would do for the last region, for more than the 15 MHz cost
+        sold,
+        bandwidth_hz=torch.cat((hertz[:, :2], hertz[:, 2:3] - 1e6, hertz[:, 2:]), 1),
+        bandwidth_price=torch.cat((price[:, :2], 1.3 * price[:, 2:3], price[:, 2:]), 1),
+    )
+    one_more = SLICERS[name](offers=offers(len(USERS) + 1), scenario=scenario).rent(ask([*USERS, 0.0]))
+    for rented in (SLICERS[name](offers=dominated, scenario=scenario).rent(ask(USERS)), one_more):
+        assert torch.equal(rented.bandwidth_hz[: len(USERS)], here.bandwidth_hz)
+        assert torch.equal(rented.n_vms[: len(USERS)], here.n_vms)
+    assert (one_more.bandwidth_index[-1], one_more.vm_index[-1]) == (0, 0)
