@@ -65,4 +65,6 @@ def test_the_bound_is_the_same_in_another_unit_of_money_and_falls_with_dearer_of
 
     assert (bound(windows, dearer(1.2), slots=4)["bound"].to_numpy() < here).all()
     cheap = replace(SCENARIO, price=1e-6 * SCENARIO.price)
-    assert bound(windows, dearer(1e-6), slots=4, scenario=cheap)["bound"].to_numpy() == pytest.approx(1e-6 * here, rel=1e-3)
+    assert bound(windows, dearer(1e-6), slots=4, scenario=cheap)["bound"].to_numpy() == pytest.approx(
+        1e-6 * here, rel=1e-3
+    )
