@@ -78,7 +78,7 @@ def results(path: Path) -> polars.DataFrame:
     if not file.is_file():
         raise InputError(f"job.runs: {path} has no results.parquet; name the run directory of a finished job=simulate")
     try:
-        table = polars.read_parquet(file)
+        table = polars.read_parquet(file, glob=False)
     except polars.exceptions.PolarsError as error:
         raise InputError(f"job.runs: {file} cannot be read ({one_line(error, 160)}); run it again") from error
     if not {"stack", "profit", *_KEYS} <= set(table.columns):
@@ -124,7 +124,7 @@ def _bound(path: Path, table: polars.DataFrame) -> polars.DataFrame | None:
     file = path / "bound.parquet"
     if not file.is_file():
         return None
-    return polars.read_parquet(file).join(table.select("period").unique(), on="period", how="semi")
+    return polars.read_parquet(file, glob=False).join(table.select("period").unique(), on="period", how="semi")
 
 
 def _labels(paths: Sequence[Path], taken: Set[str]) -> list[str]:
