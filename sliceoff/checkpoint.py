@@ -10,6 +10,7 @@ import importlib
 import pickle
 import zipfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -32,10 +33,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write to a temporary file beside `path`, then rename it."""
+        """Write the checkpoint, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, functools.partial(torch.save, checkpoint))
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        write_whole(path, content.getbuffer())
 
 
 def describe(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Shape checks for every test, and the command line as a fixture."""
 
 import os
+import resource
 import signal
 import sys
 from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
@@ -79,6 +80,14 @@ def once(tmp_path_factory):
             return ended.run.absolute()
 
     return run
+
+
+@pytest.fixture
+def disk_full_at():
+    """Call it with a size in bytes: no file can grow beyond that, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
