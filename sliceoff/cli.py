@@ -126,3 +126,7 @@ def _unread() -> NoReturn:
 def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(WRONG_INPUT)
+
+
+if __name__ == "__main__":
+    main()

@@ -276,6 +276,13 @@ def test_a_reader_that_has_gone_ends_the_grid_without_a_word(cli, monkeypatch, c
     assert capfd.readouterr().err == ""
 
 
+def test_the_module_can_be_run_too(tmp_path):
+    command = [sys.executable, "-m", "sliceoff.cli", "predictr=linear"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "did you mean 'predictor'" in ended.stderr) == (2, True)
+
+
 def press(*_, **__):
     os.kill(os.getpid(), signal.SIGINT)
 
