@@ -4,7 +4,8 @@ import os
 import resource
 import signal
 import sys
-from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -82,12 +83,20 @@ def once(tmp_path_factory):
     return run
 
 
+@contextmanager
+def _disk_full_at(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:  # before pytest reports the test, perhaps to a file
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.fixture
 def disk_full_at():
-    """Call it with a size in bytes: no file can grow beyond that, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    """A context in which no file can grow beyond a size in bytes, as if the disk were full."""
+    return _disk_full_at
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -222,13 +221,11 @@ SIMULATED += ("rivals=none", "job.periods=2", "job.slots_per_period=2", "job.bou
     [(FIT, 16_000, False), ((*SIMULATED, "predictor=linear"), 60_000, True)],
 )
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
-    cli, tmp_path, disk_full_at, command, size, kept
+    cli, tmp_path, monkeypatch, disk_full_at, command, size, kept
 ):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "dont_write_bytecode", True)
-        disk_full_at(size)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of modules that are imported now
+    with disk_full_at(size):
         ended = cli(*command, "run_dir=mine")
-        disk_full_at(resource.RLIM_INFINITY)
     assert ended.code == 2, ended.err
     (line,) = ended.err.strip().splitlines()
     assert "make room" in line

@@ -160,8 +160,7 @@ def test_a_run_of_somebody_else_is_passed_over(tmp_path, monkeypatch):
 
 
 def test_a_run_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path, disk_full_at):
-    disk_full_at(10)
-    with pytest.raises(InputError, match="run_dir=PATH"):
+    with disk_full_at(10), pytest.raises(InputError, match="run_dir=PATH"):
         _ = RunDirectory(tmp_path / "new" / "run", config="seed: 0\n" * 10).path
     assert not list(tmp_path.iterdir())
 
