@@ -33,7 +33,7 @@ def kept(path: Path, measure: Callable[[], Any]) -> Any:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         found = json.dumps(measure())
-        write_whole(path, lambda file: file.write_text(found))
+        write_whole(path, found.encode())
     return json.loads(path.read_text())
 
 

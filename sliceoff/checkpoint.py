@@ -10,6 +10,7 @@ import importlib
 import pickle
 import zipfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -35,11 +36,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write to a temporary file beside `path`, then rename it."""
+        """Write the checkpoint, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        plain = apply_to_collection(checkpoint, np.generic, np.generic.item)
-        write_whole(path, functools.partial(torch.save, plain))
+        content = BytesIO()
+        torch.save(apply_to_collection(checkpoint, np.generic, np.generic.item), content)
+        write_whole(path, content.getbuffer())
 
 
 def describe(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:

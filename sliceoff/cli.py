@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import hydra
@@ -30,6 +31,8 @@ def main() -> None:
     A grid (`-m`) runs all its jobs and ends with the highest of their exit codes.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing, and `explain` words it
+    if isinstance(sys.stdout, TextIOWrapper):  # no bar or name may end a run where the locale knows few letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         check_words(sys.argv[1:])
     except InputError as error:
@@ -42,9 +45,8 @@ def main() -> None:
     before = handle({number: _stop for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN})
     try:
         _hydra_main()
-    except BrokenPipeError:  # `main.py --help | head`: the reader is gone, which Python would report again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except BrokenPipeError:  # `main.py --help | head`
+        _unread()
     except (Exception, KeyboardInterrupt) as error:
         if (stop := _interruption(error)) is not None:
             print(f"interrupted; {stop or 'nothing was done yet'}", file=sys.stderr)
@@ -66,12 +68,12 @@ def _hydra_main(cfg: DictConfig) -> dict[str, Any] | None:
         if _signals:  # Python drops what is raised in a destructor or a weak reference's callback
             raise KeyboardInterrupt("go on with init=resume")
         result = run(cfg)
+        print(result.directory)
     except Exception as error:  # caught here, because Hydra would print a line of its own
         if (stop := _interruption(error)) is not None:
             raise KeyboardInterrupt(stop) from None
         _failed(error)
         return None
-    print(result.directory)
     return result.summary
 
 
@@ -85,6 +87,8 @@ def _failed(error: Exception) -> None:
     job = HydraConfig.get()
     given, of_grid = list(job.overrides.task), job.mode is RunMode.MULTIRUN
     match error:
+        case BrokenPipeError():
+            _unread()
         case Diverged():
             code, line = DIVERGED, f"stopped: {error}"
         case InputError():
@@ -113,6 +117,16 @@ def _interruption(error: BaseException | None) -> str | None:
     return None
 
 
+def _unread() -> NoReturn:
+    """End without a word: the reader of the output is gone, which Python would report again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+
+
 def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(WRONG_INPUT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """Errors that the user can fix: one line that says what is wrong, where, and how to fix it."""
 
 import difflib
+import errno
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,21 @@ class OptionError(InputError):
         """The same error with the config key `key` before the option's name: `slicer.kappa`."""
         option, wrong = self.args
         return OptionError(f"{key}.{option}", wrong)
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Within this context, a full disk and a missing permission, which the user can mend, are an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or "a file of the run"
+        match error.errno:
+            case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+                raise InputError(f"cannot write {place} ({error.strerror}); make room on the disk") from error
+            case errno.EACCES | errno.EPERM | errno.EROFS:
+                raise InputError(f"no access to {place} ({error.strerror}); ask its owner, or name another") from error
+        raise
 
 
 @contextmanager

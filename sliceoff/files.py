@@ -1,19 +1,22 @@
 """Atomic writing of files."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file atomically: under its own name it is always complete, even if the process or the machine stops.
 
-    Args:
-        path: where the file is to be.
-        write: called with the path to write to, a hidden file beside `path`.
+    It is written to a hidden file beside `path` first. The content is given whole, as torch and polars, which could
+    write to a file themselves, do not say why a disk refused it.
     """
     partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)  # on a full disk, room for others
+        raise
     partial.replace(path)

@@ -1,7 +1,6 @@
 """Fit and test a LightningModule; a fit is checkpointed, and can be interrupted and resumed."""
 
 import logging
-import shutil
 import signal
 import traceback
 import warnings
@@ -21,6 +20,7 @@ from callbacks import Interruption, RandomState
 from sliceoff import checkpoint
 from sliceoff.checks import count, whole
 from sliceoff.errors import InputError, one_line, worded
+from sliceoff.files import write_whole
 from sliceoff.signals import ENDING, handle
 
 Module = TypeVar("Module", bound=pl.LightningModule)
@@ -114,7 +114,7 @@ def fit(
     if not last.is_file():
         engine.save_checkpoint(last)
     if not best.is_file():
-        shutil.copyfile(last, best)
+        write_whole(best, last.read_bytes())
     ended.write_text(budget)
     return checkpoint.load(best, expect=type(module))
 

@@ -28,6 +28,7 @@ from sliceoff.data import TrafficDataModule
 from sliceoff.errors import InputError
 from sliceoff.predictor import Forecaster
 from sliceoff.region import Allocator, Outcome, RegionEnvironment, RegionState, Scenario, Tasks, utilisation
+from sliceoff.signals import deferred
 from sliceoff.slicing import (
     ForecastErrors,
     Foresight,
@@ -179,7 +180,9 @@ class Simulation:
     def close(self) -> None:
         """End the workers; no long slot can be run after that."""
         if self._pool is not None:
-            self._pool.shutdown()
+            # Python takes a thread that Ctrl-C kept it from joining for ended, and would then wait for it at exit.
+            with deferred():
+                self._pool.shutdown(cancel_futures=True)
 
     def step(self) -> None:
         """Run one long slot."""

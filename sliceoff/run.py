@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from sliceoff.building import missing_extra
 from sliceoff.checks import one_of, random_seed, whole
 from sliceoff.config import configure as configure
-from sliceoff.errors import Diverged, InputError
+from sliceoff.errors import Diverged, InputError, system_errors
 from sliceoff.loggers import SUMMARY, ended_if_failed, log_results
 from sliceoff.parts import Parts as Parts
 from sliceoff.resuming import begun_in_grid, directory_for
@@ -34,12 +34,13 @@ class RunResult:
     parts: Parts
 
 
+@system_errors()
 def run(cfg: DictConfig) -> RunResult:
     """Run the job that `cfg` describes and write its run directory.
 
     Raises:
-        InputError: the config, a data file or a checkpoint is wrong; no directory is left behind, unless something was
-            fitted or cleared before.
+        InputError: the config, a data file or a checkpoint is wrong, the disk is full or a permission is missing; no
+            directory is left behind, unless something was fitted or cleared before.
         Diverged: training diverged; `diverged.txt` in the run directory says why.
         KeyboardInterrupt: interrupted; the message says how to go on. Trained modules have their `last.ckpt`.
     """
@@ -51,7 +52,7 @@ def run(cfg: DictConfig) -> RunResult:
     begun = begun_in_grid(cfg)
     if begun is not None and is_finished(begun):
         summary = json.loads((begun / "summary.json").read_text())
-        return RunResult(summary, polars.read_parquet(begun / "results.parquet"), begun, Parts(cfg))
+        return RunResult(summary, polars.read_parquet(begun / "results.parquet", glob=False), begun, Parts(cfg))
     with closing(directory_for(cfg, begun)) as directory, ended_if_failed():
         return _run(cfg, directory)
 
@@ -63,11 +64,12 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = Parts(cfg)
     try:
-        parts.check_loggers()
-        results = parts.job(parts, directory)
-        about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
-        results = results._replace(summary={**results.summary, **about})
-        directory.write(results)
+        with system_errors():
+            parts.check_loggers()
+            results = parts.job(parts, directory)
+            about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}
+            results = results._replace(summary={**results.summary, **about})
+            directory.write(results)
         (directory.path / DIVERGED).unlink(missing_ok=True)  # this run was resumed and did not diverge again
     except KeyboardInterrupt:
         left = "go on with init=resume" if directory.kept() else "there was nothing to keep yet"
@@ -83,7 +85,8 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
             reason += f"; what was done until then is kept in {directory.path}"
         raise InputError(reason) from error
     try:
-        log_results(parts.loggers(SUMMARY, directory), results, directory)
+        with system_errors():
+            log_results(parts.loggers(SUMMARY, directory), results, directory)
     except InputError as error:
         raise InputError(f"{error}; the run is complete but for its log: {directory.path}") from error
     except KeyboardInterrupt:

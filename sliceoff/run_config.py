@@ -76,7 +76,7 @@ def choices_of(run: Path) -> dict[str, str]:
 
     Empty if the run was not started from the command line.
     """
-    head = takewhile(lambda line: line.startswith("# "), (run / "config.yaml").read_text().splitlines())
+    head = takewhile(lambda line: line.startswith("# "), (run / "config.yaml").read_text(encoding="utf-8").splitlines())
     return {group: choice for group, _, choice in (line.removeprefix("# ").partition("=") for line in head)}
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
+from io import BytesIO
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -72,12 +73,15 @@ class RunDirectory:
         if self.resume:
             return self._wanted
         self._new_parents = [parent for parent in self._wanted.parents if not parent.exists()]
+        created = None
         try:
-            path = _create_unused(self._wanted)
+            created = _create_unused(self._wanted)
+            (created / "config.yaml").write_text(self._config, encoding="utf-8")
         except OSError as error:
+            if created is not None:
+                self._remove(created)
             raise InputError(f"cannot write the run to {self._wanted} ({error.strerror}); set run_dir=PATH") from error
-        (path / "config.yaml").write_text(self._config)
-        return path
+        return created
 
     def close(self) -> None:
         """Release the lock, so that other processes can resume the run."""
@@ -95,7 +99,13 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
-        write_whole(self.path / name, lambda file: file.write_text(text))
+        write_whole(self.path / name, text.encode())
+
+    def write_table(self, name: str, table: polars.DataFrame) -> None:
+        """Write a Parquet file, whole or not at all."""
+        content = BytesIO()
+        table.write_parquet(content)
+        write_whole(self.path / name, content.getbuffer())
 
     def write(self, results: Results) -> None:
         """Write `report.html`, `results.parquet`, `results.csv` and `summary.json`; each appears whole or not at all.
@@ -107,8 +117,8 @@ class RunDirectory:
         if self.resume:
             self.write_text("config.yaml", self._config)
         self.write_text("report.html", results.report)
-        write_whole(self.path / "results.csv", results.table.write_csv)
-        write_whole(self.path / "results.parquet", results.table.write_parquet)
+        self.write_text("results.csv", results.table.write_csv())
+        self.write_table("results.parquet", results.table)
         numbers = {
             name: None if isinstance(value, float) and not isfinite(value) else value
             for name, value in results.summary.items()
@@ -131,18 +141,21 @@ class RunDirectory:
     def discard(self) -> None:
         """Remove a new run's directory, and the parents created for it. A resumed run's files are kept."""
         if self.created and not self.resume:
-            self.close()
-            shutil.rmtree(self.path, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another run has begun in one of them
-                for parent in self._new_parents:
-                    parent.rmdir()
+            self._remove(self.path)
+
+    def _remove(self, created: Path) -> None:
+        _release(created)
+        shutil.rmtree(created, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another run has begun in one of them
+            for parent in self._new_parents:
+                parent.rmdir()
 
 
 def logs_of(run: Path) -> dict[str, polars.DataFrame]:
     """A run's CSV learning logs so far: module name -> its metrics, those of resumed sessions appended."""
     tables: dict[str, list[polars.DataFrame]] = {}
     for file in sorted((run / "logs").glob("*/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime):
-        tables.setdefault(file.parts[-3], []).append(polars.read_csv(file, infer_schema_length=None))
+        tables.setdefault(file.parts[-3], []).append(polars.read_csv(file, infer_schema_length=None, glob=False))
     return {name: polars.concat(parts, how="diagonal_relaxed") for name, parts in tables.items()}
 
 

@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -20,3 +21,16 @@ def handle(handlers: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, H
         return {}
     # None stands for a handler that was not set from Python; it cannot be set again.
     return {number: signal.signal(number, handler) for number, handler in handlers.items() if handler is not None}
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM until this context ends."""
+    came: list[int] = []
+    before = handle(dict.fromkeys(ENDING, lambda number, _: came.append(number)))
+    try:
+        yield
+    finally:
+        handle(before)
+        if came:
+            signal.raise_signal(came[0])

@@ -1,9 +1,11 @@
 """Shape checks for every test, and the command line as a fixture."""
 
 import os
+import resource
 import signal
 import sys
-from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -79,6 +81,22 @@ def once(tmp_path_factory):
             return ended.run.absolute()
 
     return run
+
+
+@contextmanager
+def _disk_full_at(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:  # before pytest reports the test, perhaps to a file
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def disk_full_at():
+    """A context in which no file can grow beyond a size in bytes, as if the disk were full."""
+    return _disk_full_at
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import weakref
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import polars
@@ -16,6 +17,7 @@ from torch.testing import assert_close
 from traces import trace_csv
 
 from sliceoff.allocator import LearningAllocator
+from sliceoff.cli import main
 from sliceoff.errors import Diverged
 from sliceoff.jobs import training_report
 from sliceoff.loop import Simulation
@@ -208,6 +210,76 @@ def test_bad_input_is_one_line_exit_2_and_no_run_directory(cli, tmp_path, argume
     assert lines[0].startswith("error: ")
     assert message in lines[0]
     assert not (tmp_path / "runs").exists()
+
+
+FIT = ("debug=fast", "job=fit_predictor", "predictor=mlp", "data.days=10", "windows.input_length=24")
+FIT += ("windows.horizon=6",)
+SIMULATED = ("data.days=10", "windows.input_length=24", "windows.horizon=6", "allocator=greedy", "slicer=cheapest")
+SIMULATED += ("rivals=none", "job.periods=2", "job.slots_per_period=2", "job.bound=false")
+
+
+@pytest.mark.parametrize(
+    ("command", "size", "kept"),
+    [(FIT, 16_000, False), ((*SIMULATED, "predictor=linear"), 60_000, True)],
+)
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
+    cli, tmp_path, monkeypatch, disk_full_at, command, size, kept
+):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of modules that are imported now
+    with disk_full_at(size):
+        ended = cli(*command, "run_dir=mine")
+    assert ended.code == 2, ended.err
+    (line,) = ended.err.strip().splitlines()
+    assert "make room" in line
+    assert ("kept in mine" in line) == (tmp_path / "mine").exists() == kept
+    assert not list(tmp_path.rglob(".*.partial"))
+    if kept:
+        assert cli(*command, "run_dir=mine", "init=resume").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("job=report", "job.runs=[theirs,mine]"), ("job=seeds", "job.runs=[theirs]"), ("init.predictor=theirs",)],
+)
+def test_a_run_of_somebody_else_that_is_not_for_everybody_is_one_line(cli, monkeypatch, arguments):
+    stat = os.stat
+
+    def refuse(path, **options):
+        if Path("theirs") in Path(path).parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr("os.stat", refuse)
+    ended = cli(*arguments)
+    assert ended.code == 2, ended.err
+    (line,) = ended.err.strip().splitlines()
+    assert line.startswith("error: no access to theirs")
+
+
+def test_a_bar_is_shown_where_the_locale_is_ascii(cli, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["main.py", *FIT])
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(BytesIO(), "ascii"))
+    main()
+    sys.stdout.flush()
+    assert b"val/loss" in sys.stdout.buffer.getvalue()
+
+
+def test_a_reader_that_has_gone_ends_the_grid_without_a_word(cli, monkeypatch, capfd):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "argv", ["main.py", *GRID, "seed=0,1"])
+    with os.fdopen(writer, "w", buffering=1) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit, match="1"):
+            main()
+    assert capfd.readouterr().err == ""
+
+
+def test_the_module_can_be_run_too(tmp_path):
+    command = [sys.executable, "-m", "sliceoff.cli", "predictr=linear"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "did you mean 'predictor'" in ended.stderr) == (2, True)
 
 
 def press(*_, **__):

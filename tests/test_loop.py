@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -198,6 +199,19 @@ def test_workers_end_with_a_simulation_that_fails(windows):
     with pytest.raises(RuntimeError, match="no slice") as held:  # and with it the simulation
         run(windows, Failing(**RULE), Greedy(), workers=2)
     assert not multiprocessing.active_children(), held.tb
+
+
+def test_ctrl_c_while_workers_end_waits_for_them(windows, monkeypatch):
+    shutdown = ProcessPoolExecutor.shutdown
+
+    def press_and_shutdown(pool, **options):
+        signal.raise_signal(signal.SIGINT)
+        shutdown(pool, **options)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "shutdown", press_and_shutdown)
+    with pytest.raises(KeyboardInterrupt):
+        run(windows, Cheapest(**RULE), Greedy(), workers=2)
+    assert not multiprocessing.active_children()
 
 
 def alive(pid):

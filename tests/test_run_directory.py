@@ -175,6 +175,30 @@ def test_a_run_of_somebody_else_is_passed_over(tmp_path, monkeypatch):
         RunDirectory(tmp_path / "theirs", config="", resume=True)
 
 
+def test_a_run_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path, disk_full_at):
+    with disk_full_at(10), pytest.raises(InputError, match="run_dir=PATH"):
+        _ = RunDirectory(tmp_path / "new" / "run", config="seed: 0\n" * 10).path
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_written_and_read_in_any_locale_and_under_any_name(tmp_path):
+    script = f"""if True:
+        from pathlib import Path
+        from sliceoff.run_config import choices_of, config_of
+        from sliceoff.run_directory import RunDirectory, logs_of
+        run = RunDirectory({str(tmp_path / "[a] #1")!r}, config="# data=\\xfc\\ndata: {{path: \\xfc.csv}}\\n")
+        run.write_text("report.html", "\\xb1")
+        (log := run.path / "logs" / "predictor" / "version_0").mkdir(parents=True)
+        (log / "metrics.csv").write_text("epoch\\n0\\n")
+        assert config_of(run.path) == {{"data": {{"path": "\\xfc.csv"}}}}, config_of(run.path)
+        assert choices_of(run.path) == {{"data": "\\xfc"}}, choices_of(run.path)
+        assert list(logs_of(run.path)) == ["predictor"]
+    """
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert (tmp_path / "[a] #1" / "report.html").read_bytes() == "±".encode()
+
+
 def test_an_unwritable_place_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="run_dir=PATH"):

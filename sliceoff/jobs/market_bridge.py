@@ -70,7 +70,7 @@ class MarketBridge(Clearing):
             slots_per_period=self.slots_per_period,
             seed=parts.seed,
         ).run()
-        table.write_parquet(directory.path / "slices.parquet")
+        directory.write_table("slices.parquet", table)
         return self.clear(self._markets(table, parts), numbers, directory)
 
     def _markets(self, table: polars.DataFrame, parts: Parts) -> Markets:

@@ -80,8 +80,8 @@ def results(path: Path) -> polars.DataFrame:
     """
     file = path / "results.parquet"
     try:
-        table = polars.read_parquet(file)
-    except (OSError, polars.exceptions.PolarsError) as error:
+        table = polars.read_parquet(file, glob=False)
+    except (FileNotFoundError, polars.exceptions.PolarsError) as error:
         raise InputError(f"job.runs: {file} cannot be read ({one_line(error, 160)}); run it again") from error
     if not {"stack", "profit", *_KEYS} <= set(table.columns):
         raise InputError(f"job.runs: {file} is no simulation's table; name run directories of job=simulate")
@@ -125,7 +125,7 @@ def _bound(path: Path, table: polars.DataFrame) -> polars.DataFrame | None:
     file = path / "bound.parquet"
     if not file.is_file():
         return None
-    return polars.read_parquet(file).join(table.select("period").unique(), on="period", how="semi")
+    return polars.read_parquet(file, glob=False).join(table.select("period").unique(), on="period", how="semi")
 
 
 def _labels(paths: Sequence[Path], taken: Set[str]) -> list[str]:

@@ -167,7 +167,7 @@ class Simulate:
                 f"region.max_users={parts.scenario.max_users} users in that short slot."
             )
         if bound is not None:
-            bound.write_parquet(directory.path / "bound.parquet")
+            directory.write_table("bound.parquet", bound)
         sections = simulation_figures(table, bound, logs_of(directory.path), seconds)
         page = simulation_page("SliceOff simulation", about, table, bound, sections)
         directory.write_text("timings.json", json.dumps(seconds, indent=2) + "\n")

@@ -44,6 +44,15 @@ def test_countries_are_summed_and_absence_is_no_activity(day):
     assert trace.values.tolist() == [[11.0, 1.0], [12.0, 2.0], [0.0, 0.0], [14.0, 4.0]]
 
 
+def test_a_file_name_is_no_pattern(day):
+    other = day.rename(day.with_name("day[1].txt"))
+    day.with_name("day1.txt").write_text(line(7, 0, 39, "\t\t\t\t", "1") + "\n")
+    assert read_milan(other).regions == ("1", "205")
+    (broken := day.with_name("day[2].txt")).write_text(line(7, 0, 39, "\t\t\t\t", "x") + "\n")
+    with pytest.raises(InputError, match=r"day\[2\]\.txt, column 'internet', line 1: 'x'"):
+        read_milan(broken)
+
+
 @pytest.mark.parametrize(
     ("activity", "first"), [("sms_in", 0.75), ("sms_out", 0.5), ("call_in", 1.5), ("call_out", 2.0), ("internet", 11.0)]
 )

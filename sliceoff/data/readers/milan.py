@@ -111,6 +111,7 @@ def _read(file: Path, activity: str, squares: list[int] | None) -> polars.DataFr
         schema={**counts, **{name: polars.Float64 for name in _ACTIVITIES}},
         row_index_name="line",
         row_index_offset=1,
+        glob=False,
     ).select("line", *counts, activity)
     if squares is not None:
         table = table.filter(polars.col("square").is_in(squares))
@@ -124,7 +125,13 @@ def _read(file: Path, activity: str, squares: list[int] | None) -> polars.DataFr
 def _explain(file: Path, activity: str) -> None:
     """Raise an error that names the first cell that is no number, if that is what is wrong."""
     table = polars.read_csv(
-        file, separator="\t", has_header=False, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy"
+        file,
+        separator="\t",
+        has_header=False,
+        infer_schema=False,
+        truncate_ragged_lines=True,
+        encoding="utf8-lossy",
+        glob=False,
     )
     table.columns = list(_COLUMNS)
     source = Source(file, np.arange(1, table.height + 1))

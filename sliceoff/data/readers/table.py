@@ -139,7 +139,13 @@ def _check_width(file: Path, separator: str, columns: int) -> None:
     """Refuse a line with more cells than the header; called when polars could not read the file."""
     try:
         lines = polars.read_csv(
-            file, separator="\x00", has_header=False, quote_char=None, infer_schema=False, encoding="utf8-lossy"
+            file,
+            separator="\x00",
+            has_header=False,
+            quote_char=None,
+            infer_schema=False,
+            encoding="utf8-lossy",
+            glob=False,
         ).to_series()
     except (polars.exceptions.PolarsError, OSError):  # damaged
         return
