@@ -251,9 +251,13 @@ def test_options_from_numpy_leave_a_checkpoint_that_loads(tmp_path, windows):
     assert checkpoint.load(tmp_path / "best.ckpt", expect=Forecaster).spec == forecaster.spec
 
 
+def cosine(epoch):
+    return np.cos(epoch)
+
+
 def test_an_optimizer_and_a_schedule_in_numpys_numbers_leave_a_checkpoint_that_loads(tmp_path, windows):
     adam = partial(AdamW, betas=tuple(np.array([0.9, 0.99])), fused=np.True_)
-    forecaster = Forecaster(MLP, **DATA, optimizer=adam, scheduler=partial(LambdaLR, lr_lambda=np.cos))
+    forecaster = Forecaster(MLP, **DATA, optimizer=adam, scheduler=partial(LambdaLR, lr_lambda=cosine))
     engine = trainer(tmp_path, limit_train_batches=1, plugins=[checkpoint.AtomicCheckpointIO()])
     engine.fit(forecaster, windows)
     engine.save_checkpoint(tmp_path / "last.ckpt")
