@@ -1,1 +1,0 @@
-/tmp/scale/m2/
