@@ -33,14 +33,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     a copy, which can be interrupted.
 
     NumPy's numbers, of a learning rate's schedule for example, are written as Python's: `weights_only` loads no others.
+    The weights, which are tensors, are left as they are.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the checkpoint, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        plain = {
+            name: part if name == "state_dict" else apply_to_collection(part, np.generic, np.generic.item)
+            for name, part in checkpoint.items()
+        }
         content = BytesIO()
-        torch.save(apply_to_collection(checkpoint, np.generic, np.generic.item), content)
+        torch.save(plain, content)
         write_whole(path, content.getbuffer())
 
 

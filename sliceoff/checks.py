@@ -1,4 +1,4 @@
-"""Checks of what a user can configure; each failure is an `OptionError` that names the option."""
+"""Checks of what a user can configure; each failure but `memory`'s is an `OptionError` that names the option."""
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -170,6 +170,8 @@ def finite(key: str, value: Any) -> float:
 
 def memory(what: str, size: int, cure: str) -> None:
     """Refuse what takes more memory than the machine has, for which the system would kill the run without a word.
+
+    Limits of a container are not looked at.
 
     Args:
         what: words for it.

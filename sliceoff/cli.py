@@ -87,7 +87,7 @@ def _failed(error: Exception) -> None:
     job = HydraConfig.get()
     given, of_grid = list(job.overrides.task), job.mode is RunMode.MULTIRUN
     match error:
-        case BrokenPipeError():
+        case BrokenPipeError() if _is_unread():
             _unread()
         case Diverged():
             code, line = DIVERGED, f"stopped: {error}"
@@ -115,6 +115,15 @@ def _interruption(error: BaseException | None) -> str | None:
         seen.append(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+def _is_unread() -> bool:
+    """Whether the reader of the output is gone; a job may have other pipes, too."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _unread() -> NoReturn:

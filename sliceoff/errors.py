@@ -45,12 +45,12 @@ def system_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or "a file of the run"
+        place, why = error.filename, error.strerror
         match error.errno:
             case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-                raise InputError(f"cannot write {place} ({error.strerror}); make room on the disk") from error
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                raise InputError(f"no access to {place} ({error.strerror}); ask its owner, or name another") from error
+                raise InputError(f"cannot write {place or 'a file'} ({why}); make room on the disk") from error
+            case errno.EACCES | errno.EPERM | errno.EROFS if place:
+                raise InputError(f"no access to {place} ({why}); ask its owner, or name another") from error
         raise
 
 

@@ -16,7 +16,8 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except OSError as error:
         partial.unlink(missing_ok=True)  # on a full disk, room for others
+        error.filename = str(path)
         raise
     partial.replace(path)

@@ -41,7 +41,7 @@ from sliceoff.slicing import (
 )
 
 _BAND = torch.tensor((0.1, 0.9), dtype=torch.float64)
-STATE_LAYOUT = 4  # of a simulation's `state_dict`; counts its changes
+STATE_LAYOUT = 4  # of what a stopped simulation has saved, its bound too; counts the changes
 NO_FORECAST = "no number forecast for some region: its last users"
 
 

@@ -60,7 +60,7 @@ class Parts:
         return self._cfg.seed
 
     @cached_property
-    def job(self) -> "Job":
+    def job(self) -> Job:
         """The job, called with these parts and a run directory."""
         return built(self._cfg, Job, "job")
 

@@ -25,7 +25,7 @@ def handle(handlers: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, H
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Put off Ctrl-C and SIGTERM until this context ends."""
+    """Put off Ctrl-C and SIGTERM until this context ends; of several, the last one counts."""
     came: list[int] = []
     before = handle(dict.fromkeys(ENDING, lambda number, _: came.append(number)))
     try:
@@ -33,4 +33,4 @@ def deferred() -> Iterator[None]:
     finally:
         handle(before)
         if came:
-            signal.raise_signal(came[0])
+            signal.raise_signal(came[-1])

@@ -112,7 +112,7 @@ class ReplayBuffer:
         Raises:
             InputError: there is too little memory.
         """
-        # A checkpoint copies it.
-        size = 2 * self.buffer_size * sum(field[:, 0].numel() * field.element_size() for field in rows)
-        memory(f"allocator.buffer_size={self.buffer_size}", size, "lower it or region.max_users")
+        size = self.buffer_size * sum(field[:, 0].numel() * field.element_size() for field in rows)
+        copies = 3 if rows.reward.device.type == "cpu" else 1  # a checkpoint copies it, and makes the file in memory
+        memory(f"allocator.buffer_size={self.buffer_size}", copies * size, "lower it or region.max_users")
         return Transition(*(field.new_zeros(len(field), self.buffer_size, *field.shape[2:]) for field in rows))

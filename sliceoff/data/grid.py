@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from sliceoff.checks import count, one_of, optional
 from sliceoff.data.checks import Source, check_filled, check_signs, check_step
@@ -45,7 +45,7 @@ class Policy:
 
 
 def check_cells(
-    source: Source, values: Float[np.ndarray, "rows columns"], names: Sequence[str], policy: Policy
+    source: Source, values: Num[np.ndarray, "rows columns"], names: Sequence[str], policy: Policy
 ) -> Float[np.ndarray, "rows columns"]:
     """Apply the policy to a file's cells, while their line numbers are known.
 
@@ -55,7 +55,7 @@ def check_cells(
     Raises:
         InputError: a cell is negative or empty and its policy is `error`.
     """
-    values = np.ma.filled(values, np.nan)
+    values = _unmasked(values)
     if policy.gaps == "error":
         check_filled(source, values, names)
     return check_signs(source, values, names, policy.negative)
@@ -64,7 +64,7 @@ def check_cells(
 def to_trace(
     source: Source,
     times: np.ndarray,
-    values: Float[np.ndarray, "rows regions"],
+    values: Num[np.ndarray, "rows regions"],
     regions: Sequence[str],
     policy: Policy,
     coordinates: Float[np.ndarray, "regions 2"] | None = None,
@@ -86,10 +86,14 @@ def to_trace(
     return Trace(values, times, tuple(regions), step, coordinates)
 
 
+def _unmasked(values: Num[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
+    return np.ma.filled(values.astype(float), np.nan)
+
+
 def _filled(
     source: Source,
     times: np.ndarray,
-    values: Float[np.ndarray, "rows regions"],
+    values: Num[np.ndarray, "rows regions"],
     regions: Sequence[str],
     step: int,
     policy: Policy,
@@ -98,7 +102,7 @@ def _filled(
     place = (times - times[0]).astype(np.int64) // step
     _check_length(source, times, np.diff(place), policy.gaps)
     full = np.full((int(place[-1]) + 1, values.shape[1]), np.nan)
-    full[place] = np.ma.filled(values, np.nan)
+    full[place] = _unmasked(values)
     grid = np.arange(len(full))
     whens = times[0] + grid * np.timedelta64(step, "s")
     missing = np.isnan(full)

@@ -99,7 +99,10 @@ class Finetune:
     def _budgets(self, saved: Mapping[str, Any], parts: Parts) -> list[TrafficDataModule]:
         """The data to tune on, the largest first: what is tuned on it is the run's result, at the usual place."""
         windows = partial(parts.windows_as_fitted, saved, input_length=self.input_length, horizon=self.horizon)
-        everything = windows()
+        try:
+            everything = windows()
+        except OptionError as error:
+            raise InputError(f"{error} (here: job.input_length, job.horizon)") from error
         if not self.days:
             return [everything]
         a_day, (least, most) = everything.season_length, everything.first_steps_range

@@ -93,7 +93,11 @@ def results(path: Path) -> polars.DataFrame:
 def _apart(table: polars.DataFrame, config: Mapping[str, Any], other: polars.DataFrame, its: Mapping) -> str | None:
     """What differs in two runs' users, tasks or prices, so that no bound holds for both; None if nothing does."""
     first, second = (
-        {key: value for key, value in each.items() if key.startswith(("seed", "region.", "offers.", "job.slots_per"))}
+        {
+            key: value
+            for key, value in each.items()
+            if key in ("seed", "job.slots_per_period") or key.startswith(("region.", "offers."))
+        }
         for each in (config, its)
     )
     if (place := checkpoint.differing(first, second)) is not None:

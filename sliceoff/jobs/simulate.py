@@ -135,17 +135,20 @@ class Simulate:
         """Compute the clairvoyant bound, from its checkpoint if the run is resumed: it can take longer than a stack."""
         file = directory.checkpoints("simulation") / "bound.ckpt"  # no stack has this name
         saved = torch.load(file, weights_only=True) if directory.resume and file.is_file() else {}
-        bounds: list[float] = saved["bounds"] if saved.get("layout") == STATE_LAYOUT else []
-        advance(shown := len(bounds))
+        known: list[float] = saved["bounds"] if saved.get("layout") == STATE_LAYOUT else []
+        advance(done := len(known))
+        last = time.perf_counter()
 
         def keep(bounds: list[float]) -> None:
-            nonlocal shown
-            checkpoint.AtomicCheckpointIO().save_checkpoint({"layout": STATE_LAYOUT, "bounds": bounds}, file)
-            advance(len(bounds) - shown)
-            shown = len(bounds)
+            nonlocal done, last
+            if time.perf_counter() - last > self.checkpoint_s or len(bounds) == len(arguments["periods"]):
+                checkpoint.AtomicCheckpointIO().save_checkpoint({"layout": STATE_LAYOUT, "bounds": bounds}, file)
+                last = time.perf_counter()
+            advance(len(bounds) - done)
+            done = len(bounds)
 
         windows, scenario, offers = parts.datamodule, parts.scenario, parts.offers
-        return clairvoyant(windows, scenario, offers, **arguments, known=bounds, on_batch=keep)
+        return clairvoyant(windows, scenario, offers, **arguments, known=known, on_batch=keep)
 
     def _results(
         self,

@@ -210,8 +210,9 @@ class _Kept:
             solution = self._solver.solve(core.model, core.flat)
         if solution.status is Status.SOLVER_ERROR:
             self._core = None
-        if solution.values is None or solution.objective is None:
+        if solution.values is None:
             return solution, None
+        assert solution.objective is not None
         return replace(solution, objective=solution.objective * core.unit), core.read(solution.values)
 
 

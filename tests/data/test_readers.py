@@ -223,11 +223,12 @@ def test_a_line_that_a_long_file_lacks_is_a_gap(wide_rows, write):
     assert trace.values[3].tolist() == [13.0, 26.0]
 
 
+@pytest.mark.parametrize("kind", [float, int])
 @pytest.mark.parametrize("check", [check_cells, lambda _, values, *__: values])
-def test_what_a_reader_of_ones_own_masks_is_a_gap_whatever_lies_under_the_mask(tmp_path, check):
+def test_what_a_reader_of_ones_own_masks_is_a_gap_whatever_lies_under_the_mask(tmp_path, check, kind):
     source = Source(tmp_path / "mine.txt", np.arange(1, 4), "row")
     times = np.datetime64("2024-01-01T00:00:00", "s") + np.arange(3) * np.timedelta64(3600, "s")
-    values = np.ma.masked_less(np.array([[1.0], [-99.0], [3.0]]), 0)
+    values = np.ma.masked_less(np.array([[1], [-99], [3]], dtype=kind), 0)
 
     def read(policy):
         return to_trace(source, times, check(source, values, ["a"], policy), ["a"], policy)
