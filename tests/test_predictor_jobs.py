@@ -101,6 +101,14 @@ def test_another_step_is_refused_unless_kept(cli, fitted, tmp_path):
     assert cli(*command, "data.resample_s=3600", "job.input_length=48").code == 0
 
 
+def test_a_trace_too_short_for_the_checkpoints_windows_is_told_which_options_are_the_tunings(cli, fitted, tmp_path):
+    trace = trace_csv(tmp_path / "short.csv", regions=2, rows=25)
+    refused = cli("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *BUDGET)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert refused.err.endswith("(here: job.input_length, job.horizon)\n")
+    assert "windows.split=" in refused.err
+
+
 def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained_run_alone(cli, fitted, tmp_path):
     trace = trace_csv(tmp_path / "second.csv", regions=2)
     command = ("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *BUDGET)
