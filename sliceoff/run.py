@@ -64,7 +64,7 @@ def _run(cfg: DictConfig, directory: RunDirectory) -> RunResult:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = Parts(cfg)
     try:
-        with system_errors():
+        with system_errors():  # here, too, for the handlers below
             parts.check_loggers()
             results = parts.job(parts, directory)
             about = {"seed": cfg.seed, **_versions(), "wall_seconds": round(time.perf_counter() - started, 3)}

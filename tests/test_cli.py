@@ -93,7 +93,7 @@ def test_a_wide_csv_of_the_user_runs_with_swapped_modules(cli, tmp_path):
         (["data=wide_csv", "data.path={text}"], "line 12"),
         (["data=wide_csv", "data.path={gap}", "data.gaps=error"], "line 12"),
         (["data=wide_csv", "data.path={empty}"], "empty"),
-        (["windows.horizon=100000"], "windows.split=[0.7, 0.1, 0.2]: the training part has"),
+        (["windows.horizon=100000"], "windows.horizon=100000: the training part has"),
         (["offers.bandwidth_price_per_mhz=-1"], "bandwidth_price_per_mhz"),
         (["offers.bandwidth_options_mhz=[]"], "bandwidth_options_mhz"),
         (["init.predictor={other}"], "not a Forecaster"),

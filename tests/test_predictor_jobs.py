@@ -106,7 +106,7 @@ def test_a_trace_too_short_for_the_checkpoints_windows_is_told_which_options_are
     refused = cli("job=finetune", f"init.checkpoint={fitted}", "data=wide_csv", f"data.path={trace}", *BUDGET)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert refused.err.endswith("(here: job.input_length, job.horizon)\n")
-    assert "windows.split=" in refused.err
+    assert "windows.input_length=" in refused.err
 
 
 def test_a_stopped_tuning_resumes_in_its_own_directory_and_leaves_the_pretrained_run_alone(cli, fitted, tmp_path):

@@ -74,16 +74,18 @@ class TrafficDataModule(pl.LightningDataModule):
         ):
             if steps < needed:
                 least = input_length + 3 * horizon
-                cure = (
-                    f"set it to [{length - 2 * horizon},{horizon},{horizon}]"
-                    if length >= least
-                    else f"that takes a trace of {least}: give a longer one, or lower input_length={input_length} or "
-                    f"horizon={horizon}"
+                missing = (
+                    f"the {part} part has {steps} of the trace's {length} steps, but a window needs {needed} of it "
+                    f"({rule})"
                 )
+                if length >= least:
+                    cure = f"set it to [{length - 2 * horizon},{horizon},{horizon}]"
+                    raise OptionError("split", f"={list(split)}: {missing}; {cure}")
+                longer, option = max((input_length, "input_length"), (horizon, "horizon"))
                 raise OptionError(
-                    "split",
-                    f"={list(split)}: the {part} part has {steps} of the trace's {length} steps, but a window needs "
-                    f"{needed} of it ({rule}); {cure}",
+                    option,
+                    f"={longer}: {missing}; that takes a trace of {least}: give a longer one, or lower "
+                    f"input_length={input_length} or horizon={horizon}",
                 )
         self.trace, self.input_length, self.horizon, self.batch_size = trace, input_length, horizon, batch_size
         self.n_regions, self.n_calendar = len(trace.regions), 2 * len(calendar)

@@ -87,7 +87,7 @@ def to_trace(
 
 
 def _unmasked(values: Num[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-    return np.ma.filled(values.astype(float), np.nan)
+    return np.ma.filled(values.astype(float, copy=False), np.nan)
 
 
 def _filled(

@@ -11,7 +11,7 @@ from sliceoff import checks
 from sliceoff.data.checks import Source, check_regions, check_signs, first, parsed_numbers
 from sliceoff.data.grid import Policy, to_trace
 from sliceoff.data.readers.long import pivot
-from sliceoff.data.readers.table import existing
+from sliceoff.data.readers.table import as_text, existing
 from sliceoff.data.times import parse_times
 from sliceoff.data.trace import Trace
 from sliceoff.errors import InputError, OptionError, one_line
@@ -124,15 +124,7 @@ def _read(file: Path, activity: str, squares: list[int] | None) -> polars.DataFr
 
 def _explain(file: Path, activity: str) -> None:
     """Raise an error that names the first cell that is no number, if that is what is wrong."""
-    table = polars.read_csv(
-        file,
-        separator="\t",
-        has_header=False,
-        infer_schema=False,
-        truncate_ragged_lines=True,
-        encoding="utf8-lossy",
-        glob=False,
-    )
+    table = as_text(file, "\t", truncate_ragged_lines=True)
     table.columns = list(_COLUMNS)
     source = Source(file, np.arange(1, table.height + 1))
     for name in (*_COLUMNS[:3], activity):

@@ -138,15 +138,7 @@ def scan_parquet(path: str | Path) -> Table:
 def _check_width(file: Path, separator: str, columns: int) -> None:
     """Refuse a line with more cells than the header; called when polars could not read the file."""
     try:
-        lines = polars.read_csv(
-            file,
-            separator="\x00",
-            has_header=False,
-            quote_char=None,
-            infer_schema=False,
-            encoding="utf8-lossy",
-            glob=False,
-        ).to_series()
+        lines = as_text(file, "\x00", quote_char=None).to_series()
     except (polars.exceptions.PolarsError, OSError):  # damaged
         return
     cells = 1 + lines.str.replace_all('"[^"]*"', "").str.count_matches(separator, literal=True)
@@ -155,6 +147,13 @@ def _check_width(file: Path, separator: str, columns: int) -> None:
             f"{file}, line {row + 1}: {cells[row]} cells, but the header has {columns}; mend the line, or quote cells "
             f"that hold '{separator}'"
         )
+
+
+def as_text(file: Path, separator: str, **options: Any) -> polars.DataFrame:
+    """All cells of a file as text, whatever they hold, to find the one for which it could not be read."""
+    return polars.read_csv(
+        file, separator=separator, has_header=False, infer_schema=False, encoding="utf8-lossy", glob=False, **options
+    )
 
 
 def existing(path: Any) -> Path:
